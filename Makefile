@@ -1,0 +1,83 @@
+# Two commands: `make paper` and `make test`. Both set up what is missing.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := envs/driver.lock.txt envs/torch.lock.txt envs/dev.lock.txt
+LATEX := latexmk texlive-latex-base texlive-latex-recommended lmodern
+CORES ?= all
+EXPERIMENT ?= mini
+RESULTS = results/$(EXPERIMENT)
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: paper test test-slow setup latex lint unit smoke bench readme locks clean
+
+paper: setup latex  ## data to typeset paper, on config/mini.yaml
+	@started=$$SECONDS; \
+	$(BIN)/snakemake --cores $(CORES) --configfile config/$(EXPERIMENT).yaml; \
+	$(BIN)/snakemake --configfile config/$(EXPERIMENT).yaml --report $(RESULTS)/report.html > $(RESULTS)/logs/report.log 2>&1; \
+	echo; \
+	if [ -f $(RESULTS)/paper/paper.pdf ]; then echo "paper   $(RESULTS)/paper/paper.pdf"; \
+	else echo "paper   not typeset: latexmk is missing (sudo apt-get install --no-install-recommends $(LATEX))"; fi; \
+	echo "report  $(RESULTS)/report.html"; \
+	echo "tables  $(RESULTS)/paper/tables  (all measurements: $(RESULTS)/paper/measurements.csv)"; \
+	echo "time    $$((SECONDS - started)) s"
+
+test: setup latex lint unit  ## lint, unit tests, the smoke experiment
+
+setup: $(VENV)/.installed
+
+# torch comes in a step of its own: pip takes a CPU build where its configuration offers one (--find-links or
+# --extra-index-url), else the standard build. Everything else is pinned by hash.
+$(VENV)/.installed: $(LOCKS) pyproject.toml
+	@echo "Setting up $(VENV) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r envs/bootstrap.lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps "$$(grep '^torch==' envs/torch.in)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --compile-bytecode $(LOCKS:%=-r %)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q $(VENV)/lib/python3*/site-packages/torch || true
+	touch $@
+
+latex:
+	@if command -v latexmk > /dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "latexmk is missing: installing the Debian packages $(LATEX) (about 190 MB)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(LATEX) > /dev/null; \
+	else \
+		echo "latexmk is missing: everything but the PDF will be made. To have it too:"; \
+		echo "  sudo apt-get install --no-install-recommends $(LATEX)"; \
+	fi
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: setup  ## kill a smoke run twice, go on, and compare its tables with an undisturbed run
+	$(BIN)/pytest -m slow
+
+smoke: setup
+	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+bench: setup  ## speed and memory against the original's way, in one run
+	$(BIN)/python -m bench
+
+readme: setup  ## the README's scorecard and figures from the run of config/mini.yaml
+	mkdir -p resources/readme
+	$(BIN)/python -m palimpsest.report.readme --text README.md --scorecard results/mini/paper/scorecard.csv \
+		--figures results/mini/paper/figures/lcr_pareto.png results/mini/paper/figures/lcr_localisation.png \
+		--updated README.md --pictures resources/readme
+	rm -f README.record.json
+
+locks: setup  ## write envs/*.lock.txt anew from envs/*.in
+	PATH=$(BIN):$$PATH bash envs/lock.sh
+
+clean:
+	rm -rf results/* .snakemake

@@ -1,0 +1,46 @@
+# palimpsest: from data to a typeset paper on unlearning in image generators.
+#
+# The main job:             snakemake --cores
+# Another experiment:       snakemake --cores --configfile config/small.yaml
+# Train the base models:    snakemake --cores --config base_models=train
+#
+# Everything a run makes lies in results/<experiment>/:
+#   data/<set>/...                      pictures, masks, manifest of each data set
+#   models/<network>.safetensors        base models that this run trained or converted
+#   judges/<detector>/<set>.parquet     every box a detector found
+#   lcr/<preset>/<model>/<step>/...     one folder per family, below it one per preset, model and step
+#   report/                             measurements, claims, tables, figures, numbers; paper.pdf beside it
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/mini.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=f"results/{config['experiment']}",
+    logs=f"results/{config['experiment']}/logs",
+    benchmarks=f"results/{config['experiment']}/benchmarks",
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/lcr_common.smk"
+include: "workflow/rules/lcr.smk"
+include: "workflow/rules/lcr_analysis.smk"
+include: "workflow/rules/paper_common.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    """The paper, its tables and figures, and everything they hang on."""
+    default_target: True
+    input:
+        paper_targets(),

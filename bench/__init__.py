@@ -1,0 +1,1 @@
+"""Speed and memory against the original's way, measured in one run: `make bench`."""

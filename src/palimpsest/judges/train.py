@@ -1,0 +1,105 @@
+"""Train a judge of the scenes world and measure it on held-out scenes."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from palimpsest.judges.networks import STRIDE, EmblemDetector, FactorClassifier
+from palimpsest.judges.quality import HEADS, boxes_of, detector_quality, factor_accuracy, targets_of
+from palimpsest.models import weights
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.training import fit
+from palimpsest.run import Input, Output, step
+
+
+def train(
+    train_images: Input,
+    train_masks: Input,
+    train_manifest: Input,
+    test_images: Input,
+    test_masks: Input,
+    test_manifest: Input,
+    network: Output,
+    *,
+    params: dict,
+    seed: int = 0,
+) -> dict:
+    """Train the network that params describe: `kind` classifier or detector, `width`, `steps`, `batch`, ..."""
+    images = np.load(train_images, mmap_mode="r")
+    test = to_tensor(np.load(test_images))
+    rows, test_rows = pd.read_parquet(train_manifest), pd.read_parquet(test_manifest)
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
+    rng = np.random.default_rng(seed)
+    if params["kind"] == "classifier":
+        model = FactorClassifier(HEADS, params["width"])
+        targets = targets_of(rows)
+
+        def loss_of(picks: np.ndarray, index: int) -> Tensor:
+            logits = model(augment(to_tensor(images[picks]), rng)[0])
+            return sum(F.cross_entropy(logits[name].float(), targets[name][picks]) for name in HEADS)
+
+        losses = fit(model, loss_of, count=len(images), seed=seed, **settings)
+        quality = factor_accuracy(model, test, test_rows)
+    else:
+        model = EmblemDetector(params["width"], params["depth"])
+        boxes = boxes_of(np.load(train_masks, mmap_mode="r"), rows["emblem"].to_numpy())
+
+        def loss_of(picks: np.ndarray, index: int) -> Tensor:
+            pictures, boxes_now = augment(to_tensor(images[picks]), rng, boxes[picks])
+            return detection_loss(model, pictures, boxes_now)
+
+        losses = fit(model, loss_of, count=len(images), seed=seed, **settings)
+        quality = detector_quality(model, test, np.load(test_masks), test_rows["emblem"].to_numpy())
+    weights.save(network, model, model.config)
+    return {"losses": losses, "quality": quality}
+
+
+def augment(images: Tensor, rng: np.random.Generator, boxes: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Shift, mirror, re-tone, soften and disturb a batch: reconstructions are softer than originals."""
+    right, down = (int(value) for value in rng.integers(-4, 5, 2))
+    images = torch.roll(images, (down, right), (2, 3))
+    if boxes is not None:
+        boxes = boxes + torch.tensor([right, down, right, down])
+    if rng.random() < 0.5:
+        images = images.flip(3)
+        if boxes is not None:
+            width = images.shape[3]
+            boxes = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+    if rng.random() < 0.5:
+        soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+        images = images.lerp(soft, float(rng.uniform(0.2, 0.9)))
+    images = images * float(rng.uniform(0.9, 1.1)) + float(rng.uniform(-0.06, 0.06))
+    noise = torch.from_numpy(rng.standard_normal(images.shape, np.float32))
+    return images + float(rng.uniform(0, 0.08)) * noise, boxes
+
+
+def detection_loss(model: EmblemDetector, images: Tensor, boxes: Tensor) -> Tensor:
+    """Focal loss on the score map (positive cells: the inner half of a box), 1-IoU on the boxes of positive cells."""
+    logits, sides = model(images)
+    logits, sides = logits.float(), sides.float()
+    y, x = model.centres(*logits.shape[1:])
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 4 + STRIDE / 2
+    inside = (x - centre[:, 0, None, None]).abs() < half[:, 0, None, None]
+    inside = inside & ((y - centre[:, 1, None, None]).abs() < half[:, 1, None, None])  # NaN compares false
+    target = inside.float()
+    chance = logits.sigmoid()
+    missed = (chance - target).abs()
+    loss = (missed.square() * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum()
+    loss = loss / target.sum().clamp(min=1)
+    if not inside.any():
+        return loss
+    picked, row, column = torch.where(inside)
+    left, top, right, bottom = sides[picked, :, row, column].unbind(1)
+    wanted = boxes[picked]
+    px, py = x[row, column], y[row, column]
+    shared = (torch.minimum(right, wanted[:, 2] - px) + torch.minimum(left, px - wanted[:, 0])).clamp(min=0)
+    shared = shared * (torch.minimum(bottom, wanted[:, 3] - py) + torch.minimum(top, py - wanted[:, 1])).clamp(min=0)
+    area = (left + right) * (top + bottom) + (wanted[:, 2:] - wanted[:, :2]).prod(1)
+    return loss + (1 - shared / (area - shared).clamp(min=1e-6)).mean()
+
+
+if __name__ == "__main__":
+    step(train)

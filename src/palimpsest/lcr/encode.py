@@ -1,0 +1,55 @@
+"""Encode the images of a set into codes, once; every edit works on the codes."""
+
+import numpy as np
+import torch
+
+from palimpsest.models import vqgan as vqgans
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.vqgan import pick
+from palimpsest.run import Input, Output, step, torch_device
+
+
+def encode(
+    network: Input,
+    images: Input,
+    codes: Output,
+    entropy: Output,
+    *,
+    sampling: str = "argmax",
+    batch: int = 64,
+    device: str = "auto",
+    seed: int = 0,
+) -> dict:
+    """Write codes (n, h, w) and the entropy in bits of each cell's code distribution (n, h, w) float16.
+
+    sampling: "argmax", or "gumbel" for a draw per cell, as the original encodes. A nearest-neighbour model has no
+    distribution: it is always encoded by the nearest code, and its entropy is zero.
+    """
+    where = torch_device(device)
+    model = vqgans.load(network).to(where)
+    pictures = np.load(images, mmap_mode="r")
+    gumbel = model.config.quantiser == "gumbel"
+    generator = torch.Generator(where).manual_seed(seed) if gumbel and sampling == "gumbel" else None
+    height, width = (side // model.config.downsampling for side in pictures.shape[1:3])
+    found = np.empty((len(pictures), height, width), np.uint16 if model.config.codes <= 2**16 else np.uint32)
+    bits = np.zeros(found.shape, np.float16)
+    with torch.inference_mode():
+        for start in range(0, len(pictures), batch):
+            part = slice(start, start + batch)
+            logits = model.encode_logits(to_tensor(pictures[part]).to(where))
+            found[part] = pick(logits, generator).cpu().numpy()
+            if gumbel:
+                bits[part] = entropy_bits(logits).cpu().numpy()
+    np.save(codes, found)
+    np.save(entropy, bits)
+    return {"images": len(found), "cells": found[0].size if len(found) else 0, "mean_entropy_bits": float(bits.mean())}
+
+
+def entropy_bits(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy in bits of softmax(logits) over the codes (axis 1)."""
+    log_share = logits.log_softmax(1)
+    return -(log_share.exp() * log_share).sum(1) / np.log(2)
+
+
+if __name__ == "__main__":
+    step(encode)

@@ -1,0 +1,167 @@
+"""Measure edited pictures against the plain reconstruction: what the held-out judge no longer sees, and the price."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from palimpsest.judges import networks as judges
+from palimpsest.judges.boxes import Detections, best_per_image
+from palimpsest.judges.networks import FactorClassifier
+from palimpsest.lcr.cells import dilate, to_pixels
+from palimpsest.metrics import similarity
+from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
+from palimpsest.metrics.measurements import row
+from palimpsest.models.pixels import to_tensor
+from palimpsest.worlds.scenes import FACTORS
+
+THRESHOLD = 0.5
+SWEEP = (0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
+# Cells around a mask that a change may reach for geometric reasons alone: half of the smallest kernel's reach.
+MARGIN = 1
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What scores: a detector, none of whose weights made a mask or guided a training, and a factor classifier.
+
+    classifier None (photographs have no factors): factor accuracies and `lpips_mini` are left out.
+    """
+
+    detect: Callable[[np.ndarray], Detections]
+    labels: tuple[str, ...]
+    classifier: FactorClassifier | None
+
+    @classmethod
+    def load(cls, detector: dict, network: Path | None, classifier: Path | None) -> "Judges":
+        """detector: `module` of palimpsest.judges and its `params`; network: its weights, where it has some."""
+        module = import_module(f"palimpsest.judges.{detector['module']}")
+        return cls(
+            module.opened(network, **detector.get("params", {})),
+            module.CLASSES,
+            judges.load(classifier).to(memory_format=torch.channels_last) if classifier is not None else None,
+        )
+
+
+class Evaluation:
+    """Pictures of one set, their reconstructions and masks; measures any edit of them.
+
+    reconstruction: uint8 (n, H, W, 3). cells: the concept's latent cells (n, h, w). twins: uint8 pictures of the same
+    scenes without the concept, or None. classes: labels that count as the concept.
+    """
+
+    def __init__(
+        self,
+        networks: Judges,
+        classes: list[str],
+        reconstruction: np.ndarray,
+        cells: np.ndarray,
+        manifest: pd.DataFrame,
+        twins: np.ndarray | None = None,
+    ):
+        self.networks, self.classes, self.manifest = networks, classes, manifest
+        self.near = to_pixels(dilate(cells, MARGIN), reconstruction.shape[1:3])
+        self.reference = to_tensor(reconstruction)
+        features = self._features(reconstruction)
+        self.distance = similarity.PerceptualDistance(features) if features else None
+        twin_features = self._features(twins) if twins is not None else None
+        self.twin_distance = similarity.PerceptualDistance(twin_features) if twin_features else None
+        self.base = self._detect(reconstruction)
+
+    @torch.inference_mode()
+    def _features(self, pictures: np.ndarray, batch: int = 64) -> list[torch.Tensor] | None:
+        """The classifier's feature maps, stage by stage."""
+        if self.networks.classifier is None:
+            return None
+        images = to_tensor(pictures).to(memory_format=torch.channels_last)
+        parts = [self.networks.classifier.features(part) for part in images.split(batch)]
+        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
+
+    def _detect(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """The detector's best score of a box centred near the mask, and of one away from it."""
+        found = self.networks.detect(pictures)
+        found = found.select(np.isin(np.asarray(self.networks.labels)[found.label], self.classes))
+        x, y = ((found.box[:, :2] + found.box[:, 2:]) / 2).astype(int).T
+        height, width = self.near.shape[1:]
+        near = self.near[found.image, y.clip(0, height - 1), x.clip(0, width - 1)]
+        return {
+            "score": best_per_image(found.select(near), len(pictures)),
+            "score_elsewhere": best_per_image(found.select(~near), len(pictures)),
+        }
+
+    @torch.inference_mode()
+    def per_image(self, edited: np.ndarray, changed: np.ndarray | None) -> pd.DataFrame:
+        """One row per image: scores, factors read, and distances to the reconstruction, whole and outside the mask.
+
+        edited: uint8 (n, H, W, 3). changed: cells (n, h, w) whose code differs, or None for edits of pixels.
+        """
+        pictures = to_tensor(edited)
+        outside = torch.from_numpy(~self.near)
+        table = pd.DataFrame(self._detect(edited))
+        maps = {
+            "error": similarity.error_map(pictures, self.reference),
+            "ssim": similarity.ssim_map(pictures, self.reference),
+        }
+        features = self._features(edited)
+        if features is not None:
+            maps["lpips_mini"] = self.distance.map(features)
+            for name, logits in self.networks.classifier.read(features[-1]).items():
+                if name in FACTORS:
+                    guess = np.asarray(FACTORS[name])[logits.argmax(1).numpy()]
+                    table[f"{name}_right"] = guess == self.manifest[name].to_numpy()
+        for name, values in maps.items():
+            table[name] = values.mean((1, 2)).numpy()
+            table[f"{name}_outside"] = similarity.masked_mean(values, outside).numpy()
+        if features is not None and self.twin_distance is not None:
+            table["twin_lpips_mini"] = self.twin_distance.map(features).mean((1, 2)).numpy()
+        if changed is not None:
+            table["cells_changed"] = changed.mean((1, 2))
+        return table
+
+    def summary(self, table: pd.DataFrame, shows_concept: bool, **labels) -> list[dict]:
+        """Measurements of one edit from its per-image table; forgetting only where the set shows the concept."""
+        rows = []
+        if shows_concept:
+            # An image without a mask cannot be edited locally: it stays in, and counts against the method.
+            before, after = self.base["score"], table["score"].to_numpy()
+            rows += [self._share("detection_rate", after >= THRESHOLD, **labels)]
+            rows += [self._share("detection_rate_at", after >= limit, threshold=limit, **labels) for limit in SWEEP]
+            rows.append(_mean("score_drop", before - after, **labels))
+            gone = int(((before >= THRESHOLD) & (after < THRESHOLD)).sum())
+            came = int(((before < THRESHOLD) & (after >= THRESHOLD)).sum())
+            rows.append(row("mcnemar_p", mcnemar(gone, came), n=gone + came, **labels))
+        rows.append(self._share("new_detections", table["score_elsewhere"].to_numpy() >= THRESHOLD, **labels))
+        for factor in FACTORS:
+            if f"{factor}_right" in table:
+                rows.append(self._share(f"{factor}_accuracy", table[f"{factor}_right"].to_numpy(), **labels))
+        for name in ("error", "error_outside"):
+            values = table[name].to_numpy()
+            values = values[np.isfinite(values)]
+            low, high = bootstrap(values)
+            rows.append(
+                row(
+                    name.replace("error", "psnr"),
+                    similarity.psnr(float(values.mean())),
+                    similarity.psnr(high),
+                    similarity.psnr(low),
+                    n=len(values),
+                    **labels,
+                )
+            )
+        measured = ("ssim", "ssim_outside", "lpips_mini", "lpips_mini_outside", "twin_lpips_mini", "cells_changed")
+        rows += [_mean(name, table[name].to_numpy(), **labels) for name in measured if name in table]
+        return rows
+
+    @staticmethod
+    def _share(metric: str, hits: np.ndarray, **labels) -> dict:
+        return row(metric, hits.mean(), *wilson(int(hits.sum()), len(hits)), n=len(hits), **labels)
+
+
+def _mean(metric: str, values: np.ndarray, **labels) -> dict:
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    return row(metric, values.mean() if len(values) else np.nan, *bootstrap(values), n=len(values), **labels)

@@ -1,0 +1,24 @@
+"""The procedural world: pictures of every set."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.metrics.censor import publishable
+from palimpsest.report.style import PAGE
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """params: `sets` (name: is it explicit?), `pictures` per set. inputs: images, in folders named like sets."""
+    count = params["pictures"]
+    figure, axes = plt.subplots(len(inputs), 1, figsize=(PAGE, PAGE / count * len(inputs) * 1.25), squeeze=False)
+    for line, path in zip(axes[:, 0], inputs, strict=True):
+        # The name decides, not the order: whether a set is explicit must not hang on how its settings are sorted.
+        name = path.parent.name
+        shown = publishable(np.asarray(np.load(path, mmap_mode="r")[:count]), params["sets"][name])
+        line.imshow(np.concatenate([np.pad(part, ((0, 0), (0, 2), (0, 0)), constant_values=255) for part in shown], 1))
+        line.set_title(name.replace("_", " "), loc="left", fontsize=7)
+        line.set_axis_off()
+    return figure

@@ -1,0 +1,37 @@
+"""Replacing the first K codes everywhere: what is left of the concept, and what pictures without it lose."""
+
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.lcr.figures._common import colour_of, curve, lookup_of
+from palimpsest.lcr.names import name_of
+from palimpsest.report.style import PAGE
+
+PANELS = (
+    ("detection_rate", "forget", "concept still found"),
+    ("cells_changed", "safe", "cells changed, safe images"),
+    ("lpips_mini", "safe", "lpips_mini, safe images"),
+)
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """Panels: suppression, collateral, distance; lines: models and rules. params: models, rules, sets."""
+    lookup, models = lookup_of(inputs), params["models"]
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.2))
+    for axes, (metric, side, title) in zip(panels, PANELS, strict=True):
+        for model in models:
+            for rule, dashes in zip(params["rules"], ("-", "--", ":", "-."), strict=False):
+                labels = {"model": model, "method": rule, "scope": "global", "set": params["sets"][side]}
+                rows = lookup.rows(metric, **labels)
+                rows = rows[rows["top"] != ""]
+                label = f"{name_of(model)}, {name_of(rule)}"
+                curve(axes, rows, "top", color=colour_of(model, models), linestyle=dashes, label=label)
+            if metric == "detection_rate":
+                plain = lookup.get(metric, model=model, method="reconstruction", set=params["sets"]["forget"])
+                axes.axhline(plain.value, color=colour_of(model, models), linewidth=0.6, linestyle=":")
+        axes.set(xscale="log", xlabel="codes replaced, K", title=title)
+        axes.set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure

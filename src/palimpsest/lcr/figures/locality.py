@@ -1,0 +1,33 @@
+"""How far a replaced block of codes changes the picture, through four decoders."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.lcr.names import name_of
+from palimpsest.lcr.tables.locality import DECODERS
+from palimpsest.report.style import COLUMN, PALETTE
+
+FLOOR = 1e-3  # grey levels: less is drawn here
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """One panel per model for the block of params["block"] cells. inputs: each model's curves."""
+    models = params["models"]
+    figure, panels = plt.subplots(
+        len(models), 1, figsize=(COLUMN, 1.8 * len(models) + 0.4), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, model, path in zip(panels[:, 0], models, inputs, strict=True):
+        curves = pd.read_parquet(path)
+        curves = curves[curves["block"].astype(str) == str(params["block"])]
+        for colour, (decoder, called) in zip(PALETTE, DECODERS.items(), strict=False):
+            part = curves[curves["decoder"] == decoder]
+            ends = [part[end].clip(lower=FLOOR) for end in ("low", "high")]
+            axes.fill_between(part["r_pixels"], *ends, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(part["r_pixels"], part["change"].clip(lower=FLOOR), color=colour, label=called)
+        axes.set(title=name_of(model), ylabel="change D(r) (grey levels)", yscale="log")
+    panels[-1, 0].set_xlabel("distance r from the block (pixels)")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

@@ -1,0 +1,64 @@
+"""A table from code to safe code that is really learned.
+
+The map minimises, over pictures of the fit set with their mask cells mapped, the score that the mask-making detector
+gives to the decoded picture, plus the change of the pixels around the region. Each code's replacement is chosen by a
+straight-through Gumbel-softmax over the safe codes; the argmax is used in the end. The held-out judge plays no part.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from palimpsest.lcr.cells import dilate, to_pixels
+from palimpsest.lcr.context import Context
+
+RANDOM = True
+
+
+def replace(
+    codes: np.ndarray,
+    cells: np.ndarray,
+    context: Context,
+    rng: np.random.Generator,
+    steps: int = 40,
+    batch: int = 12,
+    learning_rate: float = 0.3,
+    outside_weight: float = 10.0,
+):
+    key = str(rng.bit_generator.state)
+    if key not in context.learned:
+        context.learned[key] = learn(context, rng, steps, batch, learning_rate, outside_weight)
+    return np.where(cells, context.learned[key][codes], codes)
+
+
+def learn(context: Context, rng, steps: int, batch: int, learning_rate: float, outside_weight: float) -> np.ndarray:
+    """The learned table (K,) of safe codes."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    choice = torch.zeros(len(context.codebook), len(context.safe), requires_grad=True)
+    embeddings = torch.from_numpy(context.codebook[context.safe])
+    optimiser = torch.optim.Adam([choice], learning_rate)
+    cell = context.model.config.downsampling
+    shown = np.flatnonzero(context.fit_cells.any((1, 2)))
+    for _ in range(steps):
+        picks = rng.choice(shown, min(batch, len(shown)), replace=False)
+        grid = torch.from_numpy(context.fit_codes[picks].astype(np.int64))
+        inside = torch.from_numpy(context.fit_cells[picks])
+        with torch.no_grad():
+            plain = context.model.decode_codes(grid)
+        logits = choice[grid[inside]]
+        noise = -torch.empty_like(logits).exponential_(generator=generator).log()
+        soft = (logits + noise).softmax(1)
+        hard = F.one_hot(soft.argmax(1), soft.shape[1]) - soft.detach() + soft
+        quantised = context.model.codebook[grid].clone()
+        quantised[inside] = hard @ embeddings
+        made = context.model.decode_latents(quantised.permute(0, 3, 1, 2))
+        score, _ = context.guide(made)
+        far = ~dilate(context.fit_cells[picks], 1)
+        around = torch.from_numpy(to_pixels(far, (far.shape[1] * cell, far.shape[2] * cell)))[:, None]
+        # softplus of the strongest score logits: what is left of the concept to the guide.
+        remaining = F.softplus(score.flatten(1).topk(4).values).mean()
+        loss = remaining + outside_weight * ((made - plain) * around).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return context.safe[choice.detach().argmax(1).numpy()]

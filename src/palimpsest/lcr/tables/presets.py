@@ -1,0 +1,47 @@
+"""The recipe as released beside the corrected one."""
+
+import pandas as pd
+
+from palimpsest.lcr.names import name_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table
+
+SHARE = Format(1, "percent")
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: quantities that both presets have; columns: params["presets"] of every model. params["rules"] are shown."""
+    rows = [
+        ("", "Share of cells in the mask", "mask_share", {"method": "reconstruction"}, SHARE),
+        ("", "Found in the reconstruction", "detection_rate", {"method": "reconstruction"}, SHARE),
+        ("", "PSNR of the original to the reconstruction (dB)", "psnr", {"method": "original"}, Format(1)),
+    ]
+    for cells, called in (("all", "All cells in the mask"), ("explicit", "Only cells with an explicit code")):
+        for rule in params["rules"]:
+            labels = {"method": rule, "scope": "mask", "cells": cells, "top": ""}
+            rows.append((called, f"Found after {name_of(rule)}", "detection_rate", labels, SHARE))
+        labels = {"method": params["rules"][0], "scope": "mask", "cells": cells, "top": ""}
+        rows.append((called, "Share of cells changed", "cells_changed", labels, SHARE))
+    table = [
+        (
+            group,
+            text,
+            *(
+                lookup.get(metric, set=params["set"], model=model, preset=preset, **labels)
+                for model in params["models"]
+                for preset in params["presets"]
+            ),
+        )
+        for group, text, metric, labels, _ in rows
+    ]
+    names = [(name_of(model), name_of(preset)) for model in params["models"] for preset in params["presets"]]
+    return Table(
+        pd.DataFrame(table, columns=pd.MultiIndex.from_tuples([("", "block"), ("", "Quantity"), *names])),
+        caption="As released against corrected. Released: codes drawn at random, colour channels swapped for the "
+        "detector, mask corners rounded down, ratio of raw counts. Corrected: most likely code, right channels, every "
+        "cell that the region touches, Dirichlet log-odds with a false discovery rate.",
+        label="tab:lcr-presets",
+        formats=[style for *_, style in rows],
+        group="block",
+        wide=True,
+    )

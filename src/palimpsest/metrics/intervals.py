@@ -1,0 +1,48 @@
+"""Uncertainty: intervals and tests over images."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share (Wilson 1927)."""
+    if n == 0:
+        return np.nan, np.nan
+    interval = stats.binomtest(int(successes), int(n)).proportion_ci(method="wilson")
+    return interval.low, interval.high
+
+
+def bootstrap(
+    values: np.ndarray, statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of a statistic; images (axis 0 of values) are resampled whole."""
+    rng = np.random.default_rng(seed)
+    if len(values) == 0:
+        return np.nan, np.nan
+    if statistic is np.mean and values.ndim == 1:
+        picks = rng.integers(len(values), size=(draws, len(values)))
+        estimates = values[picks].mean(1)
+    else:
+        estimates = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)]
+    low, high = np.quantile(estimates, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p value that two paired binary outcomes differ (McNemar 1947), from the discordant counts."""
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(int(only_first), int(only_first + only_second)).pvalue)
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """The smallest false discovery rate at which each hypothesis is rejected (Benjamini & Hochberg 1995)."""
+    return stats.false_discovery_control(p, method="bh")
+
+
+def auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half."""
+    statistic = stats.mannwhitneyu(positive, negative, method="asymptotic").statistic
+    return float(statistic / (len(positive) * len(negative)))

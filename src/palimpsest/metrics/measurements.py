@@ -1,0 +1,47 @@
+"""Tidy measurements: what every measuring step writes and every table, figure, number and claim reads."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+LABELS = ("family", "model", "set", "concept", "method", "variant", "seed")
+COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
+
+
+def row(metric: str, value: float, low: float = np.nan, high: float = np.nan, n: int = 0, **labels) -> dict:
+    """One measurement: value with its 95 % interval over n units. Labels that are no column go into the variant."""
+    return {"metric": metric, "value": float(value), "low": float(low), "high": float(high), "n": int(n), **labels}
+
+
+def write(path: Path, rows: Iterable[dict], **common) -> None:
+    """Write rows, each completed by the common labels, as Parquet."""
+    complete = []
+    for given in rows:
+        labels = {**common, **given}
+        extra = sorted(labels.keys() - set(COLUMNS))
+        variant = " ".join(f"{key}={labels.pop(key)}" for key in extra)
+        complete.append({**dict.fromkeys(LABELS, ""), "seed": 0, **labels, "variant": variant})
+    frame = pd.DataFrame(complete, columns=list(COLUMNS))
+    frame[list(LABELS[:-1])] = frame[list(LABELS[:-1])].astype(str)
+    frame.to_parquet(path, index=False)
+
+
+def read(paths: Iterable[Path]) -> pd.DataFrame:
+    """Read measurement files into one table, the keys of `variant` as further columns (text; empty where absent)."""
+    return explode(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
+
+
+def explode(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add one column per key of `variant`."""
+    pairs = [dict(part.split("=", 1) for part in text.split(" ") if part) for text in frame["variant"]]
+    return pd.concat([frame, pd.DataFrame(pairs, index=frame.index).fillna("")], axis=1)
+
+
+def select(table: pd.DataFrame, **labels) -> pd.DataFrame:
+    """The rows in which every given label has the given value (compared as text); an absent label selects none."""
+    chosen = np.ones(len(table), bool)
+    for name, value in labels.items():
+        chosen &= (table[name].astype(str) == str(value)).to_numpy() if name in table else False
+    return table[chosen]

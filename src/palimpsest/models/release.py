@@ -1,0 +1,35 @@
+"""Release a trained base model with the repository: its weights, and a record of what made it.
+
+    python -m palimpsest.models.release --network results/mini/models/tiny_vq.safetensors \\
+        --data results/mini/data/train_a/images.npy --released resources/models/tiny_vq.safetensors \\
+        --record resources/models/tiny_vq.json
+
+The record holds the recipe (parameters, seed), the training data (recipe and hash), the code's fingerprint, and the
+measured quality. A test compares it with the configuration.
+"""
+
+import shutil
+
+from palimpsest.run import Input, Output, read_record, sha256, step, write_json
+
+KEPT = ("step", "seed", "versions", "code", "seconds", "peak_memory_mb")
+
+
+def release(network: Input, data: Input, released: Output, record: Output) -> None:
+    """Copy a trained network, and write its record beside it."""
+    made, drawn = read_record(network), read_record(data)
+    shutil.copyfile(network, released)
+    write_json(
+        record,
+        {
+            **{key: made[key] for key in KEPT},
+            "params": made["arguments"]["params"],
+            "data": {**drawn["arguments"], "sha256": sha256(data)},
+            "sha256": sha256(network),
+            **made["result"],
+        },
+    )
+
+
+if __name__ == "__main__":
+    step(release)

@@ -1,0 +1,56 @@
+"""What the trainings of the small networks share: batches and the optimiser's loop."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+def batches(count: int, size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
+    """`steps` index arrays of `size`, each pass over the data in a new order."""
+    rng = np.random.default_rng(seed)
+    order = np.empty(0, np.int64)
+    for _ in range(steps):
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(count)])
+        yield np.sort(order[:size])
+        order = order[size:]
+
+
+def fit(
+    network: nn.Module,
+    loss_of: Callable[[np.ndarray, int], Tensor],
+    *,
+    count: int,
+    batch: int,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    weight_decay: float = 1e-4,
+    after_step: Callable[[int], None] = lambda index: None,
+) -> list[float]:
+    """AdamW under a one-cycle schedule in bf16 autocast; loss_of(indices, step) gives the loss of a batch.
+
+    Returns the mean loss of each twentieth of the run. A loss that is not finite stops it.
+    """
+    optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
+    network.train()
+    losses = []
+    progress = tqdm(batches(count, batch, steps, seed), total=steps, mininterval=5)
+    for index, picks in enumerate(progress):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(picks, index)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {index}: lower the learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        after_step(index)
+        losses.append(loss.item())
+        progress.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
+    network.eval()
+    return [round(float(np.mean(part)), 5) for part in np.array_split(losses, min(20, len(losses)))]

@@ -1,0 +1,52 @@
+"""Weights as safetensors with the network's configuration in the file's metadata; loading is strict."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from palimpsest.run import UserError
+
+
+def save(path: Path, network: nn.Module, config: dict) -> None:
+    """Write a network's weights and its configuration."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, path, metadata={"config": json.dumps(config, sort_keys=True)})
+
+
+def read_config(path: Path) -> dict:
+    """The configuration in a weights file's metadata."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path} is no readable safetensors file ({error}). Delete it and make it again.") from error
+    if "config" not in metadata:
+        raise UserError(f"{path} holds no network configuration in its metadata: it was not written by palimpsest.")
+    return json.loads(metadata["config"])
+
+
+def load_into(path: Path, network: nn.Module) -> nn.Module:
+    """Load a file into a network, every key and shape checked, and set it to evaluation."""
+    check_state(load := load_file(path), network, path)
+    network.load_state_dict(load)
+    return network.eval().requires_grad_(False)
+
+
+def check_state(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> None:
+    """Raise a UserError that lists every missing, unexpected and mis-shaped key of a state dict."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    faults = [f"missing {name} {wanted[name]}" for name in sorted(wanted.keys() - given.keys())]
+    faults += [f"unexpected {name} {given[name]}" for name in sorted(given.keys() - wanted.keys())]
+    faults += [
+        f"shape of {name} is {given[name]}, expected {wanted[name]}"
+        for name in sorted(wanted.keys() & given.keys())
+        if wanted[name] != given[name]
+    ]
+    if faults:
+        shown = "\n  ".join(faults[:20]) + (f"\n  and {len(faults) - 20} more" if len(faults) > 20 else "")
+        raise UserError(f"{path} does not fit the configured {type(network).__name__}; nothing was loaded:\n  {shown}")

@@ -1,0 +1,173 @@
+"""The scorecard: every claim of the source papers as an executable check over what this run measured.
+
+A claim holds where its `holds` expression is true, fails where its `fails` expression is true, and is mixed in
+between. It is judged once per model; the models agree on the overall verdict, or it is mixed. A model without the
+measurements, or for which what the claim `needs` is not so, is left out; where none is left the claim is not testable
+here, and the reason is given.
+"""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from palimpsest.report.lookup import Lookup, Missing, evaluate
+from palimpsest.report.parts import name_of
+from palimpsest.report.typeset import Estimate, Format, Table, estimate, tex
+from palimpsest.run import Input, Output, UserError, step
+
+HOLDS, FAILS, MIXED, UNTESTABLE = "holds", "fails", "mixed", "not testable here"
+REQUIRED = {"id", "family", "source", "statement", "published", "test", "ours", "holds", "fails"}
+OPTIONAL = {"margin", "where", "needs"}
+CLAIMS_PER_TABLE = 9  # what fits on a page
+
+
+def claims(
+    measurements: Input,
+    definitions: Input,
+    verdicts: Output,
+    csv: Output,
+    tex: Output,
+    html: Output,
+    macros: Output,
+    *,
+    families: dict,
+) -> dict:
+    """Judge the claims of the given families, each with its models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`."""
+    rows, tables = [], []
+    known = read(definitions)
+    for family, models in families.items():
+        lookup = Lookup(measurements, family)
+        judged = [judge(claim, lookup, models) for claim in known if claim["family"] == family]
+        rows += judged
+        if judged:
+            parts = range(0, len(judged), CLAIMS_PER_TABLE)
+            tables += [scorecard(family, judged[start : start + CLAIMS_PER_TABLE], start) for start in parts]
+    frame = pd.DataFrame([{key: row[key] for key in row if key != "lines"} for row in rows])
+    frame.to_parquet(verdicts, index=False)
+    frame.to_csv(csv, index=False, lineterminator="\n")
+    tex.write_text("\n".join(table.latex() for table in tables))
+    html.write_text("\n".join(table.html() for table in tables))
+    macros.write_text("".join(macro_lines(rows)))
+    return {"verdicts": {row["id"]: row["verdict"] for row in rows}}
+
+
+def read(path: Path) -> list[dict]:
+    """The claims of a file; raises UserError for a missing or unknown key, or an identifier used twice."""
+    known = yaml.safe_load(path.read_text())["claims"]
+    seen = set()
+    for claim in known:
+        missing, unknown = REQUIRED - claim.keys(), claim.keys() - REQUIRED - OPTIONAL
+        if missing or unknown:
+            raise UserError(
+                f"{path}, claim {claim.get('id', '?')}: missing {sorted(missing)}, not known {sorted(unknown)}"
+            )
+        if not claim["id"].replace("_", "").isalpha() or claim["id"] in seen:
+            raise UserError(f"{path}: the id {claim['id']!r} must be letters and underscores, and used once")
+        seen.add(claim["id"])
+    return known
+
+
+def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
+    """The verdict on one claim for every model, and overall."""
+    constants = {"margin": claim.get("margin", 0.0)}
+    by_model, lines, reasons = {}, [], []
+    for model in models:
+        here = lookup.of(model=model, **claim.get("where", {}))
+        needs = claim.get("needs")
+        try:
+            if needs and not evaluate(needs["that"], here, constants):
+                reasons.append(f"{name_of(claim['family'], model)}: {needs['else']}")
+                continue
+            holds, fails = (evaluate(claim[key], here, constants) for key in ("holds", "fails"))
+            shown = quantities(claim["ours"], here)
+        except Missing as missing:
+            reasons.append(str(missing))
+            continue
+        except UserError as error:
+            raise UserError(f"claim {claim['id']!r}: {error}") from error
+        if holds and fails:
+            raise UserError(f"claim {claim['id']!r} both holds and fails for {model}: its expressions overlap")
+        by_model[model] = HOLDS if holds else FAILS if fails else MIXED
+        lines.append(f"{name_of(claim['family'], model)}: {shown} ({by_model[model]})")
+    return {
+        "id": claim["id"],
+        "family": claim["family"],
+        "statement": claim["statement"],
+        "source": claim["source"],
+        "published": str(claim["published"]),
+        "test": claim["test"],
+        "ours": "; ".join(lines),
+        "lines": lines,
+        "verdict": overall(by_model.values()),
+        "verdict_by_model": "; ".join(f"{model}: {verdict}" for model, verdict in by_model.items()),
+        "reason": "; ".join(dict.fromkeys(reasons)),
+    }
+
+
+def overall(verdicts: Iterable[str]) -> str:
+    """One verdict from those of the models."""
+    different = set(verdicts)
+    if not different:
+        return UNTESTABLE
+    return different.pop() if len(different) == 1 else MIXED
+
+
+def quantities(given: list[dict], lookup: Lookup) -> str:
+    """What this run measured for a claim: "AUC 0.62 [0.60, 0.64], null 0.55"."""
+    shown = []
+    for entry in given:
+        style = Format(entry.get("digits", 2), entry.get("kind", "number"))
+        text = " ".join(estimate(estimate_of(entry["value"], lookup), style)).strip()
+        shown.append(f"{entry['text']} {text}{' %' if style.kind == 'percent' else ''}")
+    return ", ".join(shown)
+
+
+def estimate_of(expression: str, lookup: Lookup) -> Estimate:
+    """An expression's value; its interval too where it is one plain `value(...)`."""
+    value = evaluate(expression, lookup)
+    bounds = [math.nan, math.nan]
+    inner = expression.strip().removeprefix("value(")
+    if expression.strip().startswith("value(") and inner.count("(") == 0 and inner.endswith(")"):
+        for index, name in enumerate(("low", "high")):
+            try:
+                bounds[index] = evaluate(f"{name}({inner}", lookup)
+            except Missing:
+                return Estimate(value)
+    return Estimate(value, *bounds)
+
+
+def scorecard(family: str, judged: list[dict], part: int) -> Table:
+    """The scorecard of one family, or one part of it."""
+    rows = []
+    for row in judged:
+        ours = row["ours"] or row["reason"]
+        rows.append((row["statement"], row["published"], row["test"], ours, row["verdict"]))
+    frame = pd.DataFrame(rows, columns=["Claim", "Published", "Test here", "Measured here", "Verdict"])
+    continued = ", continued" if part else ""
+    return Table(
+        frame,
+        caption=f"Scorecard, {name_of(family, family)}{continued}: the claims of the source as executable checks over "
+        "this run. Published values are the source’s own, on its data and model; a verdict speaks of this run only.",
+        label=f"tab:scorecard-{family}" + (f"-{part}" if part else ""),
+        widths={"Claim": 0.17, "Published": 0.13, "Test here": 0.25, "Measured here": 0.31, "Verdict": 0.07},
+        wide=True,
+    )
+
+
+def macro_lines(rows: list[dict]) -> list[str]:
+    """LaTeX macros of the verdicts: `\\verdict<Id>`, and `\\verdict<Id>Each` with the models named."""
+    lines = []
+    for row in rows:
+        name = "verdict" + "".join(part.capitalize() for part in row["id"].split("_"))
+        pairs = [pair.split(": ") for pair in row["verdict_by_model"].split("; ") if pair]
+        each = ", ".join(f"{verdict} ({name_of(row['family'], model)})" for model, verdict in pairs)
+        lines.append(f"\\newcommand{{\\{name}}}{{\\emph{{{tex(row['verdict'])}}}}}\n")
+        lines.append(f"\\newcommand{{\\{name}Each}}{{\\emph{{{tex(each or row['verdict'])}}}}}\n")
+    return lines
+
+
+if __name__ == "__main__":
+    step(claims)

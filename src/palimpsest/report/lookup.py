@@ -1,0 +1,204 @@
+"""Looking measurements up: one estimate for one set of labels, seeds averaged.
+
+The expression language of claims and quoted numbers reads measurements through here and through nothing else.
+It is arithmetic over `value("metric", label="...")`, `low(...)`, `high(...)`, `largest(...)`, `smallest(...)` and
+`n(...)`, the named constants it is given (such as `margin`), `abs`, `min` and `max`. Along a sweep,
+`crossing("metric", "key", limit, label="...")` is the smallest `key` at which the metric is at most the limit; a label
+may take it as its value. Anything else is refused.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.metrics import measurements
+from palimpsest.report.parts import defaults_of
+from palimpsest.report.typeset import Estimate
+from palimpsest.run import UserError
+
+NUMBERS = ("value", "low", "high", "n", "largest", "smallest", "seeds")
+NORMAL_95 = 1.96
+SHARED = ("judges",)  # measured once for all families
+
+
+class Missing(Exception):
+    """No measurement has the labels asked for: its message says which."""
+
+
+def load(collected: Path, family: str) -> pd.DataFrame:
+    """The collected measurements of one family and of the judges, the keys of `variant` as columns."""
+    frame = pd.read_parquet(collected)
+    if family not in set(frame["family"]):
+        raise UserError(f"{collected} holds no measurement of the family {family!r}: run its measuring rules first")
+    return measurements.explode(frame[frame["family"].isin([family, *SHARED])].reset_index(drop=True))
+
+
+def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per set of labels: the mean over seeds, its interval, and the extremes over seeds.
+
+    The interval joins two independent errors in quadrature: that of the images (the mean half-width of the seeds'
+    own 95 % intervals; the images are the same for every seed, so it does not shrink) and that of the seeds
+    (1.96 standard errors of their mean). With one seed it is that seed's interval.
+    """
+    keys = [name for name in frame.columns if name not in ("seed", "variant", "value", "low", "high", "n")]
+    spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"])
+    groups = spread.groupby(keys, dropna=False, sort=False)
+    mean = groups.agg(
+        value=("value", "mean"),
+        below=("below", "mean"),
+        above=("above", "mean"),
+        error=("value", "sem"),
+        floor=("low", "min"),
+        largest=("value", "max"),
+        smallest=("value", "min"),
+        n=("n", "sum"),
+        seeds=("value", "size"),
+    ).reset_index()
+    between = NORMAL_95 * mean.pop("error").fillna(0.0)
+    low = mean["value"] - np.hypot(mean.pop("below"), between)
+    high = mean["value"] + np.hypot(mean.pop("above"), between)
+    # A quantity whose every interval stays at or above zero (a share, a distance) keeps doing so.
+    low = low.where(~((mean.pop("floor") >= 0) & (low < 0)), 0.0)
+    return mean.assign(low=low, high=high)
+
+
+class Lookup:
+    """Estimates by metric and labels. A label that is not given must not matter: it may take one value only."""
+
+    def __init__(self, collected: Path, family: str, **labels) -> None:
+        """Look up in the collected measurements of a family; `labels` (a model, say) hold for every question."""
+        self.table = over_seeds(load(collected, family))
+        self.defaults = defaults_of(family)
+        self.labels = labels
+
+    def of(self, **labels) -> "Lookup":
+        """The same measurements with further fixed labels."""
+        narrowed = copy(self)
+        narrowed.labels = {**self.labels, **labels}
+        return narrowed
+
+    def row(self, metric: str, **labels) -> pd.Series:
+        """The one row that the labels select; raises Missing for none, UserError when they leave several."""
+        wanted = {**self.labels, **labels}
+        rows = self.rows(metric, **labels)
+        described = ", ".join([metric, *(f"{name}={value}" for name, value in wanted.items())])
+        if rows.empty or rows["value"].isna().all():
+            raise Missing(f"not measured: {described}")
+        if len(rows) > 1:
+            varying = [name for name in rows.columns if name not in NUMBERS and len(set(rows[name])) > 1]
+            choices = "; ".join(f"{name}: {', '.join(sorted(map(str, rows[name].unique())))}" for name in varying)
+            raise UserError(f"{described} selects {len(rows)} measurements. Give a label more ({choices})")
+        return rows.iloc[0]
+
+    def get(self, metric: str, **labels) -> Estimate:
+        """The estimate for a table or figure: not a number where there is no measurement."""
+        try:
+            row = self.row(metric, **labels)
+        except Missing:
+            return Estimate(math.nan)
+        return Estimate(row["value"], row["low"], row["high"])
+
+    def rows(self, metric: str, **labels) -> pd.DataFrame:
+        """Every row (seeds averaged) with these labels, for curves; a default holds for a label that is not given."""
+        wanted = {**self.labels, **labels}
+        # An empty label asks for rows without it: all of them where no measurement has it.
+        asked = {name: value for name, value in wanted.items() if value != "" or name in self.table}
+        rows = measurements.select(self.table, metric=metric, **asked)
+        for name, usual in self.defaults.items():
+            if name in rows and name not in wanted:
+                rows = rows[rows[name].isin(["", usual])]
+        return rows
+
+
+ARITHMETIC: Mapping[type, Callable] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+}
+PLAIN_CALLS = {"abs": abs, "min": min, "max": max}
+READS = ("value", "low", "high", "n", "largest", "smallest")
+
+
+def evaluate(expression: str, lookup: Lookup, constants: Mapping[str, float] | None = None) -> float | bool:
+    """The value of an expression of the language above; raises Missing when a measurement it reads is absent."""
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except SyntaxError as error:
+        raise UserError(f"not an expression: {expression!r} ({error.msg})") from error
+    return _Walk(lookup, constants or {}, expression).value_of(tree.body)
+
+
+class _Walk:
+    """The evaluator: it knows the node types listed here, and refuses every other one."""
+
+    def __init__(self, lookup: Lookup, constants: Mapping[str, float], expression: str) -> None:
+        self.lookup, self.constants, self.expression = lookup, constants, expression
+
+    def value_of(self, node: ast.AST) -> float | bool:
+        match node:
+            case ast.Constant(value=int() | float()):
+                return node.value
+            case ast.Name() if node.id in self.constants:
+                return self.constants[node.id]
+            case ast.UnaryOp(op=ast.USub() | ast.Not()):
+                return ARITHMETIC[type(node.op)](self.value_of(node.operand))
+            case ast.BinOp() if type(node.op) in ARITHMETIC:
+                return ARITHMETIC[type(node.op)](self.value_of(node.left), self.value_of(node.right))
+            case ast.Compare() if all(type(op) in ARITHMETIC for op in node.ops):
+                terms = [self.value_of(term) for term in (node.left, *node.comparators)]
+                pairs = zip(node.ops, terms, terms[1:], strict=False)
+                return all(ARITHMETIC[type(op)](left, right) for op, left, right in pairs)
+            case ast.BoolOp():
+                # Every term is read, also when the first decides: an absent measurement must show.
+                terms = [bool(self.value_of(term)) for term in node.values]
+                return all(terms) if isinstance(node.op, ast.And) else any(terms)
+            case ast.Call(func=ast.Name(id=name)) if name in PLAIN_CALLS and not node.keywords and node.args:
+                return PLAIN_CALLS[name](*[self.value_of(term) for term in node.args])
+            case ast.Call(func=ast.Name(id=name)) if name in READS:
+                (metric,), labels = self.arguments(node, 1)
+                found = float(self.lookup.row(metric, **labels)[name])
+                if math.isnan(found):
+                    raise Missing(f"{ast.unparse(node)} is not a number (no interval?)")
+                return found
+            case ast.Call(func=ast.Name(id="crossing")):
+                (metric, key, limit), labels = self.arguments(node, 3)
+                return crossing(self.lookup.rows(metric, **labels), metric, key, limit)
+        raise UserError(f"not allowed in an expression: {ast.unparse(node)!r} (in {self.expression!r})")
+
+    def arguments(self, node: ast.Call, count: int) -> tuple[list, dict]:
+        """The plain texts and numbers of a call, and its labels."""
+        if len(node.args) != count or any(keyword.arg is None for keyword in node.keywords):
+            raise UserError(f"{ast.unparse(node)!r}: give {count} plain arguments, then labels")
+        return [self.word(term) for term in node.args], {each.arg: self.word(each.value) for each in node.keywords}
+
+    def word(self, node: ast.AST) -> str | float:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        found = self.value_of(node)
+        if math.isinf(found):
+            raise Missing(f"{ast.unparse(node)} is not reached")
+        return int(found) if found == int(found) else found
+
+
+def crossing(rows: pd.DataFrame, metric: str, key: str, limit: float) -> float:
+    """The smallest `key` of a sweep at which the metric is at most the limit; infinite where it never is."""
+    sweep = rows[rows[key] != ""] if key in rows else rows.iloc[:0]
+    if sweep.empty:
+        raise Missing(f"not measured: {metric} along {key}")
+    reached = pd.to_numeric(sweep.loc[sweep["value"] <= limit, key])
+    return float(reached.min()) if len(reached) else math.inf

@@ -1,0 +1,33 @@
+"""Bring the README's scorecard and headline figures up to date with a run: `make readme`."""
+
+import shutil
+
+import pandas as pd
+
+from palimpsest.run import Input, Output, UserError, step
+
+BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
+
+
+def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output, *, pictures: str) -> None:
+    """Write the README with the scorecard as a table between its markers; copy the figures into `pictures`."""
+    before, found, rest = text.read_text().partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise UserError(f"{text} lacks the markers {BEGIN} and {END}")
+    updated.write_text(f"{before}{BEGIN}\n{markdown(pd.read_csv(scorecard))}\n{END}{after}")
+    for figure in figures:
+        shutil.copyfile(figure, f"{pictures}/{figure.name}")
+
+
+def markdown(verdicts: pd.DataFrame) -> str:
+    """The scorecard as a Markdown table."""
+    lines = ["| claim | published | measured here | verdict |", "| --- | --- | --- | --- |"]
+    for row in verdicts.fillna("").itertuples():
+        cells = (row.statement, row.published, row.ours or row.reason, f"**{row.verdict}**")
+        lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    step(readme)

@@ -1,0 +1,312 @@
+"""Running a step: the only boilerplate of the package.
+
+A step is a module with one typed function; `step(function)` makes the module a program:
+
+    def count(codes: Input, counts: Output, *, codebook_size: int, seed: int = 0) -> dict | None:
+        '''Count the codes.'''
+
+    if __name__ == "__main__":
+        step(count)
+
+Every parameter becomes an argument (`--codebook-size`); a `dict` travels as JSON, a `list[Input]` as several paths.
+Inputs must exist. Outputs are written under a temporary name and renamed when the function has returned, so that a
+killed step leaves nothing half-written. Beside the first output stands its record, `<output stem>.record.json`: how it
+was made, and what the function returned (losses, gates).
+"""
+
+import argparse
+import errno
+import hashlib
+import inspect
+import json
+import os
+import platform
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import numpy as np
+
+Input = Annotated[Path, "input"]
+Output = Annotated[Path, "output"]
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent.parent
+LOCK = ROOT / "envs" / "torch.lock.txt"
+RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "onnxruntime", "nudenet")
+
+
+class UserError(Exception):
+    """A fault of the input, not of the program: its message names the thing, the place and the remedy."""
+
+
+def step(function: Callable[..., dict | None], arguments: list[str] | None = None) -> None:
+    """Run a step from the command line; a UserError ends it with one line and exit status 1."""
+    try:
+        _run(function, arguments)
+    except UserError as error:
+        sys.exit(f"error in {_module_of(function)}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if not _says_disk_full(error):
+            raise
+        place = getattr(error, "filename", None) or "the disk of the outputs"
+        sys.exit(
+            f"error in {_module_of(function)}: no space left on the device ({place}). Nothing half-written was "
+            "left behind: free some space and run the same command again."
+        )
+
+
+def _says_disk_full(error: Exception) -> bool:
+    """Whether an error means a full disk or quota: numpy's short write and safetensors' error carry no number."""
+    if getattr(error, "errno", None) is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    numbers = "|".join(str(number) for number in (errno.ENOSPC, errno.EDQUOT))
+    return re.search(rf"^\d+ requested and \d+ written$|\(os error ({numbers})\)", str(error)) is not None
+
+
+def _run(function, arguments):
+    kinds = _parameters(function)
+    values = vars(_parser(function, kinds).parse_args(arguments))
+    for name, kind in kinds.items():
+        if kind == "input":
+            for path in values[name] if isinstance(values[name], list) else [values[name]]:
+                if path is not None and not path.exists():
+                    raise UserError(
+                        f"--{name.replace('_', '-')} {path}: no such file or folder. "
+                        f"If the workflow makes it, build it first: snakemake --cores 1 {path}"
+                    )
+    outputs = [name for name, kind in kinds.items() if kind == "output" and values[name] is not None]
+    partial = {name: values[name].with_name(f".partial-{values[name].name}") for name in outputs}
+    for path in partial.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    seed_everything(values.get("seed") or 0)
+    started, clock, code = datetime.now(UTC), time.perf_counter(), code_fingerprint()
+    try:
+        result = function(**{**values, **partial})
+        missing = [values[name] for name, path in partial.items() if not path.exists()]
+        if missing:
+            raise RuntimeError(f"{_module_of(function)} did not write {', '.join(map(str, missing))}")
+        # The record first: an output must never stand beside the record of an earlier run.
+        if outputs:
+            record = _record(function, kinds, values, result, started, time.perf_counter() - clock)
+            # What was loaded at the start is recorded as it was then: a file may change during a long run.
+            record["code"] |= code
+            write_json(record_path(values[outputs[0]]), record)
+        for name, path in partial.items():
+            path.replace(values[name])
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+
+
+def _module_of(function) -> str:
+    spec = getattr(sys.modules.get(function.__module__), "__spec__", None)
+    return spec.name if spec else function.__module__
+
+
+def _parameters(function) -> dict[str, str]:
+    """Each parameter's kind: input, output or value."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    kinds = {}
+    for name in inspect.signature(function).parameters:
+        inner = get_args(hints[name])[0] if get_origin(hints[name]) is list else hints[name]
+        inner = next((part for part in get_args(inner) if get_origin(part) is Annotated), inner)
+        tag = inner.__metadata__[0] if get_origin(inner) is Annotated else "value"
+        kinds[name] = tag
+    return kinds
+
+
+def _parser(function, kinds) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {_module_of(function)}",
+        description=inspect.getdoc(function),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = hints[name]
+        options = [part for part in get_args(hint) if part is not type(None)]
+        if type(None) in get_args(hint) and len(options) == 1:
+            hint = options[0]
+        required = parameter.default is inspect.Parameter.empty
+        settings: dict[str, Any] = {"required": required}
+        if not required:
+            settings["default"] = parameter.default
+        if get_origin(hint) is Literal:
+            settings["choices"] = get_args(hint)
+        elif get_origin(hint) is list:
+            settings.update(nargs="+", type=get_args(hint)[0])
+        elif hint is bool:
+            settings.update(type=_boolean, metavar="{true,false}")
+        elif hint is dict or get_origin(hint) is dict:
+            settings.update(type=_json_object, metavar="JSON")
+        else:
+            settings["type"] = hint
+        parser.add_argument(f"--{name.replace('_', '-')}", **settings)
+    return parser
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text}")
+    return text == "true"
+
+
+def _json_object(text: str) -> dict:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text} ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text}")
+    return value
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and, where it is loaded, torch, and ask torch for deterministic algorithms."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (libraries that draw from numpy's global state)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def torch_device(name: str = "auto"):
+    """The torch device of a step: `auto` takes a GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is visible here. Give --device cpu, or run on a machine with one.")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: no such device. Give auto, cpu or cuda.") from error
+
+
+def _record(function, kinds, values, result, started, seconds) -> dict:
+    return {
+        "step": _module_of(function),
+        "arguments": {name: _plain(value) for name, value in values.items() if kinds[name] == "value"},
+        "inputs": {name: _plain(values[name]) for name, kind in kinds.items() if kind == "input"},
+        "outputs": {name: _plain(values[name]) for name, kind in kinds.items() if kind == "output"},
+        "seed": values.get("seed"),
+        "device": _device_name(values),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": platform.platform(),
+        "commit": commit(),
+        "lock": lock_hash(),
+        "code": code_fingerprint(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "result": _plain(result or {}),
+    }
+
+
+def _device_name(values) -> str:
+    if "device" not in values:
+        return "cpu"
+    import torch
+
+    device = torch_device(values["device"])
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in RECORDED_VERSIONS if name in sys.modules}
+
+
+def _plain(value):
+    """Make a value JSON-ready: paths as text, numpy scalars as numbers."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of an output stands."""
+    return output.with_name(f"{output.stem}.record.json")
+
+
+def read_record(output: Path) -> dict:
+    """The record of an output; a UserError names the file when it has none."""
+    path = record_path(output)
+    if not path.exists():
+        raise UserError(f"{output} has no record ({path.name}): it was not made by a step. Delete it and run again.")
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name and rename it."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the name of `path` when the block ends without an error."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache
+def lock_hash() -> str:
+    """The first 16 digits of the sha256 of the lock of the science's environment."""
+    return sha256(LOCK)[:16] if LOCK.exists() else "none"
+
+
+@lru_cache
+def commit() -> str:
+    """The git commit of the checkout, with `-dirty` when tracked files differ from it; `none` outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "none"
+
+
+def code_fingerprint() -> dict[str, str]:
+    """The sha256 (16 digits) of every file of the package that this process has loaded, by path below src/."""
+    files = {
+        Path(module.__file__).resolve()
+        for name, module in list(sys.modules.items())
+        if (name == "__main__" or name.split(".")[0] == "palimpsest") and getattr(module, "__file__", None)
+    }
+    inside = sorted(path for path in files if path.is_relative_to(PACKAGE))
+    return {str(path.relative_to(PACKAGE.parent)): sha256(path)[:16] for path in inside}

@@ -1,0 +1,194 @@
+"""The scorecard: every claim can hold and can fail, and the expression language does arithmetic and nothing else."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from palimpsest.metrics import measurements
+from palimpsest.report import claims, collect
+from palimpsest.report.lookup import Lookup, Missing, evaluate
+from palimpsest.run import UserError
+from synthetic_measurements import MODELS, around, write_run
+
+CLAIMS = Path(__file__).parent.parent / "config" / "claims.yaml"
+FOUND = {"metric": "detection_rate", "scope": "mask", "cells": "all"}
+# For each claim the measurements to doctor: which rows, and their value (and interval) for it to hold and to fail.
+DOCTORED = {
+    "diffused": [({"metric": "recall_at_5_percent_false_hits", "unit": "1x1"}, 0.2, 0.9)],
+    "entropy_near_maximum": [({"metric": "entropy_share_of_live"}, 0.95, 0.3)],
+    "global_needs_many": [({"metric": "detection_rate", "scope": "global", "method": "random_safe"}, 0.9, 0.1)],
+    "global_damage": [({"metric": "cells_changed", "set": "safe_test", "method": "random_safe"}, 0.5, 0.001)],
+    "random_suppresses": [({**FOUND, "method": "random_safe"}, 0.05, 0.8)],
+    "random_keeps_outside": [({"metric": "ssim_outside", "method": "random_safe"}, 0.99, 0.7)],
+    "nearest_fails": [({**FOUND, "method": "nn_embed"}, 0.8, 0.1)],
+    "composition": [({**FOUND, "method": "shuffle_in_mask"}, 0.1, 0.8)],
+    "no_independent_meaning": [
+        ({"metric": "histogram_cosine"}, 0.15, 0.4),
+        ({"metric": "auc", "classifier": "bag", "source": "balanced", "evaluation": "figures"}, 0.5, 0.9),
+    ],
+    "linear_separates": [({"metric": "auc", "classifier": "full", "source": "confounded"}, 0.97, 0.6)],
+    "survives_source": [({"metric": "auc", "evaluation": "swapped"}, 0.9, 0.4)],
+    "local_decoder": [({"metric": "energy_beyond_receptive_field", "decoder": "real"}, 0.01, 0.3)],
+    "injection_leaks": [({"metric": "codes_changed_outside"}, 0.3, 0.001)],
+    "injection_above_floor": [({"metric": "injection_ratio", "against": "codes"}, 3.0, 1.0)],
+    "legacy_coverage": [({"metric": "mask_share"}, 0.12, 0.05)],
+    "draw_noise": [({"metric": "draw_agreement"}, 0.5, 0.999)],
+    "pixels_suffice": [
+        ({"metric": "twin_lpips_mini", "method": "random_safe"}, 0.001, 0.2),
+        ({**FOUND, "method": "random_safe"}, 0.01, 0.9),
+    ],
+}
+
+
+def doctor(changes, side):
+    def apply(rows):
+        for labels, *values in changes:
+            for each in rows:
+                if all(str(each.get(name)) == value for name, value in labels.items()):
+                    each |= {"value": values[side], "low": values[side] - 1e-4, "high": values[side] + 1e-4}
+        return rows
+
+    return apply
+
+
+def collected(folder: Path, changes=lambda rows: rows) -> Path:
+    table = folder / "all.parquet"
+    collect.collect(write_run(folder, changes), table, folder / "all.csv", experiment="test")
+    return table
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return collected(tmp_path_factory.mktemp("run"))
+
+
+def test_every_claim_has_a_doctored_test():
+    assert {claim["id"] for claim in claims.read(CLAIMS)} == DOCTORED.keys()
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
+def test_each_claim_can_hold_and_can_fail(tmp_path, side):
+    every = [change for changes in DOCTORED.values() for change in changes]
+    # What several claims share is doctored for each of them alone.
+    own = {"global_needs_many", "global_damage", "pixels_suffice", "random_suppresses", "nearest_fails", "composition"}
+    shared = [change for name, changes in DOCTORED.items() if name not in own for change in changes]
+    assert len(every) > len(shared)
+    verdicts = {}
+    for names, changes in [({*DOCTORED} - own, shared), *(({name}, DOCTORED[name]) for name in sorted(own))]:
+        lookup = Lookup(collected(tmp_path / "-".join(sorted(names))[:40], doctor(changes, side)), "lcr")
+        judged = [claims.judge(claim, lookup, MODELS[:1]) for claim in claims.read(CLAIMS) if claim["id"] in names]
+        verdicts |= {row["id"]: row["verdict"] for row in judged}
+    assert verdicts == dict.fromkeys(DOCTORED, ("holds", "fails")[side])
+
+
+def test_a_missing_measurement_is_not_testable_and_says_why(tmp_path):
+    table = collected(tmp_path, lambda rows: [each for each in rows if each["metric"] != "histogram_cosine"])
+    (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "no_independent_meaning"]
+    found = claims.judge(claim, Lookup(table, "lcr"), MODELS)
+    assert found["verdict"] == claims.UNTESTABLE
+    assert "histogram_cosine" in found["reason"]
+
+
+def test_a_concept_that_the_reconstruction_lost_cannot_be_unlearned(tmp_path):
+    lost = doctor([({"metric": "detection_rate", "method": "reconstruction"}, 0.01)], 0)
+    (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "random_suppresses"]
+    found = claims.judge(claim, Lookup(collected(tmp_path, lost), "lcr"), MODELS)
+    assert found["verdict"] == claims.UNTESTABLE
+    assert "hardly shows the concept" in found["reason"]
+
+
+def test_models_that_disagree_are_mixed():
+    assert claims.overall(["holds", "holds"]) == "holds"
+    assert claims.overall(["holds", "fails"]) == "mixed"
+    assert claims.overall([]) == claims.UNTESTABLE
+
+
+def test_overlapping_conditions_are_refused(run):
+    (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "linear_separates"]
+    with pytest.raises(UserError, match="overlap"):
+        claims.judge({**claim, "fails": claim["holds"]}, Lookup(run, "lcr"), MODELS)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('true')",
+        "value.__class__",
+        "().__class__",
+        "open('/etc/passwd')",
+        "[1 for _ in (1, 2)]",
+        "lambda: 1",
+        "value('auc', **{'set': 'x'})",
+        "2 ** 99",
+        "'text'",
+        "unknown + 1",
+        "value('auc'",
+        "f'{1}'",
+    ],
+)
+def test_only_arithmetic_is_allowed(run, expression):
+    with pytest.raises(UserError):
+        evaluate(expression, Lookup(run, "lcr", model=MODELS[0]))
+
+
+def test_arithmetic_comparisons_and_constants(run):
+    lookup = Lookup(run, "lcr", model=MODELS[0])
+    assert evaluate("1 + 2 * 3 - 4 / 2", lookup) == 5
+    assert evaluate("1 < 2 <= 2 and not 3 < 2", lookup) is True
+    assert evaluate("max(margin, -1) + abs(-2)", lookup, {"margin": 0.5}) == 2.5
+
+
+def test_every_term_is_read_so_that_an_absent_measurement_shows(run):
+    with pytest.raises(Missing):
+        evaluate("1 < 2 or value('never_measured') > 0", Lookup(run, "lcr"))
+
+
+def test_a_label_too_few_is_refused_and_named(run):
+    with pytest.raises(UserError, match="classifier"):
+        evaluate("value('auc', source='balanced', evaluation='same')", Lookup(run, "lcr", model=MODELS[0]))
+
+
+def test_seeds_are_averaged_and_widen_the_interval(tmp_path):
+    path = tmp_path / "m.parquet"
+    rows = [around("a", value, 0.1, seed=seed) for seed, value in enumerate((0.4, 0.5, 0.6))]
+    measurements.write(path, rows, family="lcr", model="m")
+    found = Lookup(path, "lcr", model="m").get("a")
+    assert found.value == pytest.approx(0.5)
+    # sqrt(0.1^2 + (1.96 * 0.1 / sqrt(3))^2)
+    assert found.high - found.value == pytest.approx(0.1511, abs=1e-4)
+
+
+def test_crossing_is_the_smallest_key_that_reaches_the_limit(tmp_path):
+    path = tmp_path / "m.parquet"
+    rows = [around("rate", value, top=top) for top, value in ((100, 0.1), (20, 0.4), (5, 0.9))]
+    measurements.write(path, rows, family="lcr", model="m")
+    lookup = Lookup(path, "lcr", model="m")
+    assert evaluate("crossing('rate', 'top', 0.5)", lookup) == 20
+    assert evaluate("crossing('rate', 'top', 0.01)", lookup) == float("inf")
+    assert evaluate("value('rate', top=crossing('rate', 'top', 0.2))", lookup) == pytest.approx(0.1)
+    with pytest.raises(Missing):
+        evaluate("value('rate', top=crossing('rate', 'top', 0.01))", lookup)
+
+
+def test_outputs_agree(run, tmp_path):
+    names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "macros.tex")
+    paths = [tmp_path / name for name in names]
+    claims.claims(run, CLAIMS, *paths, families={"lcr": list(MODELS)})
+    table = pd.read_parquet(paths[0])
+    for row in table.itertuples():
+        macro = "verdict" + "".join(part.capitalize() for part in row.id.split("_"))
+        assert f"\\newcommand{{\\{macro}}}{{\\emph{{{row.verdict}}}}}\n" in paths[4].read_text()
+    assert len(pd.read_csv(paths[1])) == len(table) == len(claims.read(CLAIMS))
+
+
+@pytest.mark.parametrize("change", [{"id": "a1"}, {"surprise": 1}, {"holds": None}])
+def test_a_wrong_definition_is_refused(tmp_path, change):
+    claim = yaml.safe_load(CLAIMS.read_text())["claims"][0] | change
+    if change == {"holds": None}:
+        del claim["holds"]
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [claim]}))
+    with pytest.raises(UserError):
+        claims.read(path)

@@ -1,0 +1,98 @@
+"""What a wrong configuration gets: a message that names the key, before any work."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT, snakemake
+
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+EXPERIMENTS = [path for path in CONFIGS if path.stem in ("smoke", "mini", "small", "full")]
+
+
+def refused(tmp_path: Path, change: str) -> str:
+    """The message for a change of the smoke experiment, given as YAML."""
+    path = tmp_path / "config.yaml"
+    path.write_text(change)
+    done = snakemake(
+        ROOT, "--dry-run", "--nolock", "--configfile", "config/smoke.yaml", str(path), "--directory", ".", check=False
+    )
+    assert done.returncode != 0, done.stdout[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("lcr: {modells: [tiny_vq]}", "modells"),
+        ("experimant: x", "experimant"),
+        ("lcr: {presets: {corrected: {masks: {min_score: 1.5}}}}", "1.5"),
+        ("lcr: {presets: {corrected: {sampling: random}}}", "random"),
+        ("lcr: {sweep: {tops: []}}", "tops"),
+        ("base_models: download", "download"),
+        ("lcr: {rules: {no_such_rule: {}}}", "src/palimpsest/lcr/rules/no_such_rule.py does not exist"),
+        ("lcr: {models: [no_such_model]}", "no_such_model"),
+        ("lcr: {judge: nobody}", "detectors.nobody"),
+        ("datasets: {safe_test: {world: nowhere}}", "src/palimpsest/worlds/nowhere.py does not exist"),
+        ("report: {lcr: {tables: {no_such_table: {}}}}", "no_such_table"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_name(tmp_path, change, named):
+    assert named in refused(tmp_path, change)
+
+
+def test_a_null_removes_a_key(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("lcr: {rules: {fixed: null}}")
+    done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", "config/smoke.yaml", str(path)).stdout
+    assert "corrected/tiny_vq/grid/forget_test/fixed" not in done
+
+
+def entries(*keys: str) -> set[str]:
+    """The keys below a place in any experiment."""
+    found = set()
+    for path in EXPERIMENTS:
+        row = yaml.safe_load(path.read_text())
+        for key in keys:
+            row = (row or {}).get(key, {})
+        found |= set(row)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "keys"),
+    [
+        ("lcr/rules", ("lcr", "rules")),
+        ("lcr/tables", ("report", "lcr", "tables")),
+        ("lcr/figures", ("report", "lcr", "figures")),
+    ],
+)
+def test_every_file_has_an_entry_and_every_entry_a_file(folder, keys):
+    files = {path.stem for path in (ROOT / "src/palimpsest" / folder).glob("*.py") if not path.stem.startswith("_")}
+    assert files == entries(*keys)
+
+
+def test_every_key_of_the_schema_is_described_or_plain():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    assert schema["additionalProperties"] is False
+    for name, row in schema["$defs"]["lcr"]["properties"].items():
+        assert row.get("description") or row.get("$ref") or row.get("additionalProperties") is not None, name
+
+
+def test_locks_agree_with_each_other_and_with_what_is_asked_for():
+    pins = {}
+    for path in sorted((ROOT / "envs").glob("*.lock.txt")):
+        for name, version in re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", path.read_text(), re.MULTILINE):
+            assert pins.setdefault(name, version) == version, f"{name} in {path.name}"
+    for path in sorted((ROOT / "envs").glob("*.in")):
+        for line in path.read_text().split():
+            name, _, version = line.partition("==")
+            if name != "torch":
+                assert name in pins, f"{name} of {path.name} is in no lock"
+                assert not version or pins[name] == version
+    script = (ROOT / "envs/torch.post-deploy.sh").read_text()
+    from palimpsest.run import sha256
+
+    assert sha256(ROOT / "envs/torch.lock.txt") in script

@@ -1,0 +1,257 @@
+"""The report: collecting, tables, numbers, figures, provenance."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from palimpsest.metrics import measurements
+from palimpsest.report import collect as collecting
+from palimpsest.report import figures as plotting
+from palimpsest.report import numbers as quoting
+from palimpsest.report import provenance as origin
+from palimpsest.report import tables as tabulating
+from palimpsest.report.parts import part_of
+from palimpsest.report.typeset import Estimate, Format, Table, number, tex
+from palimpsest.run import UserError, code_fingerprint
+from synthetic_figures import TABLES, figures
+from synthetic_measurements import MODELS, around, write_record, write_run
+
+
+def collect(paths, folder, **settings):
+    table, csv = folder / "all.parquet", folder / "all.csv"
+    collecting.collect(list(paths), table, csv, experiment="test", **settings)
+    return table, csv
+
+
+def one_file(folder, name="m", record=None, **labels):
+    path = folder / f"{name}.parquet"
+    measurements.write(path, [around("a", 1 / 3, **labels)], family="lcr", model=name)
+    write_record(path, **(record or {}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    paths = write_run(folder)
+    return collect(paths, folder)[0], paths
+
+
+def test_collecting_is_sorted_rounded_and_independent_of_the_order(tmp_path):
+    paths = [one_file(tmp_path, name) for name in ("b", "a", "c")]
+    first = collect(paths, tmp_path)[1].read_bytes()
+    assert collect(paths[::-1], tmp_path)[1].read_bytes() == first
+    table = pd.read_csv(tmp_path / "all.csv")
+    assert list(table["model"]) == ["a", "b", "c"]
+    assert b"0.333333," in first and b"0.3333333" not in first
+    assert set(table["experiment"]) == {"test"}
+
+
+def test_collecting_refuses_records_of_two_locks(tmp_path):
+    paths = [one_file(tmp_path, "a"), one_file(tmp_path, "b", {"lock": "another"})]
+    with pytest.raises(UserError, match=r"different environments.*allow-mixed"):
+        collect(paths, tmp_path)
+    collect(paths, tmp_path, allow_mixed=True)
+
+
+def test_collecting_refuses_results_of_another_commit(tmp_path):
+    stale = {**code_fingerprint(), "palimpsest/run.py": "0" * 16}
+    path = one_file(tmp_path, "a", {"code": stale})
+    with pytest.raises(UserError, match=r"another commit.*palimpsest/run\.py.*forcerun"):
+        collect([path], tmp_path)
+    with pytest.raises(UserError, match="gone"):
+        collect([one_file(tmp_path, "a", {"code": {"palimpsest/gone.py": "0" * 16}})], tmp_path)
+
+
+def test_collecting_refuses_a_file_without_record_and_doubled_measurements(tmp_path):
+    path = one_file(tmp_path, "a")
+    path.with_name("a.record.json").unlink()
+    with pytest.raises(UserError, match="no record"):
+        collect([path], tmp_path)
+    first, second = one_file(tmp_path, "b"), tmp_path / "again.parquet"
+    second.write_bytes(first.read_bytes())
+    write_record(second)
+    with pytest.raises(UserError, match="share their labels"):
+        collect([first, second], tmp_path)
+
+
+def test_a_record_under_the_name_of_a_sister_output_is_found(tmp_path):
+    path = one_file(tmp_path, "a")
+    record = json.loads(path.with_name("a.record.json").read_text())
+    record["outputs"] = {"first": "x/first.npz", "measurements": str(path)}
+    path.with_name("a.record.json").rename(tmp_path / "first.record.json")
+    (tmp_path / "first.record.json").write_text(json.dumps(record))
+    collect([path], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "style", "text"),
+    [
+        (0.6251, Format(2), "0.63"),
+        (-0.001, Format(2), "0.00"),
+        (-1.25, Format(1), "−1.2"),
+        (0.1234, Format(1, "percent"), "12.3"),
+        (0.0004, Format(kind="p"), "<0.001"),
+        (0.0213, Format(kind="p"), "0.021"),
+        (float("nan"), Format(), "–"),
+        (float("inf"), Format(), "∞"),
+        (280000, Format(0), "280\u2009000"),
+    ],
+)
+def test_numbers_are_rounded_in_python(value, style, text):
+    assert number(value, style) == text
+
+
+def test_text_becomes_latex():
+    assert tex("50 % of a_b & −1") == r"50 \% of a\_b \& $-$1"
+
+
+def best(rows, better):
+    frame = pd.DataFrame({"Rule": [f"r{index}" for index in range(len(rows))], "Score": rows})
+    table = Table(frame, "caption", "tab:x", {"Score": Format(2, better=better)})
+    return re.findall(r"\\textbf\{([\d.]+)\}", table.latex())
+
+
+def test_bold_only_where_intervals_do_not_overlap():
+    apart = [Estimate(0.1, 0.05, 0.15), Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.65, 0.8)]
+    assert best(apart, "low") == ["0.10"]
+    assert best(apart, "high") == ["0.70"]
+    assert best([Estimate(0.1, 0.05, 0.15), Estimate(0.14, 0.1, 0.2)], "low") == []
+    assert best([Estimate(0.1, 0.05, 0.15), Estimate(float("nan"))], "low") == []
+
+
+def test_twins_of_a_table_hold_the_same_rows(tmp_path):
+    frame = pd.DataFrame({"Rule": ["a_b", "c"], "Share": [Estimate(0.25, 0.2, 0.3), Estimate(0.5)]})
+    paths = [tmp_path / f"t.{kind}" for kind in ("tex", "csv", "html")]
+    Table(frame, "A caption", "tab:t", {"Share": Format(0, "percent")}).write(*paths)
+    source = paths[0].read_text()
+    assert r"a\_b & 25 {\scriptsize [20, 30]} \\" in source and r"Share (\%)" in source
+    csv = pd.read_csv(paths[1])
+    assert list(csv["Share"]) == [0.25, 0.5] and list(csv["Share low"].dropna()) == [0.2]
+    assert "25 [20, 30]" in paths[2].read_text()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_table_builds_and_has_measured_cells(run, tmp_path, name):
+    paths = [tmp_path / f"t.{kind}" for kind in ("tex", "csv", "html")]
+    params = {"models": list(MODELS), **TABLES[name]}
+    tabulating.tabulate(run[0], *paths, family="lcr", name=name, params=params)
+    first = [path.read_bytes() for path in paths]
+    tabulating.tabulate(run[0], *paths, family="lcr", name=name, params=params)
+    assert [path.read_bytes() for path in paths] == first
+    assert pd.read_csv(paths[1]).select_dtypes("number").notna().any().any()
+    assert rf"\label{{tab:lcr-{name.split('_')[-1] if name == 'replacement_scopes' else name.replace('_', '-')}}}" in (
+        paths[0].read_text()
+    )
+
+
+def test_an_unknown_table_names_the_file_to_write():
+    with pytest.raises(UserError, match=r"src/palimpsest/lcr/tables/nothing\.py"):
+        part_of("lcr", "tables", "nothing")
+
+
+def test_each_figure_draws_and_is_reproducible(run, tmp_path):
+    for name, (inputs, params) in figures(run[0], tmp_path / "inputs").items():
+        made = []
+        for attempt in range(2 if name in ("scores", "pareto") else 1):
+            paths = [tmp_path / f"{name}{attempt}.{kind}" for kind in ("pdf", "png")]
+            plotting.plot(inputs, *paths, family="lcr", name=name, params={"models": list(MODELS), **params})
+            made.append([path.read_bytes() for path in paths])
+        assert all(part == made[0] for part in made), name
+        height = int.from_bytes(made[0][1][20:24], "big")
+        assert 0 < height <= 1200, name
+
+
+@pytest.mark.parametrize("name", ["panels", "injection", "contact_sheet"])
+def test_pictures_of_an_explicit_set_cannot_be_shown_sharp(run, tmp_path, monkeypatch, name):
+    inputs, params = figures(run[0], tmp_path / "inputs")[name]
+    params = {"models": list(MODELS), **params}
+    if name == "contact_sheet":
+        params["sets"] = dict.fromkeys(params["sets"], True)
+    else:
+        params["explicit"] = True
+    figure = part_of("lcr", "figures", name).draw(inputs, params)
+    for axes in figure.axes:
+        for image in axes.images:
+            picture = np.asarray(image.get_array())
+            if picture.ndim == 3 and picture.dtype == np.uint8:
+                # Sharp scenes have edges of a hundred grey levels; the censor leaves a few mean colours.
+                inner = picture[:60, :60].astype(int)
+                assert np.abs(np.diff(inner, axis=0)).max() < 40
+    del params["explicit" if "explicit" in params else "sets"]
+    with pytest.raises(KeyError):
+        part_of("lcr", "figures", name).draw(inputs, params)
+
+
+def test_whether_a_set_is_explicit_does_not_hang_on_the_order_of_the_settings(run, tmp_path):
+    inputs, params = figures(run[0], tmp_path / "inputs")["contact_sheet"]
+    sheet = part_of("lcr", "figures", "contact_sheet")
+    shown = []
+    for sets in ({"forget_test": True, "twin_test": False}, {"twin_test": False, "forget_test": True}):
+        figure = sheet.draw(inputs, {**params, "sets": sets})
+        shown.append([np.asarray(axes.images[0].get_array()) for axes in figure.axes])
+        assert [axes.get_title(loc="left") for axes in figure.axes] == ["forget test", "twin test"]
+    sharp = [np.abs(np.diff(picture[:, :60].astype(int), axis=0)).max() for picture in shown[0]]
+    assert sharp[0] < 40 < sharp[1]
+    assert all(np.array_equal(first, second) for first, second in zip(*shown, strict=True))
+
+
+def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
+    definitions = tmp_path / "numbers.yaml"
+    definitions.write_text(
+        "numbers:\n"
+        "- {name: lcrA, family: lcr, per: model, interval: true, digits: 2,"
+        ' value: \'value("auc", classifier="full", source="balanced", evaluation="same")\'}\n'
+        "- {name: lcrB, family: lcr, per: model, value: 'value(\"nothing\")'}\n"
+        "- {name: lcrC, published: 0.5, kind: percent, digits: 1}\n"
+        "- {name: otherD, family: other, value: 'value(\"x\")'}\n"
+    )
+    macros, sections = tmp_path / "numbers.tex", tmp_path / "families.tex"
+    quoting.numbers(run[0], definitions, macros, sections, families={"lcr": list(MODELS)}, experiment="test")
+    text = macros.read_text()
+    assert r"\newcommand{\lcrA}{0.95 [0.93, 0.97] (Gumbel) and 0.95 [0.93, 0.97] (nearest)}" in text
+    assert r"\newcommand{\lcrB}{\emph{not measured}}" in text
+    assert r"\newcommand{\lcrC}{50.0\,\%}" in text
+    assert "otherD" not in text
+    assert sections.read_text() == "\\input{sections/lcr}\n"
+
+
+@pytest.mark.parametrize("names", [["a1"], ["a", "a"]])
+def test_names_that_latex_cannot_take_are_refused(tmp_path, names):
+    path = tmp_path / "numbers.yaml"
+    path.write_text(json.dumps({"numbers": [{"name": name, "published": 1} for name in names]}))
+    with pytest.raises(UserError):
+        quoting.read(path)
+
+
+def test_provenance_sums_costs_by_rule(run, tmp_path):
+    lines = [
+        {"s": 2.0, "max_rss": 100.0, "rule_name": "lcr_replace"},
+        {"s": 3.0, "max_rss": "NA", "rule_name": "lcr_replace"},
+        {"s": 1.0, "max_rss": "NA", "rule_name": "collect"},
+    ]
+    benchmarks = []
+    for index, line in enumerate(lines):
+        benchmarks.append(tmp_path / f"{index}.jsonl")
+        benchmarks[-1].write_text(json.dumps(line) + "\n")
+    paths = [tmp_path / f"p.{kind}" for kind in ("json", "tex", "csv", "html")]
+    origin.provenance(run[0], run[1], tmp_path, *paths, experiment="test", config={"a": 1})
+    about = json.loads(paths[0].read_text())
+    assert about["seconds"] == 6 and about["config"] == {"a": 1} and about["measured_by"]["device"] == ["cpu"]
+    costs = pd.read_csv(paths[2]).set_index("Rule")
+    assert costs.loc["lcr_replace", "Sum (s)"] == 5 and costs.loc["lcr_replace", "Memory (MB)"] == 100
+    assert np.isnan(costs.loc["collect", "Memory (MB)"])
+    benchmarks[0].write_text("nonsense\n")
+    with pytest.raises(UserError, match="line 1"):
+        origin.cost_table(benchmarks)
+
+
+def test_no_step_of_the_report_imports_torch():
+    names = ("collect", "claims", "tables", "figures", "numbers", "provenance", "compile")
+    imports = "; ".join(f"import palimpsest.report.{name}" for name in names)
+    subprocess.run([sys.executable, "-c", f"{imports}; import sys; assert 'torch' not in sys.modules"], check=True)

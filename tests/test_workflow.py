@@ -1,0 +1,151 @@
+"""The workflow as a user meets it: what is run, what is run again, and what survives a kill. One file, so that the
+smoke run behind it is made once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, copy_of_the_project, heed_interrupts, snakemake
+
+SMOKE = ("--configfile", "config/smoke.yaml")
+pytestmark = pytest.mark.workflow
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs per rule of a dry-run."""
+    text = snakemake(folder, *SMOKE, "--dry-run", *arguments).stdout
+    if "Nothing to be done" in text:
+        return {}
+    table = text.split("Job stats:")[1].split("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE) if name != "total"}
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """Every table, number and verdict of a smoke run; provenance differs between runs by nature (seconds, memory)."""
+    paper = folder / "results/smoke/paper"
+    files = [*paper.glob("tables/*"), *(paper / name for name in ("measurements.csv", "numbers.tex", "verdicts.tex"))]
+    files += [paper / "scorecard.csv", paper / "scorecard.tex"]
+    return {
+        str(path.relative_to(paper)): path.read_bytes()
+        for path in sorted(files)
+        if not path.name.endswith(".record.json")
+    }
+
+
+def test_the_smoke_run_makes_every_part_of_the_paper(smoke):
+    paper = smoke / "results/smoke/paper"
+    assert len(list(paper.glob("tables/*.tex"))) >= 10
+    assert len(list(paper.glob("figures/*.pdf"))) >= 8
+    assert (paper / "scorecard.html").stat().st_size > 1000
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    assert "Nothing to be done" in snakemake(smoke, *SMOKE).stdout
+
+
+def test_touching_the_code_and_reverting_an_edit_run_nothing(smoke):
+    source = smoke / "src/palimpsest/lcr/replace.py"
+    text = source.read_text()
+    source.write_text(text + "\n# an edit\n")
+    assert planned(smoke)["lcr_replace"] > 10
+    source.write_text(text)
+    for path in (smoke / "src").rglob("*.py"):
+        path.touch()
+    assert planned(smoke) == {}
+
+
+def test_an_edit_of_one_rule_runs_its_jobs_and_what_hangs_on_them(smoke):
+    source = smoke / "src/palimpsest/lcr/rules/shuffle_in_mask.py"
+    text = source.read_text()
+    source.write_text(text + "\n# an edit\n")
+    jobs = planned(smoke)
+    source.write_text(text)
+    assert jobs.pop("lcr_replace") == 2  # one per model
+    assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_", "detect"))]
+    assert {"collect", "tabulate", "judge_claims"} <= jobs.keys()
+
+
+def test_a_changed_parameter_runs_its_rule_only(smoke):
+    config = smoke / "config/smoke.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("learned_map: {steps: 3", "learned_map: {steps: 4"))
+    jobs = planned(smoke)
+    config.write_text(text)
+    assert jobs.pop("lcr_replace") == 2
+    assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_"))]
+
+
+def test_a_rule_is_added_by_one_file_and_one_entry(smoke):
+    source, config = smoke / "src/palimpsest/lcr/rules/mirrored.py", smoke / "config/smoke.yaml"
+    text = config.read_text()
+    source.write_text(
+        '"""Every cell becomes its mirror image\'s code."""\n\nimport numpy as np\n\n\n'
+        "def replace(codes, cells, context, rng):\n    return np.where(cells, codes[:, :, ::-1], codes)\n"
+    )
+    config.write_text(text.replace("    learned_map:", "    mirrored: {}\n    learned_map:"))
+    jobs = planned(smoke)
+    assert jobs.pop("lcr_replace") == 2
+    assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_"))]
+    # It also runs, and stands in the main table.
+    table = "results/smoke/paper/tables/lcr_replacement.csv"
+    before = (smoke / table).read_bytes()
+    snakemake(smoke, *SMOKE, "--", table)
+    assert b"mirrored" in (smoke / table).read_bytes()
+    source.unlink()
+    config.write_text(text)
+    snakemake(smoke, *SMOKE)
+    assert (smoke / table).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_tables(smoke, tmp_path):
+    """Also the test of determinism: the tables of two runs in two folders are equal byte by byte."""
+    folder = copy_of_the_project(tmp_path / "again")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
+    for end, until in ((signal.SIGKILL, "lcr_encode"), (signal.SIGINT, "lcr_replace")):
+        log = (tmp_path / "log").open("w+")
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, start_new_session=True, preexec_fn=heed_interrupts
+        )
+        deadline = time.monotonic() + 600
+        while f"rule {until}:" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            time.sleep(0.2)
+        time.sleep(1.0)  # into the middle of the step
+        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        os.killpg(process.pid, end)
+        process.wait()
+        # A killed Snakemake leaves its lock behind; the message says so.
+        snakemake(folder, "--unlock", *SMOKE, check=False)
+    snakemake(folder, *SMOKE)
+    assert not list(folder.glob("results/**/.partial-*"))
+    first, second = tables(smoke), tables(folder)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.parametrize("experiment", ["mini", "small"])
+def test_every_experiment_can_be_planned(experiment):
+    done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", f"config/{experiment}.yaml")
+    assert "lcr_replace" in done.stdout or "Nothing to be done" in done.stdout
+
+
+def test_the_full_experiment_can_be_planned_once_its_files_are_there(tmp_path):
+    folder = copy_of_the_project(tmp_path / "full")
+    missing = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", check=False)
+    assert missing.returncode != 0
+    assert "resources/checkpoints/vqgan_" in missing.stdout
+    for name in ("vqgan_gumbel_f8", "vqgan_imagenet_f16_16384"):
+        for file in ("model.yaml", "last.ckpt"):
+            path = folder / "resources/checkpoints" / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    done = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
+    assert "convert_checkpoint" in done
+    assert "train_" not in done.split("Job stats:")[1].split("total")[0]

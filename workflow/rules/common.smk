@@ -1,0 +1,132 @@
+# What the rules share: reading the configuration, finding the code of a step, writing its arguments.
+import json
+import os
+import shlex
+import shutil
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import grimp
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+SOURCE = Path("src")
+# Each family's rules put a function here that lists its measurement files.
+MEASUREMENTS = {}
+# And one that gives what all of its tables and figures compare: models, rules, sets.
+REPORT_PARAMS = {}
+# The interpreter that runs Snakemake also runs the steps, without an activated venv; a conda environment's still wins.
+os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH')}")
+# A conda environment runs this checkout's code too.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.resolve()))}; ")
+
+
+def without_nulls(row):
+    """Remove the keys that a configuration sets to null: how an experiment drops what config/mini.yaml has."""
+    for key in [key for key, value in row.items() if value is None]:
+        del row[key]
+    for value in row.values():
+        if isinstance(value, dict):
+            without_nulls(value)
+
+
+without_nulls(config)
+validate(config, "../schemas/config.schema.yaml")
+
+
+@lru_cache
+def import_graph():
+    """Which module of the package imports which."""
+    if str(SOURCE.resolve()) not in sys.path:
+        sys.path.insert(0, str(SOURCE.resolve()))
+    return grimp.build_graph("palimpsest", cache_dir=".snakemake/grimp")
+
+
+@lru_cache
+def files_of(module):
+    """A module's file and those of every module of the package that it imports, transitively."""
+    graph = import_graph()
+    if module not in graph.modules:
+        raise WorkflowError(f"{module} is configured but {SOURCE}/{module.replace('.', '/')}.py does not exist.")
+    files = (SOURCE / Path(*name.split(".")) for name in {module, *graph.find_upstream_modules(module)})
+    return sorted(str(path / "__init__.py" if path.is_dir() else path.with_suffix(".py")) for path in files)
+
+
+def code_of(*modules):
+    """The code of a step as an input; a name such as palimpsest.lcr.rules.{rule} is filled from the wildcards."""
+    if not any("{" in module for module in modules):
+        return [path for module in modules for path in files_of(module)]
+    return lambda wildcards: [path for module in modules for path in files_of(module.format(**wildcards))]
+
+
+def paths(wildcards, input, output):
+    """The inputs and outputs of a step as its arguments: `--codes results/... --counts results/...`."""
+    given = {**dict(input.items()), **dict(output.items())}
+    given.pop("code", None)
+    return " ".join(
+        f"--{name.replace('_', '-')} {shlex.join(map(str, [value] if isinstance(value, str) else value))}"
+        for name, value in given.items()
+        if value
+    )
+
+
+def as_json(value):
+    """A parameter's text on the command line: keys in order, so that a reordered configuration changes nothing."""
+    return json.dumps(value, sort_keys=True)
+
+
+def setting(*keys):
+    """A value of the configuration; the error names the first key that is not there."""
+    value = config
+    for depth, key in enumerate(keys):
+        if not isinstance(value, dict) or key not in value:
+            raise WorkflowError(
+                f"the configuration has no {'.'.join(keys[: depth + 1])} (experiment {config['experiment']})"
+            )
+        value = value[key]
+    return value
+
+
+def network(name):
+    """The weights of a base model: the released file, or where this run makes them."""
+    setting("networks", name)
+    released = Path("resources/models") / f"{name}.safetensors"
+    if config["base_models"] == "released" and released.exists() and "trainer" in setting("networks", name):
+        return str(released)
+    return f"<results>/models/{name}.safetensors"
+
+
+wildcard_constraints:
+    set="|".join(config["datasets"]),
+    network="|".join(config["networks"]),
+    model="|".join(config["networks"]),
+    family="|".join(config["families"]),
+    preset="|".join(config["lcr"]["presets"]),
+    rule="[a-z0-9_]+",
+    experiment="grid|sweep",
+
+
+def networks_of(trainer):
+    """Names of the configured networks with a trainer; None: those read from a published checkpoint."""
+    return [name for name, row in config["networks"].items() if row and row.get("trainer") == trainer]
+
+
+def trained_by(trainer):
+    """A wildcard's pattern for the networks of one trainer; one that nothing matches where there is none."""
+    return "|".join(networks_of(trainer)) or "(?!)"
+
+
+def optional_network(name):
+    """The weights of a network, or no input where the configuration names none."""
+    return network(name) if name else []
+
+
+def detector(name):
+    """A row of `detectors`: module, network and params."""
+    return setting("detectors", name)
+
+
+def training_data(role):
+    """An input function: an array of the set that a network is trained on."""
+    return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'train')}/{role}"

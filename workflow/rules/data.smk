@@ -1,0 +1,29 @@
+# Data sets: pictures, masks of the concept, one manifest row each.
+
+
+rule make_data:
+    """Draw or read one data set."""
+    input:
+        code=lambda wildcards: code_of(
+            "palimpsest.worlds.make", f"palimpsest.worlds.{setting('datasets', wildcards.set, 'world')}"
+        ),
+    output:
+        images="<results>/data/{set}/images.npy",
+        masks="<results>/data/{set}/masks.npy",
+        manifest="<results>/data/{set}/manifest.parquet",
+    log:
+        "<logs>/data/{set}.log",
+    benchmark:
+        "<benchmarks>/make_data/{set}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        world=lambda wildcards: setting("datasets", wildcards.set, "world"),
+        params=lambda wildcards: as_json(setting("datasets", wildcards.set, "params")),
+    shell:
+        "python -m palimpsest.worlds.make {params.paths} --world {params.world} --params {params.params:q} > {log} 2>&1"

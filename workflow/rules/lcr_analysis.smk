@@ -1,0 +1,232 @@
+# Latent code replacement, second half: what the codes say of the concept, and what the decoder does with a code.
+
+
+rule lcr_model_card:
+    """Measure what a VQ-GAN keeps of the world."""
+    input:
+        code=code_of("palimpsest.lcr.model_card"),
+        network=lambda wildcards: network(wildcards.model),
+        images="<results>/data/calibration/images.npy",
+        manifest="<results>/data/calibration/manifest.parquet",
+        judge=lambda wildcards: network(judge()["network"]),
+        classifier=lambda wildcards: network(setting("lcr", "classifier")),
+    output:
+        measurements="<results>/lcr/model_card/{model}.parquet",
+    log:
+        "<logs>/lcr/model_card/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_model_card/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="10m",
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.lcr.model_card {params.paths} --model {wildcards.model} --set calibration > {log} 2>&1"
+
+
+rule lcr_encoder_noise:
+    """Measure how undecided the encoder is, and how far two draws of its codes agree."""
+    input:
+        code=code_of("palimpsest.lcr.encoder_noise"),
+        network=lambda wildcards: network(wildcards.model),
+        images="<results>/data/forget_test/images.npy",
+    output:
+        cells="<results>/lcr/{preset}/{model}/encoder_noise/cells.parquet",
+        measurements="<results>/lcr/{preset}/{model}/encoder_noise/measurements.parquet",
+    log:
+        "<logs>/lcr/encoder_noise/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_encoder_noise/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("lcr", "encoder_noise")),
+    shell:
+        "python -m palimpsest.lcr.encoder_noise {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set forget_test --params {params.params:q} > {log} 2>&1"
+
+
+rule lcr_code_stats:
+    """Describe the codes under the masks against masks of the same size elsewhere."""
+    input:
+        code=code_of("palimpsest.lcr.code_stats"),
+        codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
+        masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
+        background_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
+    output:
+        table="<results>/lcr/{preset}/{model}/code_stats/codes.parquet",
+        measurements="<results>/lcr/{preset}/{model}/code_stats/measurements.parquet",
+    log:
+        "<logs>/lcr/code_stats/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_code_stats/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        codebook_size=codebook_size,
+        settings=flags("lcr", "code_stats"),
+    shell:
+        "python -m palimpsest.lcr.code_stats {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set forget_fit --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
+
+
+rule lcr_localise:
+    """Trace how well codes, pairs and patches tell where the concept is."""
+    input:
+        code=code_of("palimpsest.lcr.localise"),
+        forget_fit_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
+        forget_fit_masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
+        safe_fit_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
+        forget_test_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
+        forget_test_masks="<results>/lcr/{preset}/{model}/masks/forget_test.npy",
+        safe_test_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+    output:
+        curves="<results>/lcr/{preset}/{model}/localise/curves.parquet",
+        measurements="<results>/lcr/{preset}/{model}/localise/measurements.parquet",
+    log:
+        "<logs>/lcr/localise/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_localise/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        codebook_size=codebook_size,
+        settings=flags("lcr", "localise"),
+    shell:
+        "python -m palimpsest.lcr.localise {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
+
+
+rule lcr_classify:
+    """Fit linear classifiers of code grids, and their controls."""
+    input:
+        code=code_of("palimpsest.lcr.classify"),
+        forget_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
+        safe_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
+        forget_manifest="<results>/data/forget_fit/manifest.parquet",
+        safe_manifest="<results>/data/safe_fit/manifest.parquet",
+        forget_test_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
+        safe_test_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+        forget_test_manifest="<results>/data/forget_test/manifest.parquet",
+        safe_test_manifest="<results>/data/safe_test/manifest.parquet",
+        forget_test_masks="<results>/lcr/{preset}/{model}/masks/forget_test.npy",
+    output:
+        weights="<results>/lcr/{preset}/{model}/classify/full.safetensors",
+        measurements="<results>/lcr/{preset}/{model}/classify/measurements.parquet",
+    log:
+        "<logs>/lcr/classify/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_classify/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        codebook_size=codebook_size,
+        params=lambda wildcards: as_json(setting("lcr", "classify")),
+    shell:
+        "python -m palimpsest.lcr.classify {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} --params {params.params:q} > {log} 2>&1"
+
+
+rule lcr_counterfactual:
+    """Ask which codes the classifier rests on, by the exact additive form."""
+    input:
+        code=code_of("palimpsest.lcr.counterfactual"),
+        weights="<results>/lcr/{preset}/{model}/classify/full.safetensors",
+        forget_test_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
+        safe_test_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+    output:
+        importance="<results>/lcr/{preset}/{model}/counterfactual/importance.parquet",
+        greedy="<results>/lcr/{preset}/{model}/counterfactual/greedy.parquet",
+        measurements="<results>/lcr/{preset}/{model}/counterfactual/measurements.parquet",
+    log:
+        "<logs>/lcr/counterfactual/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_counterfactual/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        codebook_size=codebook_size,
+        settings=flags("lcr", "counterfactual"),
+    shell:
+        "python -m palimpsest.lcr.counterfactual {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
+
+
+rule lcr_locality:
+    """Measure how far a changed code reaches in the decoded picture, and through what."""
+    input:
+        code=code_of("palimpsest.lcr.locality"),
+        network=lambda wildcards: network(wildcards.model),
+        codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+    output:
+        curves="<results>/lcr/{preset}/{model}/locality/curves.parquet",
+        measurements="<results>/lcr/{preset}/{model}/locality/measurements.parquet",
+    log:
+        "<logs>/lcr/locality/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_locality/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("lcr", "locality")),
+    shell:
+        "python -m palimpsest.lcr.locality {params.paths} --model {wildcards.model} --preset {wildcards.preset} --params {params.params:q} > {log} 2>&1"
+
+
+rule lcr_injection:
+    """Put the concept's codes into safe pictures, and see what travels and what leaks."""
+    input:
+        code=code_of("palimpsest.lcr.injection"),
+        network=lambda wildcards: network(wildcards.model),
+        forget_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
+        forget_masks="<results>/lcr/{preset}/{model}/masks/forget_test.npy",
+        safe_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+        detector=lambda wildcards: network(judge()["network"]),
+    output:
+        measurements="<results>/lcr/{preset}/{model}/injection/measurements.parquet",
+        panel="<results>/lcr/{preset}/{model}/injection/panel.npz",
+    log:
+        "<logs>/lcr/injection/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_injection/{preset}/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="1h",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("lcr", "injection")),
+    shell:
+        "python -m palimpsest.lcr.injection {params.paths} --model {wildcards.model} --preset {wildcards.preset}"
+        " --threshold 0.5 --params {params.params:q} > {log} 2>&1"

@@ -1,0 +1,145 @@
+# Base models: trained here, or released in resources/models, or converted from a published checkpoint.
+
+
+rule train_judge:
+    """Train a classifier or detector, and measure it on held-out scenes."""
+    input:
+        code=code_of("palimpsest.judges.train"),
+        train_images=training_data("images.npy"),
+        train_masks=training_data("masks.npy"),
+        train_manifest=training_data("manifest.parquet"),
+        test_images="<results>/data/calibration/images.npy",
+        test_masks="<results>/data/calibration/masks.npy",
+        test_manifest="<results>/data/calibration/manifest.parquet",
+    output:
+        network="<results>/models/{network}.safetensors",
+    log:
+        "<logs>/train/{network}.log",
+    benchmark:
+        "<benchmarks>/train_judge/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("judge"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="2h",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
+        seed=lambda wildcards: setting("networks", wildcards.network, "seed"),
+    shell:
+        "python -m palimpsest.judges.train {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
+
+
+rule train_vqgan:
+    """Train a VQ-GAN, and measure it on held-out pictures."""
+    input:
+        code=code_of("palimpsest.models.train_vqgan"),
+        train_images=training_data("images.npy"),
+        train_masks=training_data("masks.npy"),
+        test_images="<results>/data/calibration/images.npy",
+        guide=lambda wildcards: network("guide"),
+        start=lambda wildcards: optional_network(setting("networks", wildcards.network).get("start")),
+    output:
+        network="<results>/models/{network}.safetensors",
+    log:
+        "<logs>/train/{network}.log",
+    benchmark:
+        "<benchmarks>/train_vqgan/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("vqgan"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="4h",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
+        seed=lambda wildcards: setting("networks", wildcards.network, "seed"),
+    shell:
+        "python -m palimpsest.models.train_vqgan {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
+
+
+rule convert_checkpoint:
+    """Read a published checkpoint strictly and write it as safetensors."""
+    input:
+        code=code_of("palimpsest.models.checkpoints"),
+        config=lambda wildcards: setting("networks", wildcards.network, "config"),
+        checkpoint=lambda wildcards: setting("networks", wildcards.network, "checkpoint"),
+    output:
+        network="<results>/models/{network}.safetensors",
+    log:
+        "<logs>/convert/{network}.log",
+    benchmark:
+        "<benchmarks>/convert_checkpoint/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by(None),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="8GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        sha256=lambda wildcards: setting("networks", wildcards.network, "sha256"),
+    shell:
+        "python -m palimpsest.models.checkpoints {params.paths} --name {wildcards.network} --sha256 {params.sha256} > {log} 2>&1"
+
+
+rule calibrate_judges:
+    """Measure the judges on held-out scenes."""
+    input:
+        code=code_of("palimpsest.judges.calibrate"),
+        networks=[network(name) for name in networks_of("judge")],
+        images="<results>/data/calibration/images.npy",
+        masks="<results>/data/calibration/masks.npy",
+        manifest="<results>/data/calibration/manifest.parquet",
+    output:
+        measurements="<results>/judges/calibration.parquet",
+    log:
+        "<logs>/calibrate_judges.log",
+    benchmark:
+        "<benchmarks>/calibrate_judges.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="10m",
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.judges.calibrate {params.paths} --set calibration > {log} 2>&1"
+
+
+rule detect:
+    """Run a detector over a set, once; classes and thresholds are filters downstream."""
+    input:
+        code=lambda wildcards: code_of(
+            "palimpsest.judges.detect", f"palimpsest.judges.{detector(wildcards.detector)['module']}"
+        ),
+        network=lambda wildcards: optional_network(detector(wildcards.detector).get("network")),
+        images="<results>/data/{set}/images.npy",
+    output:
+        detections="<results>/judges/{detector}/{set}.parquet",
+    log:
+        "<logs>/detect/{detector}/{set}.log",
+    benchmark:
+        "<benchmarks>/detect/{detector}/{set}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="1h",
+    params:
+        paths=paths,
+        module=lambda wildcards: detector(wildcards.detector)["module"],
+        params=lambda wildcards: as_json(detector(wildcards.detector)["params"]),
+    shell:
+        "python -m palimpsest.judges.detect {params.paths} --detector {params.module} --params {params.params:q} > {log} 2>&1"

@@ -1,0 +1,200 @@
+# The report: measurements joined, claims judged, tables, figures, numbers, the typeset paper.
+# Files are named as the paper's LaTeX reads them: <results>/paper/{tables,figures}/<family>_<name>.
+
+
+rule collect:
+    """Join every measurement of the experiment; refuse results of other code or another environment."""
+    input:
+        code=code_of("palimpsest.report.collect"),
+        measurements=all_measurements(),
+    output:
+        table="<results>/paper/measurements.parquet",
+        csv="<results>/paper/measurements.csv",
+    log:
+        "<logs>/paper/collect.log",
+    benchmark:
+        "<benchmarks>/collect.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        experiment=setting("experiment"),
+    shell:
+        "python -m palimpsest.report.collect {params.paths} --experiment {params.experiment} > {log} 2>&1"
+
+
+rule judge_claims:
+    """Judge every claim of the source papers over the measurements."""
+    input:
+        code=lambda wildcards: code_of("palimpsest.report.claims", *names_modules()),
+        measurements="<results>/paper/measurements.parquet",
+        definitions="config/claims.yaml",
+    output:
+        verdicts="<results>/paper/verdicts.parquet",
+        csv="<results>/paper/scorecard.csv",
+        tex="<results>/paper/scorecard.tex",
+        html=report(
+            "<results>/paper/scorecard.html",
+            caption="../report/scorecard.rst",
+            category="1. Scorecard",
+        ),
+        macros="<results>/paper/verdicts.tex",
+    log:
+        "<logs>/paper/claims.log",
+    benchmark:
+        "<benchmarks>/claims.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        families=lambda wildcards: as_json(families()),
+    shell:
+        "python -m palimpsest.report.claims {params.paths} --families {params.families:q} > {log} 2>&1"
+
+
+rule number:
+    """Write one macro for every number that the prose quotes."""
+    input:
+        code=lambda wildcards: code_of("palimpsest.report.numbers", *names_modules()),
+        measurements="<results>/paper/measurements.parquet",
+        definitions="paper/numbers.yaml",
+    output:
+        macros="<results>/paper/numbers.tex",
+        sections="<results>/paper/families.tex",
+    log:
+        "<logs>/paper/numbers.log",
+    benchmark:
+        "<benchmarks>/numbers.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        families=lambda wildcards: as_json(families()),
+        experiment=setting("experiment"),
+    shell:
+        "python -m palimpsest.report.numbers {params.paths} --families {params.families:q}"
+        " --experiment {params.experiment} > {log} 2>&1"
+
+
+rule tabulate:
+    """Write one table as LaTeX, CSV and HTML."""
+    input:
+        code=code_of("palimpsest.report.tables", "palimpsest.{family}.tables.{name}"),
+        measurements="<results>/paper/measurements.parquet",
+    output:
+        tex="<results>/paper/tables/{family}_{name}.tex",
+        csv=report(
+            "<results>/paper/tables/{family}_{name}.csv",
+            caption="../report/table.rst",
+            category="2. Tables",
+            subcategory="{family}",
+            labels={"table": "{name}", "format": "csv"},
+        ),
+        html=report(
+            "<results>/paper/tables/{family}_{name}.html",
+            caption="../report/table.rst",
+            category="2. Tables",
+            subcategory="{family}",
+            labels={"table": "{name}", "format": "html"},
+        ),
+    log:
+        "<logs>/paper/tables/{family}_{name}.log",
+    benchmark:
+        "<benchmarks>/tabulate/{family}_{name}.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        settings=lambda wildcards: as_json(part_params(wildcards, "tables")),
+    shell:
+        "python -m palimpsest.report.tables {params.paths} --family {wildcards.family} --name {wildcards.name}"
+        " --params {params.settings:q} > {log} 2>&1"
+
+
+rule plot:
+    """Draw one figure as PDF and PNG."""
+    input:
+        code=code_of("palimpsest.report.figures", "palimpsest.{family}.figures.{name}"),
+        inputs=figure_inputs,
+    output:
+        pdf="<results>/paper/figures/{family}_{name}.pdf",
+        png=report(
+            "<results>/paper/figures/{family}_{name}.png",
+            caption="../report/figure.rst",
+            category="3. Figures",
+            subcategory="{family}",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        "<logs>/paper/figures/{family}_{name}.log",
+    benchmark:
+        "<benchmarks>/plot/{family}_{name}.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        settings=lambda wildcards: as_json(part_params(wildcards, "figures")),
+    shell:
+        "python -m palimpsest.report.figures {params.paths} --family {wildcards.family} --name {wildcards.name}"
+        " --params {params.settings:q} > {log} 2>&1"
+
+
+rule trace_provenance:
+    """Write where the results come from and what every rule cost."""
+    input:
+        code=code_of("palimpsest.report.provenance"),
+        collected="<results>/paper/measurements.parquet",
+        measurements=all_measurements(),
+    output:
+        provenance="<results>/paper/provenance.json",
+        tex="<results>/paper/provenance.tex",
+        csv="<results>/paper/provenance.csv",
+        html=report("<results>/paper/provenance.html", caption="../report/provenance.rst", category="4. Provenance"),
+    log:
+        "<logs>/paper/provenance.log",
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        benchmarks=f"results/{setting('experiment')}/benchmarks",
+        experiment=setting("experiment"),
+        config=lambda wildcards: as_json(config),
+    shell:
+        "python -m palimpsest.report.provenance {params.paths} --benchmarks {params.benchmarks}"
+        " --experiment {params.experiment} --config {params.config:q} > {log} 2>&1"
+
+
+rule typeset:
+    """Typeset the paper."""
+    input:
+        code=code_of("palimpsest.report.compile"),
+        main="paper/main.tex",
+        sources=[*sorted(map(str, Path("paper/sections").glob("*.tex"))), "paper/references.bib"],
+        families="<results>/paper/families.tex",
+        generated=[
+            "<results>/paper/numbers.tex",
+            "<results>/paper/verdicts.tex",
+            "<results>/paper/scorecard.tex",
+            "<results>/paper/provenance.tex",
+            *parts("tables", "tex"),
+            *parts("figures", "pdf"),
+        ],
+    output:
+        pdf=report("<results>/paper/paper.pdf", caption="../report/paper.rst", category="0. Paper"),
+    log:
+        "<logs>/paper/typeset.log",
+    benchmark:
+        "<benchmarks>/typeset.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.report.compile {params.paths} > {log} 2>&1"

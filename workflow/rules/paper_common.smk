@@ -1,0 +1,72 @@
+# What the rules of the report share: which tables and figures there are, and what they are made from.
+
+
+def families():
+    """The paper's families, each with the models it compares."""
+    return {name: setting(name, "models") for name in setting("families")}
+
+
+def report_of(family, kind):
+    """The tables or figures of a family: name to settings."""
+    return setting("report", family, kind)
+
+
+def parts(kind, suffix):
+    """The files of all tables or figures."""
+    return [
+        f"<results>/paper/{kind}/{family}_{name}.{suffix}" for family in families() for name in report_of(family, kind)
+    ]
+
+
+def all_measurements():
+    """Every measurement file of the experiment; each family's rules list their own."""
+    judges = ["<results>/judges/calibration.parquet"] if networks_of("judge") else []
+    return judges + [path for name in families() for path in MEASUREMENTS[name]()]
+
+
+def filled(template, values):
+    """A path for every combination of the lists that its {names} stand for."""
+    names = [name for name in values if isinstance(values[name], list) and f"{{{name[:-1]}}}" in template]
+    for name in names:
+        return [path for one in values[name] for path in filled(template.replace(f"{{{name[:-1]}}}", one), values)]
+    return [template]
+
+
+def part_params(wildcards, kind):
+    """The settings of a table or figure: what its family gives all of them, then its own."""
+    own = report_of(wildcards.family, kind)[wildcards.name]
+    return {**REPORT_PARAMS[wildcards.family](), **(own.get("params", {}) if kind == "figures" else own)}
+
+
+def figure_inputs(wildcards):
+    """What a figure is drawn from. Files of one model stay together."""
+    params = part_params(wildcards, "figures")
+    given = report_of(wildcards.family, "figures")[wildcards.name]["inputs"]
+    per_model = [template for template in given if "{model}" in template]
+    paths = [path for template in given if template not in per_model for path in filled(template, params)]
+    for model in params["models"]:
+        paths += [path for template in per_model for path in filled(template.replace("{model}", model), params)]
+    return paths
+
+
+def names_modules():
+    """The modules with the families' names for their identifiers."""
+    return [f"palimpsest.{name}.names" for name in families()]
+
+
+def can_typeset():
+    """Whether this machine has LaTeX; without it the run makes everything but the PDF, and says so."""
+    return shutil.which("latexmk") is not None
+
+
+def paper_targets():
+    """What the main job makes."""
+    wanted = [*parts("tables", "html"), *parts("figures", "png"), "<results>/paper/scorecard.html"]
+    return [*wanted, "<results>/paper/provenance.html", *(["<results>/paper/paper.pdf"] if can_typeset() else [])]
+
+
+if not can_typeset():
+    logger.warning(
+        "latexmk is not installed: everything but the PDF is made. To have it too: sudo apt-get install"
+        " --no-install-recommends latexmk texlive-latex-base texlive-latex-recommended lmodern"
+    )
