@@ -37,6 +37,7 @@ def refused(tmp_path: Path, change: str) -> str:
         ("lcr: {judge: nobody}", "detectors.nobody"),
         ("datasets: {safe_test: {world: nowhere}}", "src/palimpsest/worlds/nowhere.py does not exist"),
         ("report: {lcr: {tables: {no_such_table: {}}}}", "no_such_table"),
+        ("report: {lcr: {figures: {panels: {params: {rules: [blakc]}}}}}", "panels has rules ['blakc']"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(tmp_path, change, named):

@@ -23,15 +23,17 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.reso
 
 
 def without_nulls(row):
-    """Remove the keys that a configuration sets to null: how an experiment drops what config/mini.yaml has."""
-    for key in [key for key, value in row.items() if value is None]:
+    """Remove the keys that a configuration sets to null: how an experiment drops what config/mini.yaml has.
+
+    Gives the names of the removed keys.
+    """
+    removed = {key for key, value in row.items() if value is None}
+    for key in removed:
         del row[key]
-    for value in row.values():
-        if isinstance(value, dict):
-            without_nulls(value)
+    return removed.union(*(without_nulls(value) for value in row.values() if isinstance(value, dict)))
 
 
-without_nulls(config)
+DROPPED = without_nulls(config)
 validate(config, "../schemas/config.schema.yaml")
 
 

@@ -33,9 +33,24 @@ def filled(template, values):
 
 
 def part_params(wildcards, kind):
-    """The settings of a table or figure: what its family gives all of them, then its own."""
+    """The settings of a table or figure: what its family gives all of them, then its own.
+
+    A list of its own narrows the family's, so what an experiment drops is dropped everywhere.
+    """
+    given = REPORT_PARAMS[wildcards.family]()
     own = report_of(wildcards.family, kind)[wildcards.name]
-    return {**REPORT_PARAMS[wildcards.family](), **(own.get("params", {}) if kind == "figures" else own)}
+    own = own.get("params", {}) if kind == "figures" else own
+    for name, values in own.items():
+        unknown = set(values) - set(given[name]) - DROPPED if name in given and isinstance(values, list) else ()
+        if unknown:
+            key = f"report.{wildcards.family}.{kind}.{wildcards.name}"
+            raise WorkflowError(f"{key} has {name} {sorted(unknown)}; there are {sorted(given[name])}")
+    narrowed = {
+        name: [value for value in values if value in given[name]]
+        for name, values in own.items()
+        if name in given and isinstance(values, list)
+    }
+    return {**given, **own, **narrowed}
 
 
 def figure_inputs(wildcards):

@@ -19,6 +19,12 @@ def batches(count: int, size: int, steps: int, seed: int) -> Iterator[np.ndarray
         order = order[size:]
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 def fit(
     network: nn.Module,
     loss_of: Callable[[np.ndarray, int], Tensor],
@@ -31,7 +37,9 @@ def fit(
     weight_decay: float = 1e-4,
     after_step: Callable[[int], None] = lambda index: None,
 ) -> list[float]:
-    """AdamW under a one-cycle schedule in bf16 autocast; loss_of(indices, step) gives the loss of a batch.
+    """AdamW under a one-cycle schedule; loss_of(indices, step) gives the loss of a batch.
+
+    In bf16 autocast where the processor computes in it; elsewhere it would be emulated, some thirty times slower.
 
     Returns the mean loss of each twentieth of the run. A loss that is not finite stops it.
     """
@@ -41,7 +49,7 @@ def fit(
     losses = []
     progress = tqdm(batches(count, batch, steps, seed), total=steps, mininterval=5)
     for index, picks in enumerate(progress):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             loss = loss_of(picks, index)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {index}: lower the learning rate")
