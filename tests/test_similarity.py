@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from palimpsest.judges.networks import FactorClassifier
-from palimpsest.metrics.similarity import PerceptualDistance, error_map, masked_mean, psnr, ssim_map
+from palimpsest.metrics.similarity import error_map, masked_mean, normalised, perceptual_map, psnr, ssim_map
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,13 @@ def classifier():
 
 
 def test_the_perceptual_distance_is_zero_for_equal_pictures(classifier, pair):
-    features = classifier.features(pair[0])
-    assert torch.equal(PerceptualDistance(features).map(features), torch.zeros(3, 40, 48))
+    features = normalised(classifier.features(pair[0]))
+    assert torch.equal(perceptual_map(features, features), torch.zeros(3, 40, 48))
 
 
 def test_the_perceptual_distance_is_positive_and_symmetric(classifier, pair):
-    first, second = map(classifier.features, pair)
-    found, other = PerceptualDistance(first).map(second), PerceptualDistance(second).map(first)
+    first, second = (normalised(classifier.features(images)) for images in pair)
+    found, other = perceptual_map(first, second), perceptual_map(second, first)
     assert (found.mean((1, 2)) > 0).all()
     assert torch.allclose(found, other)
     # Channel-normalised features of four stages: each is at most 4 away.
@@ -78,7 +78,7 @@ def test_a_local_change_has_a_local_perceptual_distance(classifier):
     first = torch.rand(1, 3, 128, 128, generator=generator) * 2 - 1
     second = first.clone()
     second[..., 8:16, 8:16] *= -1
-    found = PerceptualDistance(classifier.features(first)).map(classifier.features(second))[0]
+    found = perceptual_map(*(normalised(classifier.features(images)) for images in (first, second)))[0]
     assert found[8:16, 8:16].mean() > 0.01
     # Eight 3x3 convolutions, of strides 1 1 2 1 2 1 2 1, read no further than 1+1+1+2+2+4+4+8 = 23 pixels; the map is
     # blown up from cells of 8 pixels.

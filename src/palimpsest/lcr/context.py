@@ -46,7 +46,7 @@ class Context:
     @cached_property
     def codebook(self) -> np.ndarray:
         """The embedding rows (K, d)."""
-        return self.model.codebook.detach().numpy()
+        return self.model.codebook.detach().cpu().numpy()
 
     @cached_property
     def squared_distances(self) -> np.ndarray:
@@ -57,7 +57,7 @@ class Context:
     def logits(self, batch: int = 64):
         """Logits (b, K, h, w) of the pictures, batch by batch."""
         for start in range(0, len(self.images), batch):
-            yield self.model.encode_logits(to_tensor(self.images[start : start + batch])).numpy()
+            yield self.model.encode_logits(to_tensor(self.images[start : start + batch])).cpu().numpy()
 
 
 def squared_distances(rows: np.ndarray) -> np.ndarray:

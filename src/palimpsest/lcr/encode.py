@@ -25,18 +25,17 @@ def encode(
     sampling: "argmax", or "gumbel" for a draw per cell, as the original encodes. A nearest-neighbour model has no
     distribution: it is always encoded by the nearest code, and its entropy is zero.
     """
-    where = torch_device(device)
-    model = vqgans.load(network).to(where)
+    model = vqgans.load(network).to(torch_device(device))
     pictures = np.load(images, mmap_mode="r")
     gumbel = model.config.quantiser == "gumbel"
-    generator = torch.Generator(where).manual_seed(seed) if gumbel and sampling == "gumbel" else None
+    generator = torch.Generator(model.device).manual_seed(seed) if gumbel and sampling == "gumbel" else None
     height, width = (side // model.config.downsampling for side in pictures.shape[1:3])
     found = np.empty((len(pictures), height, width), np.uint16 if model.config.codes <= 2**16 else np.uint32)
     bits = np.zeros(found.shape, np.float16)
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
             part = slice(start, start + batch)
-            logits = model.encode_logits(to_tensor(pictures[part]).to(where))
+            logits = model.encode_logits(to_tensor(pictures[part]))
             found[part] = pick(logits, generator).cpu().numpy()
             if gumbel:
                 bits[part] = entropy_bits(logits).cpu().numpy()

@@ -35,19 +35,18 @@ def encoder_noise(
     set: str,
     params: dict,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> dict:
     """Measure the first params[`images`] pictures with params[`draws`] draws each, params[`batch`] at once.
 
     cells: a histogram over cells with columns quantity (entropy_bits or margin), low, high, cells.
     """
     vqgan = vqgans.load(network).to(torch_device(device))
-    generator = torch.Generator(vqgan.codebook.device).manual_seed(seed)
+    generator = torch.Generator(vqgan.device).manual_seed(seed)
     gumbel = vqgan.config.quantiser == "gumbel"
     pictures = to_tensor(np.array(np.load(images, mmap_mode="r")[: params["images"]]))
     parts = []
     for part in pictures.split(params["batch"]):
-        part = part.to(vqgan.codebook.device)
         parts.append(drawn(vqgan, part, params["draws"], generator) if gumbel else repeated(vqgan, part))
     found = {name: torch.cat([part[name] for part in parts]).cpu().double().numpy() for name in parts[0]}
     quantity, top = ("entropy_bits", float(np.log2(vqgan.config.codes))) if gumbel else ("margin", 1.0)
@@ -106,7 +105,7 @@ def repeated(vqgan: VQGAN, pictures: Tensor) -> dict[str, Tensor]:
 
 def decoded_psnr(vqgan: VQGAN, codes: Tensor, pictures: Tensor) -> Tensor:
     """PSNR (n,) in dB of decoded codes against the pictures."""
-    return -10 * error_map(vqgan.decode_codes(codes).clamp(-1, 1), pictures).mean((1, 2)).log10()
+    return -10 * error_map(vqgan.decode_codes(codes).clamp(-1, 1), pictures.to(vqgan.device)).mean((1, 2)).log10()
 
 
 def mean_row(metric: str, values: np.ndarray, seed: int, **labels) -> dict:

@@ -23,6 +23,7 @@ THRESHOLD = 0.5
 SWEEP = (0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
 # Cells around a mask that a change may reach for geometric reasons alone: half of the smallest kernel's reach.
 MARGIN = 1
+BATCH = 32  # pictures whose features are compared at a time
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,19 @@ class Evaluation:
     ):
         self.networks, self.classes, self.manifest = networks, classes, manifest
         self.near = to_pixels(dilate(cells, MARGIN), reconstruction.shape[1:3])
-        self.reference = to_tensor(reconstruction)
-        features = self._features(reconstruction)
-        self.distance = similarity.PerceptualDistance(features) if features else None
-        twin_features = self._features(twins) if twins is not None else None
-        self.twin_distance = similarity.PerceptualDistance(twin_features) if twin_features else None
+        self.reconstruction, self.twins = reconstruction, twins
+        with torch.inference_mode():
+            self.features = self._normalised_features(reconstruction)
+            self.twin_features = self._normalised_features(twins) if twins is not None else None
         self.base = self._detect(reconstruction)
 
-    @torch.inference_mode()
-    def _features(self, pictures: np.ndarray, batch: int = 64) -> list[torch.Tensor] | None:
-        """The classifier's feature maps, stage by stage."""
-        if self.networks.classifier is None:
+    def _normalised_features(self, pictures: np.ndarray) -> list[list[torch.Tensor]] | None:
+        """The classifier's channel-normalised feature maps, batch by batch."""
+        classifier = self.networks.classifier
+        if classifier is None:
             return None
-        images = to_tensor(pictures).to(memory_format=torch.channels_last)
-        parts = [self.networks.classifier.features(part) for part in images.split(batch)]
-        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
+        parts = (as_input(pictures[part]) for part in _batches(len(pictures)))
+        return [similarity.normalised(classifier.features(part)) for part in parts]
 
     def _detect(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         """The detector's best score of a box centred near the mask, and of one away from it."""
@@ -99,28 +98,38 @@ class Evaluation:
 
         edited: uint8 (n, H, W, 3). changed: cells (n, h, w) whose code differs, or None for edits of pixels.
         """
-        pictures = to_tensor(edited)
-        outside = torch.from_numpy(~self.near)
-        table = pd.DataFrame(self._detect(edited))
-        maps = {
-            "error": similarity.error_map(pictures, self.reference),
-            "ssim": similarity.ssim_map(pictures, self.reference),
-        }
-        features = self._features(edited)
-        if features is not None:
-            maps["lpips_mini"] = self.distance.map(features)
-            for name, logits in self.networks.classifier.read(features[-1]).items():
-                if name in FACTORS:
-                    guess = np.asarray(FACTORS[name])[logits.argmax(1).numpy()]
-                    table[f"{name}_right"] = guess == self.manifest[name].to_numpy()
-        for name, values in maps.items():
-            table[name] = values.mean((1, 2)).numpy()
-            table[f"{name}_outside"] = similarity.masked_mean(values, outside).numpy()
-        if features is not None and self.twin_distance is not None:
-            table["twin_lpips_mini"] = self.twin_distance.map(features).mean((1, 2)).numpy()
+        parts = [self._compare(edited, index, part) for index, part in enumerate(_batches(len(edited)))]
+        table = pd.DataFrame(
+            self._detect(edited) | {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        )
         if changed is not None:
             table["cells_changed"] = changed.mean((1, 2))
         return table
+
+    def _compare(self, edited: np.ndarray, index: int, part: slice) -> dict[str, np.ndarray]:
+        """Distances and factors of the batch `index`, the pictures `part`: one value per picture each."""
+        pictures, reference = as_input(edited[part]), to_tensor(self.reconstruction[part])
+        outside = torch.from_numpy(~self.near[part])
+        maps = {
+            "error": similarity.error_map(pictures, reference),
+            "ssim": similarity.ssim_map(pictures, reference),
+        }
+        found = {}
+        if self.features is not None:
+            features = self.networks.classifier.features(pictures)
+            for name, logits in self.networks.classifier.read(features[-1]).items():
+                if name in FACTORS:
+                    guess = np.asarray(FACTORS[name])[logits.argmax(1).numpy()]
+                    found[f"{name}_right"] = guess == self.manifest[name].to_numpy()[part]
+            features = similarity.normalised(features)
+            maps["lpips_mini"] = similarity.perceptual_map(features, self.features[index])
+            if self.twin_features is not None:
+                twin = similarity.perceptual_map(features, self.twin_features[index])
+                found["twin_lpips_mini"] = twin.mean((1, 2)).numpy()
+        for name, values in maps.items():
+            found[name] = values.mean((1, 2)).numpy()
+            found[f"{name}_outside"] = similarity.masked_mean(values, outside).numpy()
+        return found
 
     def summary(self, table: pd.DataFrame, shows_concept: bool, **labels) -> list[dict]:
         """Measurements of one edit from its per-image table; forgetting only where the set shows the concept."""
@@ -159,6 +168,15 @@ class Evaluation:
     @staticmethod
     def _share(metric: str, hits: np.ndarray, **labels) -> dict:
         return row(metric, hits.mean(), *wilson(int(hits.sum()), len(hits)), n=len(hits), **labels)
+
+
+def as_input(pictures: np.ndarray) -> torch.Tensor:
+    """Pictures as the classifier takes them fastest."""
+    return to_tensor(pictures).contiguous(memory_format=torch.channels_last)
+
+
+def _batches(count: int) -> list[slice]:
+    return [slice(start, start + BATCH) for start in range(0, count, BATCH)]
 
 
 def _mean(metric: str, values: np.ndarray, **labels) -> dict:

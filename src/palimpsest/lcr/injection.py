@@ -55,7 +55,7 @@ def injection(
     threshold: float,
     params: dict,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> dict:
     """Inject the codes of forget image i into safe image i, for the first params[`images`] forget images with a mask.
 
@@ -80,7 +80,7 @@ def injection(
     book = vqgan.codebook.cpu()
     rows = latent_rows(book, plain, mixed, mask, seed)
     if vqgan.config.quantiser == "gumbel":
-        generator = torch.Generator(vqgan.codebook.device).manual_seed(seed)
+        generator = torch.Generator(vqgan.device).manual_seed(seed)
         first, second = (encode(vqgan, plain.pictures, batch, generator) for _ in range(2))
         rows.append(ratio_row("injection_ratio", latent_change(book, first, second), mask, seed, baseline="draws"))
     rows += pixel_rows(plain.pictures, mixed.pictures, mask, seed)
@@ -102,15 +102,13 @@ def injection(
 @torch.inference_mode()
 def encode(vqgan: VQGAN, pictures: Tensor, batch: int, generator: torch.Generator | None = None) -> Tensor:
     """Code grids on the CPU: the argmax, or draws from the generator."""
-    device = vqgan.codebook.device
-    return torch.cat([vqgan.encode(part.to(device), generator).cpu() for part in pictures.split(batch)])
+    return torch.cat([vqgan.encode(part, generator).cpu() for part in pictures.split(batch)])
 
 
 @torch.inference_mode()
 def decode(vqgan: VQGAN, codes: Tensor, batch: int) -> Tensor:
     """Pictures (n, 3, H, W) on the CPU, clipped to [-1, 1]."""
-    device = vqgan.codebook.device
-    return torch.cat([vqgan.decode_codes(part.to(device)).clamp(-1, 1).cpu() for part in codes.split(batch)])
+    return torch.cat([vqgan.decode_codes(part).clamp(-1, 1).cpu() for part in codes.split(batch)])
 
 
 def cycle(vqgan: VQGAN, codes: Tensor, batch: int) -> Cycle:

@@ -41,7 +41,7 @@ def locality(
     preset: str,
     params: dict,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> dict:
     """Follow the change; params: `images`, `sites` (edits per image), `blocks` (their sides in cells), `batch`.
 
@@ -165,7 +165,6 @@ def decoded_changes(
     Every decoder is compared with its own decoding of the unedited grids, which is made once for all blocks: frozen
     statistics are those of the unedited grids, so freezing them changes nothing there.
     """
-    device = vqgan.codebook.device
     sites = next(iter(edits.values()))[0].shape[1]
     size = max(1, batch // sites)
     for attention, free, frozen in ((True, "real", "frozen_norm"), (False, "no_attention", "local")):
@@ -175,9 +174,9 @@ def decoded_changes(
                 if not attention:
                     stack.enter_context(without_attention(vqgan.decoder))
                 with recorded_norms(vqgan.decoder) as statistics:
-                    before = vqgan.decode_codes(torch.from_numpy(grids[chosen]).to(device))
+                    before = vqgan.decode_codes(torch.from_numpy(grids[chosen]))
                 for block, (edited, _) in edits.items():
-                    codes = torch.from_numpy(edited[chosen]).to(device).flatten(0, 1)
+                    codes = torch.from_numpy(edited[chosen]).flatten(0, 1)
                     after = {free: vqgan.decode_codes(codes)}
                     with frozen_norms(vqgan.decoder, statistics, sites):
                         after[frozen] = vqgan.decode_codes(codes)
@@ -251,7 +250,7 @@ def receptive_field(vqgan: VQGAN) -> int:
 @torch.inference_mode()
 def floors(vqgan: VQGAN, grids: np.ndarray) -> list[dict]:
     """Largest change in grey levels between decodings of the same codes: repeated, and alone, not in a batch."""
-    codes = torch.from_numpy(grids).to(vqgan.codebook.device)
+    codes = torch.from_numpy(grids)
     first, last = vqgan.decode_codes(codes), len(codes) - 1
     changes = {
         "repeat": (vqgan.decode_codes(codes) - first).abs(),

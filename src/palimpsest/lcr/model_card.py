@@ -14,7 +14,7 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import decode
-from palimpsest.run import Input, Output, step
+from palimpsest.run import Input, Output, step, torch_device
 
 CONFIDENT = 0.5
 
@@ -30,12 +30,13 @@ def model_card(
     model: str,
     set: str,
     seed: int = 0,
+    device: str = "auto",
 ) -> None:
     """Write PSNR, SSIM, live codes, perplexity, codebook geometry, and the judges' readings of both pictures."""
-    vqgan = vqgans.load(network)
+    vqgan = vqgans.load(network).to(torch_device(device))
     pictures, scenes = to_tensor(np.load(images)), pd.read_parquet(manifest)
     with torch.inference_mode():
-        codes = torch.cat([vqgan.encode(part) for part in pictures.split(64)]).numpy()
+        codes = torch.cat([vqgan.encode(part) for part in pictures.split(64)]).cpu().numpy()
     decoded = to_tensor(decode(vqgan, codes))
     errors = similarity.error_map(decoded, pictures).mean((1, 2)).numpy()
     decibel = -10 * np.log10(errors)
@@ -44,7 +45,7 @@ def model_card(
         row("psnr", decibel.mean(), *bootstrap(decibel), n=len(decibel)),
         row("ssim", structure.mean(), *bootstrap(structure), n=len(structure)),
         *code_use(codes, vqgan.config.codes),
-        *codebook_geometry(vqgan.codebook.detach().numpy(), seed),
+        *codebook_geometry(vqgan.codebook.detach().cpu().numpy(), seed),
     ]
     reader, detector = judges.load(classifier), judges.load(judge)
     present = scenes["emblem"].to_numpy()

@@ -8,7 +8,7 @@ from palimpsest.lcr.evaluation import Evaluation, Judges
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import decode
-from palimpsest.run import Input, Output, step
+from palimpsest.run import Input, Output, step, torch_device
 
 
 def reconstruct(
@@ -29,9 +29,10 @@ def reconstruct(
     concept: str,
     detector: dict,
     params: dict,
+    device: str = "auto",
 ) -> dict:
     """Write the reconstructions (n, H, W, 3) uint8, and measure originals, twins and reconstructions alike."""
-    vqgan = vqgans.load(network)
+    vqgan = vqgans.load(network).to(torch_device(device))
     grid, cells = load_codes(codes, vqgan.config.codes), np.load(masks)
     decoded = decode(vqgan, grid)
     np.save(reconstruction, decoded)

@@ -25,7 +25,7 @@ from palimpsest.lcr.evaluation import Evaluation, Judges
 from palimpsest.metrics.measurements import write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import decode
-from palimpsest.run import Input, Output, UserError, step
+from palimpsest.run import Input, Output, UserError, step, torch_device
 
 PANEL = 12  # pictures kept for the qualitative figures
 
@@ -60,6 +60,7 @@ def replace(
     rule: str,
     detector: dict,
     params: dict,
+    device: str = "auto",
 ) -> dict:
     """Apply one rule under every variant of params.
 
@@ -68,7 +69,7 @@ def replace(
     detector: module and params of the judge, `judge` its weights.
     """
     module = import_module(f"palimpsest.lcr.rules.{rule}")
-    vqgan = vqgans.load(network)
+    vqgan = vqgans.load(network).to(torch_device(device))
     size = vqgan.config.codes
     grid, cells = load_codes(codes, size).astype(np.int64), np.load(masks)
     counts = pd.read_parquet(safe_counts)["all"].to_numpy()

@@ -3,7 +3,9 @@
 Images are float tensors (n, 3, H, W) in [-1, 1]; a map is (n, H, W).
 """
 
+import numpy as np
 import torch
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,37 +29,34 @@ def ssim_map(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
     stable_mean, stable_variance = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     sample = window**2 / (window**2 - 1)
 
-    def mean(values: Tensor) -> Tensor:
-        padded = F.pad(values, [window // 2] * 4, mode="reflect")
-        return F.avg_pool2d(F.avg_pool2d(padded, (1, window), stride=1), (window, 1), stride=1)
+    def mean(values: np.ndarray) -> np.ndarray:
+        return uniform_filter(values, window, mode="mirror", axes=(2, 3))
 
-    first, second = first.double(), second.double()
+    first, second = first.double().numpy(), second.double().numpy()
     mean_first, mean_second = mean(first), mean(second)
     variance_first = sample * (mean(first * first) - mean_first**2)
     variance_second = sample * (mean(second * second) - mean_second**2)
     covariance = sample * (mean(first * second) - mean_first * mean_second)
     top = (2 * mean_first * mean_second + stable_mean) * (2 * covariance + stable_variance)
     bottom = (mean_first**2 + mean_second**2 + stable_mean) * (variance_first + variance_second + stable_variance)
-    return (top / bottom).mean(1).float()
+    return torch.from_numpy((top / bottom).mean(1)).float()
 
 
-class PerceptualDistance:
+def normalised(features: list[Tensor]) -> list[Tensor]:
+    """Feature maps (n, c, h, w), each place of unit length over its channels."""
+    return [F.normalize(layer, dim=1) for layer in features]
+
+
+def perceptual_map(first: list[Tensor], second: list[Tensor]) -> Tensor:
     """`lpips_mini`: squared distance of channel-normalised features, summed over a judge's stages, as a map.
 
     The form of LPIPS (Zhang et al. 2018, eq. 1) with equal weights over the features of our own factor classifier; it
-    is not LPIPS and its values are not comparable with LPIPS. Features are those of `FactorClassifier.features`, lists
-    of maps (n, c, h, w): whoever has computed them for another purpose need not do so again.
+    is not LPIPS and its values are not comparable with LPIPS. Both are `normalised` features of
+    `FactorClassifier.features`, computed once for every use; the map has the resolution of the first stage.
     """
-
-    def __init__(self, reference: list[Tensor]):
-        self.reference = [F.normalize(layer, dim=1) for layer in reference]
-
-    def map(self, features: list[Tensor]) -> Tensor:
-        """The distance map (n, H, W) to the reference, at the resolution of the first stage."""
-        size = features[0].shape[-2:]
-        pairs = zip(features, self.reference, strict=True)
-        layers = [(F.normalize(layer, dim=1) - wanted).square().sum(1, keepdim=True) for layer, wanted in pairs]
-        return sum(F.interpolate(layer, size, mode="nearest") for layer in layers)[:, 0]
+    size = first[0].shape[-2:]
+    layers = [(a - b).square_().sum(1, keepdim=True) for a, b in zip(first, second, strict=True)]
+    return sum(F.interpolate(layer, size, mode="nearest") for layer in layers)[:, 0]
 
 
 def masked_mean(values: Tensor, keep: Tensor) -> Tensor:

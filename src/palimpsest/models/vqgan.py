@@ -134,9 +134,14 @@ class VQGAN(nn.Module):
         """The embedding of each code, shape (K, embed_dim)."""
         return self.quantize.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes; images and codes may come from elsewhere."""
+        return self.codebook.device
+
     def latents(self, images: Tensor) -> Tensor:
         """The encoder's output before quantisation, shape (n, embed_dim, h, w)."""
-        return self.quant_conv(self.encoder(F.pixel_unshuffle(images, self.config.patch)))
+        return self.quant_conv(self.encoder(F.pixel_unshuffle(images.to(self.device), self.config.patch)))
 
     def encode_logits(self, images: Tensor) -> Tensor:
         """Logits over the codes of every cell, shape (n, K, h, w); for `nearest` negative squared distances."""
@@ -154,7 +159,7 @@ class VQGAN(nn.Module):
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Images (n, 3, H, W) in about [-1, 1] from code grids (n, h, w)."""
-        return self.decode_latents(self.codebook[codes.long()].permute(0, 3, 1, 2))
+        return self.decode_latents(self.codebook[codes.to(self.device, torch.long)].permute(0, 3, 1, 2))
 
     def to_metadata(self) -> dict:
         """The configuration as plain values, for a file's metadata."""

@@ -1,4 +1,4 @@
-"""Every cell becomes the safe code its neighbours make likeliest, until nothing changes.
+"""Every cell becomes the safe code its neighbours make likeliest, until nothing changes or `sweeps` are over.
 
 Iterated conditional modes (Besag 1986): c = argmax over safe codes of the sum of log P(c | neighbour) over the four
 neighbours, from the co-occurrence counts of safe pictures; started from `border_fill`, swept like a chessboard.
@@ -23,6 +23,7 @@ def replace(
     result = border_fill.replace(codes, cells, context, rng)
     image, row, column = np.nonzero(cells)
     height, width = codes.shape[1:]
+    unchanged = 0
     for sweep in range(2 * sweeps):
         mine = (row + column) % 2 == sweep % 2
         where = image[mine], row[mine], column[mine]
@@ -33,7 +34,10 @@ def replace(
             neighbour = result[where[0][on_grid], at_row[on_grid], at_column[on_grid]]
             score[on_grid] += table[neighbour][:, context.safe]
         best = context.safe[score.argmax(1)]
+        unchanged = unchanged + 1 if (result[where] == best).all() else 0
         result[where] = best
+        if unchanged == 2:  # both colours of the chessboard
+            break
     return result
 
 

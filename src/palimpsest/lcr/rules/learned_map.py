@@ -2,7 +2,8 @@
 
 The map minimises, over pictures of the fit set with their mask cells mapped, the score that the mask-making detector
 gives to the decoded picture, plus the change of the pixels around the region. Each code's replacement is chosen by a
-straight-through Gumbel-softmax over the safe codes; the argmax is used in the end. The held-out judge plays no part.
+straight-through Gumbel-softmax over the safe codes; the argmax is used in the end, and
+for a code that no drawn picture had in its mask the nearest safe one. The held-out judge plays no part.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from palimpsest.lcr.cells import dilate, to_pixels
-from palimpsest.lcr.context import Context
+from palimpsest.lcr.context import Context, nearest_safe
 
 RANDOM = True
 
@@ -33,32 +34,35 @@ def replace(
 
 def learn(context: Context, rng, steps: int, batch: int, learning_rate: float, outside_weight: float) -> np.ndarray:
     """The learned table (K,) of safe codes."""
+    model, guide = context.model, context.guide.to(context.model.device)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     choice = torch.zeros(len(context.codebook), len(context.safe), requires_grad=True)
-    embeddings = torch.from_numpy(context.codebook[context.safe])
+    embeddings = torch.from_numpy(context.codebook[context.safe]).to(model.device)
     optimiser = torch.optim.Adam([choice], learning_rate)
-    cell = context.model.config.downsampling
+    cell = model.config.downsampling
     shown = np.flatnonzero(context.fit_cells.any((1, 2)))
     for _ in range(steps):
         picks = rng.choice(shown, min(batch, len(shown)), replace=False)
         grid = torch.from_numpy(context.fit_codes[picks].astype(np.int64))
         inside = torch.from_numpy(context.fit_cells[picks])
         with torch.no_grad():
-            plain = context.model.decode_codes(grid)
+            plain = model.decode_codes(grid)
         logits = choice[grid[inside]]
         noise = -torch.empty_like(logits).exponential_(generator=generator).log()
         soft = (logits + noise).softmax(1)
         hard = F.one_hot(soft.argmax(1), soft.shape[1]) - soft.detach() + soft
-        quantised = context.model.codebook[grid].clone()
-        quantised[inside] = hard @ embeddings
-        made = context.model.decode_latents(quantised.permute(0, 3, 1, 2))
-        score, _ = context.guide(made)
+        quantised = model.codebook[grid.to(model.device)].clone()
+        quantised[inside.to(model.device)] = hard.to(model.device) @ embeddings
+        made = model.decode_latents(quantised.permute(0, 3, 1, 2))
+        score, _ = guide(made)
         far = ~dilate(context.fit_cells[picks], 1)
-        around = torch.from_numpy(to_pixels(far, (far.shape[1] * cell, far.shape[2] * cell)))[:, None]
+        around = torch.from_numpy(to_pixels(far, (far.shape[1] * cell, far.shape[2] * cell)))[:, None].to(model.device)
         # softplus of the strongest score logits: what is left of the concept to the guide.
         remaining = F.softplus(score.flatten(1).topk(4).values).mean()
         loss = remaining + outside_weight * ((made - plain) * around).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return context.safe[choice.detach().argmax(1).numpy()]
+    found = choice.detach().numpy()
+    nearest = nearest_safe(context.squared_distances, context.safe)
+    return np.where((found == 0).all(1), nearest, context.safe[found.argmax(1)])

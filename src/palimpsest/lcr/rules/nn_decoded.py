@@ -22,4 +22,4 @@ def patches(context: Context) -> np.ndarray:
         context.model.decode_codes(part[:, None, None].expand(-1, GRID, GRID))[..., middle, middle].flatten(1)
         for part in every.split(128)
     ]
-    return torch.cat(shown).numpy()
+    return torch.cat(shown).cpu().numpy()

@@ -11,7 +11,7 @@ from palimpsest.lcr.context import Context, nearest_safe
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator):
     if context.model.config.quantiser == "gumbel":
-        rows = context.model.quantize.proj.weight.detach().flatten(1).numpy()
+        rows = context.model.quantize.proj.weight.detach().flatten(1).cpu().numpy()
     else:
         rows = context.codebook
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
