@@ -16,7 +16,6 @@ from palimpsest.judges import emblem, networks
 from palimpsest.judges.quality import factor_accuracy
 from palimpsest.lcr.encode import encode, entropy_bits
 from palimpsest.lcr.model_card import code_use, codebook_geometry, model_card
-from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import read, select
 from palimpsest.models import release, vqgan, weights
 from palimpsest.models.pixels import to_tensor, to_uint8
@@ -323,8 +322,7 @@ def test_the_judges_read_reconstructions_as_they_read_originals(reconstructed, r
 def test_the_emblem_survives_reconstruction(reconstructed, fresh):
     judge, present = networks.load(RELEASED / "detector_judge.safetensors"), fresh[1]["emblem"].to_numpy()
     found = (emblem.best_scores(judge, to_tensor(reconstructed[2])) >= 0.5).numpy()
-    # The gate is a recall of 0.90. The Gumbel model stands at it: its recall here must not be significantly below.
-    assert wilson(int(found[present].sum()), int(present.sum()))[1] >= 0.90
+    assert found[present].mean() >= 0.90
     assert found[~present].mean() <= 0.05
 
 
@@ -365,14 +363,24 @@ def test_every_trained_network_is_released_with_a_record():
 
 
 @pytest.mark.parametrize("name", RECORDS)
+def stages(name):
+    """The released stages of a training, last first: (name, record)."""
+    record = recorded(name)
+    while record:
+        yield name, record
+        name, record = CONFIG["networks"][name].get("start"), record.get("start")
+
+
+@pytest.mark.parametrize("name", RECORDS)
 def test_a_release_is_that_of_the_present_recipe(name):
-    record, recipe = recorded(name), CONFIG["networks"][name]
-    data = CONFIG["datasets"][recipe["train"]]
-    assert record["params"] == recipe["params"], train_again(name)
-    assert record["seed"] == recipe["seed"], train_again(name)
-    assert {key: record["data"][key] for key in ("world", "params")} == data, train_again(name)
-    assert record["sha256"] == sha256(RELEASED / f"{name}.safetensors"), f"{name}.json is of another file"
-    assert record["quality"]
+    for stage, record in stages(name):
+        recipe = CONFIG["networks"][stage]
+        assert record["params"] == recipe["params"], train_again(name)
+        assert record["seed"] == recipe["seed"], train_again(name)
+        data = CONFIG["datasets"][recipe["train"]]
+        assert {key: record["data"][key] for key in ("world", "params")} == data, train_again(name)
+        assert record["quality"]
+    assert recorded(name)["sha256"] == sha256(RELEASED / f"{name}.safetensors"), f"{name}.json is of another file"
 
 
 def changed_since(record):
@@ -417,6 +425,9 @@ def test_releasing_copies_the_weights_and_what_made_them(tmp_path):
     assert found["params"] == {"steps": 3} and found["quality"] == {}
     assert found["data"] == {"world": "scenes", "params": {"n": 1}, "sha256": sha256(data)}
     assert {found[key] for key in release.KEPT} == {"kept"}
+    assert "start" not in found
+    release.release(network, data, *released, start=released[1])
+    assert json.loads(released[1].read_text())["start"] == found
     (tmp_path / "made.record.json").unlink()
     with pytest.raises(UserError, match=r"made\.safetensors has no record"):
         release.release(network, data, *released)

@@ -4,10 +4,12 @@
         --data results/mini/data/train_a/images.npy --released resources/models/tiny_vq.safetensors \\
         --record resources/models/tiny_vq.json
 
+With `--start` the record of the stage that the training started from, where that was released too, is kept in this one.
 The record holds the recipe (parameters, seed), the training data (recipe and hash), the code's fingerprint, and the
 measured quality. A test compares it with the configuration.
 """
 
+import json
 import shutil
 
 from palimpsest.run import Input, Output, read_record, sha256, step, write_json
@@ -15,7 +17,7 @@ from palimpsest.run import Input, Output, read_record, sha256, step, write_json
 KEPT = ("step", "seed", "versions", "code", "seconds", "peak_memory_mb")
 
 
-def release(network: Input, data: Input, released: Output, record: Output) -> None:
+def release(network: Input, data: Input, released: Output, record: Output, *, start: Input | None = None) -> None:
     """Copy a trained network, and write its record beside it."""
     made, drawn = read_record(network), read_record(data)
     shutil.copyfile(network, released)
@@ -27,6 +29,7 @@ def release(network: Input, data: Input, released: Output, record: Output) -> No
             "data": {**drawn["arguments"], "sha256": sha256(data)},
             "sha256": sha256(network),
             **made["result"],
+            **({"start": json.loads(start.read_text())} if start else {}),
         },
     )
 
