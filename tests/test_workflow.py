@@ -49,6 +49,12 @@ def test_a_second_run_has_nothing_to_do(smoke):
     assert "Nothing to be done" in snakemake(smoke, *SMOKE).stdout
 
 
+def test_a_misspelt_rule_is_refused_though_older_results_are_there(smoke, tmp_path):
+    (tmp_path / "config.yaml").write_text("lcr: {rules: {no_such_rule: {}}}")
+    done = snakemake(smoke, *SMOKE, str(tmp_path / "config.yaml"), "--dry-run", check=False)
+    assert done.returncode != 0 and "src/palimpsest/lcr/rules/no_such_rule.py does not exist" in done.stdout
+
+
 def test_touching_the_code_and_reverting_an_edit_run_nothing(smoke):
     source = smoke / "src/palimpsest/lcr/replace.py"
     text = source.read_text()

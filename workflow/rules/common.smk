@@ -132,3 +132,13 @@ def detector(name):
 def training_data(role):
     """An input function: an array of the set that a network is trained on."""
     return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'train')}/{role}"
+
+
+# What the configuration names must be there before anything is planned: Snakemake would go on with older results.
+for row in config["datasets"].values():
+    files_of(f"palimpsest.worlds.{row['world']}")
+for row in config["detectors"].values():
+    files_of(f"palimpsest.judges.{row['module']}")
+for row in config["networks"].values():
+    if "train" in row:
+        setting("datasets", row["train"])

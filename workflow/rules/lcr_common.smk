@@ -106,3 +106,11 @@ REPORT_PARAMS["lcr"] = lambda: {
     "set": "forget_test",
     "sets": {"forget": "forget_test", "safe": "safe_test"},
 }
+
+for name in setting("lcr", "models"):
+    network(name)
+for name in setting("lcr", "presets"):
+    detector(setting("lcr", "presets", name, "detector"))
+    for rule_name in rules_of(name):
+        files_of(f"palimpsest.lcr.rules.{rule_name}")
+judge_module()

@@ -1,4 +1,5 @@
 # What the rules of the report share: which tables and figures there are, and what they are made from.
+from types import SimpleNamespace
 
 
 def families():
@@ -79,6 +80,12 @@ def paper_targets():
     wanted = [*parts("tables", "html"), *parts("figures", "png"), "<results>/paper/scorecard.html"]
     return [*wanted, "<results>/paper/provenance.html", *(["<results>/paper/paper.pdf"] if can_typeset() else [])]
 
+
+for family in families():
+    for kind in ("tables", "figures"):
+        for name in report_of(family, kind):
+            files_of(f"palimpsest.{family}.{kind}.{name}")
+            part_params(SimpleNamespace(family=family, name=name), kind)
 
 if not can_typeset():
     logger.warning(
