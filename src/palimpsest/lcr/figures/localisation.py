@@ -32,9 +32,12 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             axes.plot(part["false_hit"], part["recall"], color=colour, label=text)
         handles, texts = axes.get_legend_handles_labels()
         handles.append(plt.Rectangle((0, 0), 1, 1, color=GREY, alpha=0.35, linewidth=0))
-        axes.legend(
+        # The curves end in every corner: the legend stands on them, on a ground of its own.
+        legend = axes.legend(
             handles, [*texts, "null: region moved"], title="area under the curve", loc="lower right", title_fontsize=7
         )
+        legend.set(frame_on=True)
+        legend.get_frame().set(facecolor="white", edgecolor="none", alpha=0.9)
         axes.set(title=name_of(model), ylabel="share of the region covered")
     panels[-1, 0].set(xlabel="false hits: share of cells of safe images", xlim=(0, 1), ylim=(0, 1))
     panels[-1, 0].set_xticks(np.linspace(0, 1, 6))

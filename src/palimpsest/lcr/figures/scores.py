@@ -40,7 +40,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             label="as many by raw ratio",
         )
         axes.set(title=name_of(model), xlabel="log-odds for the concept (nats)", ylabel="z" if column == 0 else "")
-        axes.legend(loc="upper left", handletextpad=0.2)
+        axes.legend(loc="lower right", handletextpad=0.2)
         axes = panels[1, column]
         first = odds.nsmallest(TOP, "rank")
         places = range(len(first))
