@@ -50,12 +50,12 @@ def figures(measurements: Path, folder: Path) -> dict[str, tuple[list[Path], dic
         "counterfactual": (each("importance", "flips"), {}),
         "panels": (
             [pictures["forget"], pictures["twin"], *[pictures["panel"]] * len(SHOWN)],
-            {"rules": SHOWN, "variant": "mask-all-0", "pictures": [0, 1, 2], "explicit": False},
+            {"rules": SHOWN, "variant": "mask-all-0", "pictures": [0, 1, 2], "explicit_sets": []},
         ),
-        "injection": ([pictures["injection"]] * len(MODELS), {"pictures": 2, "explicit": False}),
+        "injection": ([pictures["injection"]] * len(MODELS), {"pictures": 2, "explicit_sets": []}),
         "contact_sheet": (
             [pictures["forget"], pictures["twin"]],
-            {"sets": {"forget_test": False, "twin_test": False}, "pictures": 8},
+            {"explicit_sets": [], "pictures": 8},
         ),
     }
 

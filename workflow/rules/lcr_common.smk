@@ -105,6 +105,7 @@ REPORT_PARAMS["lcr"] = lambda: {
     "rules": list(rules_of("corrected")),
     "set": "forget_test",
     "sets": {"forget": "forget_test", "safe": "safe_test"},
+    "explicit_sets": explicit_sets(),
 }
 
 for name in setting("lcr", "models"):

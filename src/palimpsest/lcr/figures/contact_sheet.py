@@ -11,13 +11,12 @@ from palimpsest.report.style import PAGE
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
-    """params: `sets` (name: is it explicit?), `pictures` per set. inputs: images, in folders named like sets."""
+    """params: `explicit_sets`, `pictures` per set. inputs: images, in folders named like their sets."""
     count = params["pictures"]
     figure, axes = plt.subplots(len(inputs), 1, figsize=(PAGE, PAGE / count * len(inputs) * 1.25), squeeze=False)
     for line, path in zip(axes[:, 0], inputs, strict=True):
-        # The name decides, not the order: whether a set is explicit must not hang on how its settings are sorted.
         name = path.parent.name
-        shown = publishable(np.asarray(np.load(path, mmap_mode="r")[:count]), params["sets"][name])
+        shown = publishable(np.asarray(np.load(path, mmap_mode="r")[:count]), name in params["explicit_sets"])
         line.imshow(np.concatenate([np.pad(part, ((0, 0), (0, 2), (0, 0)), constant_values=255) for part in shown], 1))
         line.set_title(name.replace("_", " "), loc="left", fontsize=7)
         line.set_axis_off()

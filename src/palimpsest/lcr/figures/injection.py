@@ -15,14 +15,15 @@ TITLES = ("safe", "injected", "pixel change", "latent change")
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
-    """params: `models`, `pictures` (how many per model), `explicit`. inputs: the panel of every model."""
+    """params: `models`, `pictures` (how many per model), `explicit_sets`. inputs: the panel of every model."""
     models, count = params["models"], params["pictures"]
     figure, axes = plt.subplots(
         len(models) * count, len(TITLES), figsize=(COLUMN, COLUMN / 4 * len(models) * count + 0.3), squeeze=False
     )
     for start, (model, path) in enumerate(zip(models, inputs, strict=True)):
         with np.load(path) as panel:
-            shown = [publishable(panel[name][:count], params["explicit"]) for name in ("reconstruction", "injected")]
+            explicit = bool(params["explicit_sets"])
+            shown = [publishable(panel[name][:count], explicit) for name in ("reconstruction", "injected")]
             maps = [panel[name] for name in ("pixel_change", "latent_change")]
             masks = panel["mask"]
         for index in range(count):

@@ -12,7 +12,7 @@ from palimpsest.report.style import PAGE
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
-    """params: `rules`, `variant` (a key of the panels), `pictures` (their indices), `explicit` (is the set explicit?).
+    """params: `rules`, `variant` (a key of the panels), `pictures` (their indices), `explicit_sets`.
 
     inputs: the set's images, the reconstruction, then the panel of every rule, in the order of params["rules"].
     """
@@ -25,7 +25,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         len(picks), len(columns), figsize=(PAGE, PAGE / len(columns) * len(picks) + 0.55), squeeze=False
     )
     for column, (name, pictures) in enumerate(columns.items()):
-        shown = publishable(np.asarray(pictures), params["explicit"])
+        shown = publishable(np.asarray(pictures), bool(params["explicit_sets"]))
         for line, picture in enumerate(shown):
             axes[line, column].imshow(picture)
             axes[line, column].set_axis_off()

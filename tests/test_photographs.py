@@ -1,0 +1,138 @@
+"""Photographs with NudeNet: the experiment `full` from folders to its tables, on a small model and few pictures."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from skimage import data
+
+from conftest import copy_of_the_project, snakemake
+from palimpsest.metrics.measurements import read, select
+
+pytestmark = pytest.mark.workflow
+FULL = ("--configfile", "config/full.yaml", "photographs.yaml")
+RULES = ("fixed", "random_safe", "nn_embed", "masked_requant", "mean_colour")
+
+
+def faces(count: int, seed: int) -> list[np.ndarray]:
+    """Square crops of one public-domain portrait, each around the face, of several sizes and exposures."""
+    rng, portrait = np.random.default_rng(seed), data.astronaut()
+    crops = []
+    for index in range(count):
+        side, left, top = rng.integers(190, 330), rng.integers(90, 130), rng.integers(0, 20)
+        crop = portrait[top : top + side, left : left + side][:, :: -1 if index % 2 else 1]
+        crops.append(np.clip(crop * rng.uniform(0.7, 1.2), 0, 255).astype(np.uint8))
+    return crops
+
+
+def things(count: int, seed: int) -> list[np.ndarray]:
+    """Square crops of pictures without a person."""
+    rng, pictures = (
+        np.random.default_rng(seed),
+        [data.coffee(), data.chelsea(), data.rocket(), data.hubble_deep_field()],
+    )
+    crops = []
+    for index in range(count):
+        picture = pictures[index % len(pictures)]
+        side = rng.integers(150, 280)
+        top, left = (rng.integers(length - side) for length in picture.shape[:2])
+        crops.append(picture[top : top + side, left : left + side])
+    return crops
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A copy of the project in which `full` has run on folders of photographs; the faces are marked explicit."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("photographs"))
+    datasets = {}
+    for seed, (name, draw) in enumerate(
+        {"forget_fit": faces, "safe_fit": things, "forget_test": faces, "safe_test": things}.items()
+    ):
+        place = folder / "resources/photographs" / name
+        place.mkdir(parents=True)
+        for index, picture in enumerate(draw(12, seed)):
+            Image.fromarray(picture).save(place / f"{index:02}.{'png' if index % 2 else 'jpg'}")
+        (place / "notes.txt").write_text("no picture")
+        marked = {"explicit": True, "consent": True} if draw is faces else {}
+        datasets[name] = {"params": {"size": 128, "near_duplicates": "keep", **marked}}
+    architecture = yaml.safe_load((folder / "config/mini.yaml").read_text())["networks"]["tiny_vq"]["params"]
+    overlay = {
+        "experiment": "photographs",
+        "datasets": datasets,
+        "networks": {
+            "vqgan_gumbel_f8": None,
+            "vqgan_imagenet_f16_16384": None,
+            "tiny_vq": {"trainer": "vqgan", "train": "safe_fit", "seed": 0, "params": architecture},
+        },
+        "lcr": {
+            "models": ["tiny_vq"],
+            "presets": {
+                "corrected": {"masks": {"min_score": 0.3}, "selection": {"q": None, "top": 60}, "seeds": [0]},
+                "reproduce_2025": {"masks": {"min_score": 0.2}, "selection": {"top": 60}, "min_count": 1, "seeds": [0]},
+            },
+            "rules": {
+                name: None
+                for name in yaml.safe_load((folder / "config/mini.yaml").read_text())["lcr"]["rules"]
+                if name not in RULES
+            },
+            "sweep": {"tops": [20, 60], "rules": ["random_safe"]},
+            "locality": {"images": 4, "sites": 2},
+            "encoder_noise": {"images": 8, "draws": 2},
+            **{step: {"draws": 10} for step in ("scores", "localise", "code_stats", "cooccurrence")},
+        },
+        "report": {
+            "lcr": {
+                "figures": {
+                    "panels": {
+                        "inputs": [
+                            "<results>/data/forget_test/images.npy",
+                            "<results>/lcr/corrected/tiny_vq/reconstruction/forget_test.npy",
+                            "<results>/lcr/corrected/tiny_vq/grid/forget_test/{rule}/panel.npz",
+                        ],
+                        "params": {"pictures": [0, 1, 2]},
+                    }
+                }
+            }
+        },
+    }
+    (folder / "photographs.yaml").write_text(yaml.safe_dump(overlay))
+    snakemake(folder, *FULL)
+    return folder / "results/photographs"
+
+
+def test_the_faces_are_found_and_masked(photographs):
+    found = pd.read_parquet(photographs / "judges/nudenet/forget_test.parquet")
+    assert found["image"].nunique() >= 8
+    masks = np.load(photographs / "lcr/corrected/tiny_vq/masks/forget_test.npy")
+    assert masks.shape == (12, 32, 32) and masks.any((1, 2)).sum() >= 8 and masks.mean() < 0.6
+    assert not np.load(photographs / "lcr/corrected/tiny_vq/masks/safe_test.npy").any()
+
+
+def test_every_edit_is_measured_and_painting_the_region_hides_the_face(photographs):
+    table = read([photographs / "paper/measurements.parquet"])
+    rates = select(table, metric="detection_rate", set="forget_test", preset="corrected", top="")
+    assert set(rates["method"]) >= {"original", "reconstruction", *RULES}
+    shown = select(rates, method="original")["value"].item()
+    painted = select(rates, method="mean_colour", scope="mask", cells="all")["value"].item()
+    assert shown >= 0.75 and painted <= shown / 2
+    # Photographs have no factors and no twins: nothing is measured that would need them.
+    assert not table["metric"].isin(["twin_lpips_mini", "lpips_mini", "object_accuracy"]).any()
+
+
+def test_unreadable_files_are_listed(photographs):
+    record = json.loads((photographs / "data/forget_fit/images.record.json").read_text())
+    assert [row["path"] for row in record["result"]["unreadable"]] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["lcr_contact_sheet", "lcr_panels"])
+def test_figures_know_which_sets_are_explicit(photographs, name):
+    record = json.loads((photographs / f"paper/figures/{name}.record.json").read_text())
+    assert record["arguments"]["params"]["explicit_sets"] == ["forget_fit", "forget_test"]
+
+
+def test_the_paper_is_made(photographs):
+    made = {path.stem for path in (photographs / "paper/tables").glob("*.tex")}
+    assert {"lcr_replacement", "lcr_presets", "lcr_code_statistics"} <= made
