@@ -14,7 +14,7 @@ from palimpsest.metrics.measurements import read, select
 
 pytestmark = pytest.mark.workflow
 FULL = ("--configfile", "config/full.yaml", "photographs.yaml")
-RULES = ("fixed", "random_safe", "nn_embed", "masked_requant", "mean_colour")
+RULES = ("random_safe", "nn_embed", "mean_colour")
 
 
 def faces(count: int, seed: int) -> list[np.ndarray]:
@@ -71,7 +71,13 @@ def photographs(tmp_path_factory):
             "models": ["tiny_vq"],
             "presets": {
                 "corrected": {"masks": {"min_score": 0.3}, "selection": {"q": None, "top": 60}, "seeds": [0]},
-                "reproduce_2025": {"masks": {"min_score": 0.2}, "selection": {"top": 60}, "min_count": 1, "seeds": [0]},
+                "reproduce_2025": {
+                    "masks": {"min_score": 0.2},
+                    "selection": {"top": 60},
+                    "min_count": 1,
+                    "seeds": [0],
+                    "rules": {"fixed": None, "nn_embed": None},
+                },
             },
             "rules": {
                 name: None

@@ -12,15 +12,20 @@ from palimpsest.report.style import PAGE
 PANELS = (
     ("detection_rate", "forget", "concept still found"),
     ("cells_changed", "safe", "cells changed, safe images"),
+    ("ssim", "safe", "SSIM, safe images"),
     ("lpips_mini", "safe", "lpips_mini, safe images"),
 )
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
-    """Panels: suppression, collateral, distance; lines: models and rules. params: models, rules, sets."""
+    """Panels: suppression, collateral, distances; lines: models and rules. params: models, rules, sets.
+
+    A distance that was not measured (photographs have no lpips_mini) has no panel.
+    """
     lookup, models = lookup_of(inputs), params["models"]
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.2))
-    for axes, (metric, side, title) in zip(panels, PANELS, strict=True):
+    measured = [panel for panel in PANELS if len(lookup.rows(panel[0], scope="global"))]
+    figure, panels = plt.subplots(1, len(measured), figsize=(PAGE, 2.2))
+    for axes, (metric, side, title) in zip(panels, measured, strict=True):
         for model in models:
             for rule, dashes in zip(params["rules"], ("-", "--", ":", "-."), strict=False):
                 labels = {"model": model, "method": rule, "scope": "global", "set": params["sets"][side]}
