@@ -17,7 +17,10 @@ PAPER = ROOT / "paper"
 SECTIONS = sorted((PAPER / "sections").glob("*.tex"))
 SOURCE = "\n".join(path.read_text() for path in (PAPER / "main.tex", *SECTIONS))
 # What may hold digits without being a number: names of labels, files and citations, and lengths of the layout.
-NAMES = r"\\(?:cite[tp]?(?:\[[^]]*\])*|ref|eqref|label|input|figurefile)\{[^}]*\}|\\url\{[^}]*\}"
+NAMES = (
+    r"\\(?:cite[tp]?(?:\[[^]]*\])*|ref|eqref|label|input|tablefile)\{[^}]*\}|\\url\{[^}]*\}"
+    r"|\\partref\{\w+\}\{[^}]*\}|\\drawn(?:\[[^]]*\])?\{[^}]*\}\{[^}]*\}"
+)
 
 
 def typed_numbers(text: str) -> list[str]:
@@ -43,7 +46,9 @@ def built(tmp_path_factory) -> Path:
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "verdicts.tex")
     claims.claims(table, ROOT / "config" / "claims.yaml", *(made / name for name in names), families=families)
     macros, sections = made / "numbers.tex", made / "families.tex"
-    numbers.numbers(table, PAPER / "numbers.yaml", macros, sections, families=families, experiment="test")
+    numbers.numbers(
+        table, PAPER / "numbers.yaml", macros, sections, families=families, experiment="test", procedural=True
+    )
     benchmarks = folder / "benchmarks"
     benchmarks.mkdir()
     (benchmarks / "b.jsonl").write_text('{"s": 1.0, "max_rss": 10.0, "rule_name": "lcr_replace"}\n')
@@ -116,6 +121,18 @@ def test_every_verdict_is_in_the_prose():
         assert f"\\{name}" in SOURCE, name
 
 
+@pytest.mark.skipif(shutil.which("latexmk") is None, reason="latexmk is not installed")
+def test_what_an_experiment_does_not_make_is_left_out_of_its_paper(built, tmp_path):
+    less = tmp_path / "paper"
+    shutil.copytree(built, less)
+    for path in (less / "tables/lcr_models.tex", less / "figures/lcr_pareto.pdf"):
+        path.unlink()
+    macros = less / "numbers.tex"
+    macros.write_text(macros.read_text().replace("\\proceduraltrue", "\\proceduralfalse"))
+    found = typeset(less, tmp_path / "less.pdf")
+    assert found["undefined"] == [] and found["pages"] > 3
+
+
 def test_every_number_of_the_prose_was_measured(built):
     assert "not measured" not in (built / "numbers.tex").read_text()
 
@@ -127,7 +144,7 @@ def test_citations_and_references_match():
 
 
 def test_every_table_and_figure_file_is_in_the_paper():
-    for kind in ("tables", "figures"):
+    for kind, command in (("tables", r"\\tablefile"), ("figures", r"\\drawn(?:\[figure\*\])?")):
         folder = ROOT / "src" / "palimpsest" / "lcr" / kind
         files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
-        assert files == set(re.findall(rf"\{{{kind}/lcr_(\w+)\}}", SOURCE))
+        assert files == set(re.findall(rf"{command}\{{lcr_(\w+)\}}", SOURCE))

@@ -205,7 +205,9 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
         "- {name: otherD, family: other, value: 'value(\"x\")'}\n"
     )
     macros, sections = tmp_path / "numbers.tex", tmp_path / "families.tex"
-    quoting.numbers(run[0], definitions, macros, sections, families={"lcr": list(MODELS)}, experiment="test")
+    quoting.numbers(
+        run[0], definitions, macros, sections, families={"lcr": list(MODELS)}, experiment="test", procedural=True
+    )
     text = macros.read_text()
     assert r"\newcommand{\lcrA}{0.95 [0.93, 0.97] (Gumbel) and 0.95 [0.93, 0.97] (nearest)}" in text
     assert r"\newcommand{\lcrB}{\emph{not measured}}" in text

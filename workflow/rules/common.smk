@@ -131,6 +131,11 @@ def detector(name):
     return setting("detectors", name)
 
 
+def is_procedural():
+    """Whether every data set is drawn, not photographed."""
+    return all(row["world"] != "folder" for row in config["datasets"].values())
+
+
 def explicit_sets():
     """Names of the sets whose pictures no figure may show sharp."""
     return [name for name, row in config["datasets"].items() if row["params"].get("explicit", False) is not False]

@@ -74,9 +74,10 @@ rule number:
         paths=paths,
         families=lambda wildcards: as_json(families()),
         experiment=setting("experiment"),
+        procedural=lambda wildcards: as_json(is_procedural()),
     shell:
         "python -m palimpsest.report.numbers {params.paths} --families {params.families:q}"
-        " --experiment {params.experiment} > {log} 2>&1"
+        " --experiment {params.experiment} --procedural {params.procedural} > {log} 2>&1"
 
 
 rule tabulate:

@@ -13,16 +13,25 @@ UNMEASURED = r"\emph{not measured}"
 
 
 def numbers(
-    measurements: Input, definitions: Input, macros: Output, sections: Output, *, families: dict, experiment: str
+    measurements: Input,
+    definitions: Input,
+    macros: Output,
+    sections: Output,
+    *,
+    families: dict,
+    experiment: str,
+    procedural: bool,
 ) -> dict:
     """Write the macros of every number that definitions name, and the list of the families' sections.
 
     Families come with their models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`. A number `per: model` becomes one text
-    that names every model; a number that was not measured says so.
+    that names every model; a number that was not measured says so. procedural: whether the data are drawn, as the prose
+    asks.
     """
     given = read(definitions)
     lookups = {family: Lookup(measurements, family) for family in families}
-    lines = [macro("experiment", tex(experiment))]
+    lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
+    lines.append(f"\\procedural{str(procedural).lower()}\n")
     for family, models in families.items():
         lines.append(macro(f"{family}Models", tex(joined([name_of(family, model) for model in models]))))
     for entry in given:
