@@ -11,7 +11,7 @@ EXPERIMENT ?= mini
 RESULTS = results/$(EXPERIMENT)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: paper test test-slow setup latex lint unit smoke bench readme locks clean
+.PHONY: paper test setup latex lint unit smoke bench readme locks clean
 
 paper: setup latex  ## data to typeset paper, on config/mini.yaml
 	@started=$$SECONDS; \
@@ -58,10 +58,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
-
-test-slow: setup  ## kill a smoke run twice, go on, and compare its tables with an undisturbed run
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile
 
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml

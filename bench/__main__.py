@@ -16,7 +16,7 @@ from palimpsest.run import ROOT
 PARTS = {
     "nudenet": lambda images, quick: others.detection(2 if quick else 32),
     "lcr": lambda images, quick: lcr.rows(
-        lcr.Size(lcr.SMALL, images, 20, 1) if quick else lcr.Size(lcr.F8, images, 500, 3)
+        lcr.Size(lcr.SMALL, images, 20, 1, ("float32",)) if quick else lcr.Size(lcr.F8, images, 500, 3)
     ),
     "counting": lambda images, quick: others.counting(10**5 if quick else 10**8),
     "scaling": lambda images, quick: others.scaling(*((2, 1) if quick else (64, 3))),

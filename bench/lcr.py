@@ -32,12 +32,14 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class Size:
-    """An architecture, how many images pass through it, how many grids are counted, and how often ways take turns."""
+    """An architecture, how many images pass through it, how many grids are counted, how often ways take turns, and the
+    precisions of ours."""
 
     architecture: VQGANConfig
     images: int
     grids: int
     repetitions: int
+    precisions: tuple[str, ...] = tuple(PRECISIONS)
 
 
 F8 = VQGANConfig("gumbel", 8192, 256, 256, 256, 128, (1, 1, 2, 4), 2, (32,), 1)
@@ -47,7 +49,9 @@ SMALL = VQGANConfig("gumbel", 512, 32, 128, 32, 32, (1, 1, 2, 4), 1, (16,), 1)
 def rows(size: Size) -> list[dict]:
     """The table's rows of this family."""
     # Before anything large is loaded here.
-    memory = {way: [peak_of_process(one_stage, size, way, stage) for stage in STAGES] for way in (None, *PRECISIONS)}
+    memory = {
+        way: [peak_of_process(one_stage, size, way, stage) for stage in STAGES] for way in (None, *size.precisions)
+    }
     return networks(size, memory) + bookkeeping(size)
 
 
@@ -97,8 +101,8 @@ def pipelines(size: Size) -> tuple[dict, dict]:
     model = network(size.architecture, device)
     images, retain = photographs(size.images, size.architecture.resolution), random_grids(200, size.architecture, 1)
     runs = {"original": partial(original.pipeline, Original(model, device, **CONCEPT), images, as_original(retain))}
-    for name, precision in PRECISIONS.items():
-        runs[name] = partial(ours.pipeline, Ours(model, device, precision, **CONCEPT), images, retain)
+    for name in size.precisions:
+        runs[name] = partial(ours.pipeline, Ours(model, device, PRECISIONS[name], **CONCEPT), images, retain)
     return runs
 
 
