@@ -4,7 +4,7 @@ The architecture is that of vqgan_gumbel_f8 with random weights. Its projection 
 the original's random draw (which it still makes) takes the likeliest code, as ours does: both ways must agree.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import cv2
@@ -17,6 +17,7 @@ from bench.measure import Stopwatch, Taken, compared, peak_allocated, peak_of_pr
 from bench.original import Original
 from bench.ours import Ours, Precision
 from palimpsest.lcr.codes import count_codes, patches
+from palimpsest.models.training import has_bfloat16
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
 from palimpsest.run import torch_device
 
@@ -30,6 +31,14 @@ PRECISIONS = {
 }
 
 
+def precisions_here() -> tuple[str, ...]:
+    """The precisions that this machine computes in; bfloat16 without hardware for it is emulated, and takes minutes."""
+    able = torch.cuda.is_available() or has_bfloat16()
+    return tuple(
+        name for name, each in PRECISIONS.items() if able or torch.bfloat16 not in (each.encoder, each.decoder)
+    )
+
+
 @dataclass(frozen=True)
 class Size:
     """An architecture, how many images pass through it, how many grids are counted, how often ways take turns, and the
@@ -39,7 +48,7 @@ class Size:
     images: int
     grids: int
     repetitions: int
-    precisions: tuple[str, ...] = tuple(PRECISIONS)
+    precisions: tuple[str, ...] = field(default_factory=precisions_here)
 
 
 F8 = VQGANConfig("gumbel", 8192, 256, 256, 256, 128, (1, 1, 2, 4), 2, (32,), 1)

@@ -15,7 +15,7 @@ from bench import lcr, original, ours
 from bench.__main__ import PARTS, main
 from bench.measure import COLUMNS, Stopwatch, take_turns
 
-SIZE = lcr.Size(lcr.SMALL, images=2, grids=6, repetitions=1)
+SIZE = lcr.Size(lcr.SMALL, images=2, grids=6, repetitions=1, precisions=tuple(lcr.PRECISIONS))
 NUMBERS = ["original", "ours", "gain", "processor gain", "original MB", "ours MB"]
 
 
