@@ -1,0 +1,202 @@
+"""One trainer for every method that makes a diffusion model forget single images.
+
+A method gives, at each step, one flat gradient: a function of what it may see of the step (`Step`). The engine draws
+the batches, keeps parameters and gradients as flat float32 buffers, clips, warms up, averages the weights and logs. Two
+gradients are two passes, each freed before the next: no graph is retained, and where several processes train together
+every gradient is averaged over them before a method combines it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from palimpsest.instance.forward_process import add_noise, drawn_noise
+
+REMEMBER, FORGET, TIMES = 0, 1, 2  # streams of the random draws
+
+
+class FlatParameters:
+    """The trainable parameters of a network as one float32 vector, and their gradients as another.
+
+    The network's own parameters become views: to write into `values` is to change the network.
+    """
+
+    def __init__(self, network: nn.Module):
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.values = torch.cat([parameter.detach().float().reshape(-1) for parameter in parameters])
+        self.gradient = torch.zeros_like(self.values)
+        self.parts, start = [], 0
+        for parameter in parameters:
+            part = slice(start, start := start + parameter.numel())
+            parameter.data = self.values[part].view_as(parameter)
+            parameter.grad = self.gradient[part].view_as(parameter)
+            self.parts.append(part)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean images (n, c, h, w) in [-1, 1], their noise, and timesteps (n,)."""
+
+    images: Tensor
+    noise: Tensor
+    timesteps: Tensor
+
+
+@dataclass
+class Step:
+    """What a method sees of one step.
+
+    network(noisy, timesteps) predicts noise; frozen is the pretrained network. remember, forget: the batches.
+    surrogate: images that stand in for the forget batch's; neighbours: (k, c, h, w), remembered images nearest to it.
+    memory: what a method carries from step to step. seen: what the log shows of the step.
+    """
+
+    network: nn.Module
+    frozen: nn.Module
+    parameters: FlatParameters
+    alphas_cumprod: Tensor
+    remember: Batch
+    forget: Batch
+    surrogate: Tensor
+    neighbours: Tensor
+    micro_batch: int
+    autocast: bool
+    memory: dict = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)
+
+    def noisy(self, batch: Batch) -> Tensor:
+        """The batch's images at its timesteps."""
+        return add_noise(batch.images, batch.noise, self.alphas_cumprod, batch.timesteps)
+
+    def predict(self, network: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """Predicted noise, float32, in bf16 autocast where the device computes in it."""
+        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.autocast):
+            return network(noisy, timesteps).float()
+
+    def gradient(
+        self, name: str, noisy: Tensor, timesteps: Tensor, losses: Callable[[Tensor, slice], Tensor]
+    ) -> Tensor:
+        """Flat gradient of the mean loss; losses(predicted noise, rows) gives one loss per row. Logged under `name`."""
+        self.parameters.gradient.zero_()
+        count, total = len(noisy), 0.0
+        for start in range(0, count, self.micro_batch):
+            rows = slice(start, start + self.micro_batch)
+            loss = losses(self.predict(self.network, noisy[rows], timesteps[rows]), rows).sum() / count
+            loss.backward()
+            total += loss.item()
+        gradient = self.parameters.gradient.clone()
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(gradient)
+            gradient /= torch.distributed.get_world_size()
+        self.seen |= {f"{name}_loss": total, f"{name}_norm": float(gradient.norm())}
+        return gradient
+
+    def error_gradient(self, name: str, batch: Batch, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Flat gradient of the mean squared error to the wanted noise, each row weighted."""
+        weights = torch.ones(len(wanted), device=wanted.device) if weights is None else weights
+
+        def losses(predicted: Tensor, rows: slice) -> Tensor:
+            return weights[rows] * (predicted - wanted[rows]).square().mean((1, 2, 3))
+
+        return self.gradient(name, self.noisy(batch), batch.timesteps, losses)
+
+    def watch(self, forget: Tensor, remember: Tensor) -> None:
+        """Log the cosine of two gradients: below zero they conflict."""
+        lengths = forget.norm() * remember.norm()
+        self.seen["cosine"] = float(forget @ remember / lengths) if lengths > 0 else 0.0
+
+
+class NotFinite(RuntimeError):
+    """A loss or gradient is not finite; `log` is the step log so far, the network holds the last finite weights."""
+
+    def __init__(self, step: int, log: list[dict]):
+        super().__init__(f"the gradient is not finite at step {step}: lower the learning rate or the method's strength")
+        self.log = log
+
+
+def draw(images: Tensor, picks: np.ndarray, times: np.ndarray, seed: tuple[int, int, int]) -> Batch:
+    """The picked images with noise of their own: a function of the seed and the place in the run only."""
+    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    noise = drawn_noise(number, np.arange(len(picks)), tuple(images.shape[1:])).to(images.device)
+    return Batch(images[picks], noise, torch.from_numpy(times).to(images.device))
+
+
+def unlearn(
+    method: ModuleType,
+    network: nn.Module,
+    frozen: nn.Module,
+    alphas_cumprod: Tensor,
+    remember: Tensor,
+    target: Tensor,
+    surrogate: Tensor,
+    neighbours: Tensor,
+    *,
+    steps: int,
+    learning_rate: float,
+    batch: int,
+    settings: dict,
+    seed: int,
+    timesteps: str = "all",
+    warm_up: int = 0,
+    average: float = 0.0,
+    clip: float = 1.0,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    micro_batch: int | None = None,
+    autocast: bool = False,
+    stop_above: float | None = None,
+) -> list[dict]:
+    """Change the network in place so that it forgets the target (1, c, h, w); the log has one row per step.
+
+    method: a module with direction(step, **settings) -> flat gradient. remember: images (n, c, h, w). timesteps:
+    "all" or "last" (the released SISS scripts draw only the last one). average: decay of the weights' moving average,
+    which replaces the weights at the end; 0 keeps them. stop_above: end when the forget loss is so many times its first
+    value. Raises NotFinite.
+    """
+    if timesteps not in ("all", "last"):
+        raise ValueError(f"timesteps is {timesteps!r}: give all or last")
+    parameters = FlatParameters(network)
+    vector = nn.Parameter(parameters.values)
+    optimiser = torch.optim.AdamW([vector], learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
+    mean = parameters.values.clone()
+    first_time = len(alphas_cumprod) - 1 if timesteps == "last" else 0
+    memory, log = {}, []
+    for index in tqdm(range(steps), mininterval=5):
+        rng = np.random.default_rng((seed, TIMES, index))
+        times = rng.integers(first_time, len(alphas_cumprod), (2, batch))
+        picks = rng.integers(len(remember), size=batch)
+        step = Step(
+            network,
+            frozen,
+            parameters,
+            alphas_cumprod,
+            draw(remember, picks, times[REMEMBER], (seed, REMEMBER, index)),
+            draw(target, np.zeros(batch, np.int64), times[FORGET], (seed, FORGET, index)),
+            surrogate.expand(batch, -1, -1, -1),
+            neighbours,
+            micro_batch or batch,
+            autocast,
+            memory,
+        )
+        direction = method.direction(step, **settings)
+        length = float(direction.norm())
+        if not math.isfinite(length):
+            raise NotFinite(index, log)
+        log.append({"step": index, "norm": length, **step.seen})
+        vector.grad = direction * min(1.0, clip / max(length, 1e-12))
+        optimiser.param_groups[0]["lr"] = learning_rate * min(1.0, (index + 1) / max(warm_up, 1))
+        optimiser.step()
+        # The average starts close behind the weights, so that a short run is not mostly its start.
+        mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
+        first = next((row["forget_loss"] for row in log if "forget_loss" in row), None)
+        if stop_above is not None and first and step.seen.get("forget_loss", 0.0) > stop_above * first:
+            break
+    if average:
+        parameters.values.copy_(mean)
+    return log

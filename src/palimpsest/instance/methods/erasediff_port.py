@@ -1,0 +1,29 @@
+"""EraseDiff as other papers run it: no inner problem (the port in the SISS code, after Wu et al. 2025).
+
+The target's prediction is pushed to uniform noise; the forget gradient's weight is what the update needs so as not to
+raise the remember loss: G = G_r + max(0, eta - <G_r, G_f> / |G_f|^2) G_f. The port draws the noise from [0, 1), whose
+mean is not zero; `centred` draws it from [-1/2, 1/2).
+"""
+
+import torch
+
+from palimpsest.instance.engine import Step
+
+
+def direction(step: Step, *, eta: float = 1e-3, centred: bool = False):
+    remember = step.error_gradient("remember", step.remember, step.remember.noise)
+    forget = step.error_gradient("forget", step.forget, uniform_noise(step.forget.noise, centred))
+    step.watch(forget, remember)
+    return remember + balance(remember, forget, eta) * forget
+
+
+def uniform_noise(noise: torch.Tensor, centred: bool) -> torch.Tensor:
+    """Uniform noise as a function of the Gaussian noise drawn (its distribution function): no further random draw."""
+    uniform = torch.special.ndtr(noise)
+    return uniform - 0.5 if centred else uniform
+
+
+def balance(remember: torch.Tensor, forget: torch.Tensor, eta: float) -> float:
+    """max(0, eta - <G_r, G_f> / |G_f|^2)."""
+    length = float(forget.double() @ forget.double())
+    return max(0.0, eta - float(remember.double() @ forget.double()) / length) if length > 0 else 0.0

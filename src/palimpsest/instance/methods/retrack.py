@@ -1,0 +1,27 @@
+"""ReTrack (AISTATS 2026): lead the target's denoising to its nearest remembered images.
+
+At the noised target each neighbour implies a noise; their squared errors are weighted by how likely each neighbour is
+to have led there, softmax(-|noise|^2 / 2). One neighbour is the surrogate method with that neighbour as the surrogate.
+"""
+
+import torch
+
+from palimpsest.instance.engine import Step
+from palimpsest.instance.forward_process import implied_noise
+
+
+def direction(step: Step, *, share: float = 0.005):
+    batch, neighbours = step.forget, step.neighbours
+    noisy = step.noisy(batch)
+    implied = torch.stack(
+        [implied_noise(noisy, one.expand_as(noisy), step.alphas_cumprod, batch.timesteps) for one in neighbours], 1
+    )
+    likely = (-implied.double().square().sum((2, 3, 4)) / 2).softmax(1).float()
+
+    def losses(predicted: torch.Tensor, rows: slice) -> torch.Tensor:
+        return (likely[rows] * (predicted[:, None] - implied[rows]).square().mean((2, 3, 4))).sum(1)
+
+    forget = step.gradient("forget", noisy, batch.timesteps, losses)
+    remember = step.error_gradient("remember", step.remember, step.remember.noise)
+    step.watch(forget, remember)
+    return share * forget + (1 - share) * remember

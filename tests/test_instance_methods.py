@@ -1,0 +1,259 @@
+"""Instance unlearning: its formulas against closed forms, and every method on problems whose solution is known."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from palimpsest.instance import engine
+from palimpsest.instance.engine import FlatParameters, NotFinite, unlearn
+from palimpsest.instance.forward_process import add_noise, drawn_noise, implied_noise, surrogate_noise
+from palimpsest.instance.methods.erasediff_port import balance, uniform_noise
+from palimpsest.instance.methods.siss import importance_weights
+from palimpsest.instance.projection import combined, without_conflict
+from palimpsest.instance.timestep_weights import share_below, timestep_weights
+from palimpsest.run import PACKAGE
+
+METHODS = sorted(path.stem for path in (PACKAGE / "instance/methods").glob("[a-z]*.py"))
+LINEAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_surrogates_noise_leads_from_the_surrogate_to_the_noised_target():
+    target, surrogate, noise = (random(5, 3, 4, 4, seed=seed) for seed in range(3))
+    times, schedule = torch.tensor([0, 10, 250, 600, 999]), LINEAR.float()
+    noisy = add_noise(target, noise, schedule, times)
+    found = surrogate_noise(noise, target, surrogate, schedule, times)
+    assert torch.allclose(add_noise(surrogate, found, schedule, times), noisy, atol=1e-4)
+    assert torch.allclose(implied_noise(noisy, surrogate, schedule, times)[2:], found[2:], atol=1e-4)
+    assert torch.equal(surrogate_noise(noise, target, target, schedule, times), noise)
+
+
+def test_the_forget_loss_is_the_weighted_distance_of_the_denoised_image_to_the_surrogate():
+    target, surrogate, noise, predicted = (random(3, 3, 4, 4, seed=seed).double() for seed in range(4))
+    times = torch.tensor([50, 250, 600])
+    noisy = add_noise(target, noise, LINEAR, times)
+    denoised = (noisy - (1 - LINEAR[times]).sqrt().view(-1, 1, 1, 1) * predicted) / LINEAR[times].sqrt().view(
+        -1, 1, 1, 1
+    )
+    ratio = LINEAR[times] / (1 - LINEAR[times])
+    loss = (surrogate_noise(noise, target, surrogate, LINEAR, times) - predicted).square().sum((1, 2, 3))
+    assert torch.allclose(loss, ratio * (surrogate - denoised).square().sum((1, 2, 3)), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "shares"),
+    [
+        (0.0, [0.791, 0.953, 0.981, 0.997]),
+        (0.5, [0.397, 0.760, 0.872, 0.969]),
+        (1.0, [0.147, 0.477, 0.658, 0.887]),
+        (2.0, [0.007, 0.093, 0.223, 0.588]),
+    ],
+)
+def test_where_the_forget_loss_lies(exponent, shares):
+    weights = (torch.arange(1000) / 1000).double() ** exponent
+    assert share_below(weights, LINEAR, [10, 50, 100, 250]) == pytest.approx(shares, abs=6e-4)
+
+
+def test_weights_are_what_they_are_called():
+    for form in ("const", "one_minus_power"):
+        forget, remember = timestep_weights(form, LINEAR, 0.5)
+        assert torch.allclose(forget + remember, torch.ones_like(forget))
+    power, ones = timestep_weights("power", LINEAR, 2.0)
+    assert power[[0, 499, 999]].tolist() == pytest.approx([1e-6, 0.25, 1]) and (ones == 1).all()
+    forget, remember = timestep_weights("min_snr", LINEAR, 5.0)
+    ratio = LINEAR / (1 - LINEAR)
+    assert torch.allclose(forget * ratio, ratio.clamp(max=5)) and torch.equal(forget, remember)
+    assert (timestep_weights("capped_snr", LINEAR, 5.0)[1] == 1).all()
+    with pytest.raises(ValueError, match=r"'linear'.*one_minus_power"):
+        timestep_weights("linear", LINEAR, 1.0)
+
+
+@pytest.mark.parametrize("mixture", [0.0, 1e-6, 0.1, 0.5, 0.9, 1.0])
+def test_importance_weights_are_those_of_the_mixture(mixture):
+    near, far = random(64, 3, 4, 4).double() * 0.5, random(64, 3, 4, 4, seed=1).double() * 20
+    for one, other in ((near, near + 0.01), (near, far), (far, near)):
+        kept, lost = importance_weights(one, other, mixture)
+        assert torch.isfinite(kept).all() and torch.isfinite(lost).all() and (kept >= 0).all() and (lost >= 0).all()
+        if 0 < mixture < 1:
+            assert torch.allclose((1 - mixture) * kept + mixture * lost, torch.ones(64), atol=1e-5)
+    gap = (near.square().sum((1, 2, 3)) - (near + 0.01).square().sum((1, 2, 3))) / 2
+    kept, lost = importance_weights(near, near + 0.01, mixture)
+    assert torch.allclose(kept.double(), 1 / ((1 - mixture) + mixture * gap.exp()), rtol=1e-5)
+    assert torch.allclose(lost.double(), 1 / ((1 - mixture) * (-gap).exp() + mixture), rtol=1e-5)
+
+
+def test_projection_takes_the_conflict_out_and_nothing_else():
+    one, two = random(1000), random(1000, seed=1)
+    against = one - 2 * (one @ two) / (two @ two) * two if one @ two > 0 else one
+    assert against @ two < 0
+    assert without_conflict(against, two) @ two == pytest.approx(0, abs=1e-3)
+    assert torch.equal(without_conflict(-against, two), -against)
+    assert torch.allclose(combined(against, two, "none"), against + two)
+    assert torch.allclose(combined(against, two, "forget"), without_conflict(against, two) + two)
+    assert torch.allclose(combined(against, two, "remember"), against + without_conflict(two, against))
+    both = without_conflict(against, two) + without_conflict(two, against)
+    assert torch.allclose(combined(against, two, "both"), both)
+    halves = [slice(0, 500), slice(500, 1000)]
+    found = combined(against, two, "forget", halves)
+    for half in halves:
+        assert (found[half] - two[half]) @ two[half] >= -1e-3
+    with pytest.raises(ValueError, match="'pcgrad'"):
+        combined(one, two, "pcgrad")
+
+
+def test_balance_never_lets_the_remember_loss_rise():
+    kept, lost = random(100), random(100, seed=1)
+    weight = balance(kept, lost, 0.1)
+    assert weight == pytest.approx(max(0, 0.1 - float(kept @ lost / (lost @ lost))), rel=1e-5)
+    assert (kept + weight * lost) @ lost >= 0.1 * float(lost @ lost) - 1e-3
+    assert balance(kept, torch.zeros(100), 0.1) == 0
+
+
+def test_uniform_noise_is_uniform():
+    found = uniform_noise(random(200_000), centred=False)
+    assert np.allclose(np.histogram(found.numpy(), 10, (0, 1))[0] / 200_000, 0.1, atol=0.005)
+    assert torch.allclose(uniform_noise(random(10), centred=True), uniform_noise(random(10), centred=False) - 0.5)
+
+
+def test_noise_belongs_to_the_picture():
+    several = drawn_noise(3, np.array([5, 9, 2]), (1, 2, 2))
+    assert torch.equal(drawn_noise(3, np.array([9]), (1, 2, 2))[0], several[1])
+    assert not torch.equal(drawn_noise(4, np.array([9]), (1, 2, 2))[0], several[1])
+
+
+class Affine(nn.Module):
+    """Predicts slope * x + offset, the offset a picture: at one timestep this holds the optimum of every loss here."""
+
+    def __init__(self, shape=(1, 2, 2)):
+        super().__init__()
+        self.slope, self.offset = nn.Parameter(torch.tensor(0.3)), nn.Parameter(torch.zeros(1, *shape))
+
+    def forward(self, noisy, timesteps):
+        return self.slope * noisy + self.offset
+
+
+SCHEDULE = torch.tensor([0.6])
+TARGET, SURROGATE = random(1, 1, 2, 2, seed=7), random(1, 1, 2, 2, seed=8)
+KNOWN = random(16, 1, 2, 2, seed=9)
+
+
+def forget_with(name: str, network=None, **changes):
+    network = network or Affine()
+    options = {"steps": 300, "learning_rate": 0.02, "batch": 8, "settings": {}, "seed": 0, "clip": 1e9} | changes
+    method = import_module(f"palimpsest.instance.methods.{name}")
+    log = unlearn(method, network, Affine(), SCHEDULE, KNOWN, TARGET, SURROGATE, KNOWN[:3], **options)
+    return network, log
+
+
+def denoised(network, image):
+    noise = random(64, 1, 2, 2, seed=11)
+    noisy = add_noise(image.expand(64, -1, -1, -1), noise, SCHEDULE, torch.zeros(64, dtype=torch.long))
+    with torch.no_grad():
+        return (noisy - (1 - SCHEDULE).sqrt() * network(noisy, None)) / SCHEDULE.sqrt()
+
+
+def test_the_surrogate_method_denoises_the_target_to_the_surrogate():
+    # With the whole weight on forgetting the loss is zero exactly where the denoised target is the surrogate.
+    network, log = forget_with(
+        "surrogate", steps=1500, settings={"weight": "const", "value": 1.0, "projection": "none"}
+    )
+    assert log[-1]["forget_loss"] < 1e-4 < log[0]["forget_loss"]
+    assert torch.allclose(denoised(network, TARGET), SURROGATE.expand(64, -1, -1, -1), atol=0.05)
+
+
+def test_a_surrogate_equal_to_the_target_gives_the_plain_gradient():
+    step = recorded_step(surrogate=TARGET)
+    module = import_module("palimpsest.instance.methods.surrogate")
+    found = module.direction(step, weight="const", value=0.5, projection="none")
+    wanted = step.error_gradient("a", step.remember, step.remember.noise) / 2
+    wanted = wanted + step.error_gradient("b", step.forget, step.forget.noise) / 2
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def recorded_step(surrogate=SURROGATE, micro_batch=8):
+    network, zeros = Affine(), np.zeros(8, np.int64)
+    remember = engine.draw(KNOWN, np.arange(8), zeros, (0, 0, 0))
+    forget = engine.draw(TARGET, zeros, zeros, (0, 1, 0))
+    parameters = FlatParameters(network)
+    shown = surrogate.expand(8, -1, -1, -1)
+    return engine.Step(
+        network, Affine(), parameters, SCHEDULE, remember, forget, shown, KNOWN[:3], micro_batch, autocast=False
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_accumulating_over_small_batches_changes_nothing(name):
+    module = import_module(f"palimpsest.instance.methods.{name}")
+    whole, parts = (module.direction(recorded_step(micro_batch=size)) for size in (8, 3))
+    assert whole.shape == (5,) and whole.abs().max() > 0
+    assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_deterministic_and_logs_each_step(name):
+    (first, log), (second, again) = (forget_with(name, steps=20) for _ in range(2))
+    assert log == again and [row["step"] for row in log] == list(range(20))
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two)
+    other, _ = forget_with(name, steps=20, seed=1)
+    assert any(not torch.equal(one, two) for one, two in zip(first.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "forgets"),
+    [
+        ("surrogate", {"weight": "const", "value": 0.5}, True),
+        ("neggrad", {}, True),
+        ("neggrad_plus", {"alpha": 0.5}, True),
+        ("erasediff_port", {"eta": 1.0}, True),
+        ("erasediff_bome", {"eta": 1.0, "inner_rate": 0.1}, True),
+        ("siss", {"fraction": 0.9}, True),
+        ("siss_no_is", {"fraction": 0.9}, True),
+        ("retrack", {"share": 0.5}, True),
+        ("naive_deletion", {}, False),
+    ],
+)
+def test_a_method_raises_the_targets_loss_or_is_a_control(name, settings, forgets):
+    """From a network that denoises both the target and the rest as well as it can."""
+    network = Affine()
+    everything = torch.cat([KNOWN, TARGET.expand(16, -1, -1, -1)])
+    module = import_module("palimpsest.instance.methods.naive_deletion")
+    options = {"steps": 800, "learning_rate": 0.02, "batch": 16, "settings": {}, "seed": 3}
+    unlearn(module, network, Affine(), SCHEDULE, everything, TARGET, SURROGATE, KNOWN[:3], **options)
+    plain, control = Affine(), Affine()
+    for other in (plain, control):
+        other.load_state_dict(network.state_dict())
+    forget_with("naive_deletion", control, steps=40)
+    forget_with(name, plain, steps=40, settings=settings)
+    before, after = ((denoised(each, TARGET) - TARGET).square().mean().item() for each in (control, plain))
+    assert (after > 1.02 * before) == forgets, (before, after)
+
+
+def test_a_run_that_diverges_stops_with_its_log_and_its_last_weights():
+    with pytest.raises(NotFinite, match="step") as caught:
+        forget_with("neggrad", steps=400, learning_rate=1e30)
+    assert all(np.isfinite(row["norm"]) for row in caught.value.log)
+    _, log = forget_with("neggrad", steps=400, learning_rate=0.5, stop_above=4.0)
+    assert len(log) < 400 and log[-1]["forget_loss"] > 4 * log[0]["forget_loss"]
+
+
+def test_the_average_follows_the_weights():
+    raw, _ = forget_with("naive_deletion", steps=100)
+    averaged, _ = forget_with("naive_deletion", steps=100, average=0.95)
+    assert not torch.equal(raw.offset, averaged.offset)
+    assert (raw.offset - averaged.offset).abs().max() < 0.3
+
+
+def test_flat_parameters_are_the_network():
+    network = Affine()
+    parameters = FlatParameters(network)
+    parameters.values.fill_(2.0)
+    assert network.slope == 2 and (network.offset == 2).all()
+    network(torch.ones(1, 1, 2, 2), None).sum().backward()
+    assert parameters.gradient.tolist() == [4, 1, 1, 1, 1] and [part.stop for part in parameters.parts] == [1, 5]
