@@ -39,7 +39,8 @@ def fit(
 ) -> list[float]:
     """AdamW under a one-cycle schedule; loss_of(indices, step) gives the loss of a batch.
 
-    In bf16 autocast where the processor computes in it; elsewhere it would be emulated, some thirty times slower.
+    In bf16 autocast where the processor computes in it; elsewhere it would be emulated, some ten times slower
+    than float32.
 
     Returns the mean loss of each twentieth of the run. A loss that is not finite stops it.
     """
