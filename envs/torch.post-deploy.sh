@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lock-sha256: 5fd8d8a71c845d09fedfe58667666a5b2537b568bdaf50c8ba8d3fb1bab3c22e
+# lock-sha256: 966c274fd1ecddaeb0b9bf56f20d814281cef1b947282d74d4483725fe6c1ac2
 set -euo pipefail
 python -m pip install --no-deps "$(grep '^torch==' envs/torch.in)"
 python -m pip install --no-deps --require-hashes -r envs/torch.lock.txt
