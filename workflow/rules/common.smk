@@ -92,13 +92,19 @@ def setting(*keys):
     return value
 
 
+def weights_of(name):
+    """A network's file below its folder: a diffusion model lies in the layout of the Hub."""
+    is_diffusion = setting("networks", name).get("trainer") == "ddpm"
+    return f"{name}/unet/diffusion_pytorch_model.safetensors" if is_diffusion else f"{name}.safetensors"
+
+
 def network(name):
     """The weights of a base model: the released file, or where this run makes them."""
-    setting("networks", name)
-    released = Path("resources/models") / f"{name}.safetensors"
+    file = weights_of(name)
+    released = Path("resources/models") / file
     if config["base_models"] == "released" and released.exists() and "trainer" in setting("networks", name):
         return str(released)
-    return f"<results>/models/{name}.safetensors"
+    return f"<results>/models/{file}"
 
 
 wildcard_constraints:
@@ -146,11 +152,16 @@ def training_data(role):
     return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'train')}/{role}"
 
 
+def held_out_data(role):
+    """An input function: an array of the set that a network is measured on."""
+    return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'test')}/{role}"
+
+
 # What the configuration names must be there before anything is planned: Snakemake would go on with older results.
 for row in config["datasets"].values():
     files_of(f"palimpsest.worlds.{row['world']}")
 for row in config["detectors"].values():
     files_of(f"palimpsest.judges.{row['module']}")
 for row in config["networks"].values():
-    if "train" in row:
-        setting("datasets", row["train"])
+    for key in {"train", "test"} & row.keys():
+        setting("datasets", row[key])

@@ -8,9 +8,9 @@ rule train_judge:
         train_images=training_data("images.npy"),
         train_masks=training_data("masks.npy"),
         train_manifest=training_data("manifest.parquet"),
-        test_images="<results>/data/calibration/images.npy",
-        test_masks="<results>/data/calibration/masks.npy",
-        test_manifest="<results>/data/calibration/manifest.parquet",
+        test_images=held_out_data("images.npy"),
+        test_masks=held_out_data("masks.npy"),
+        test_manifest=held_out_data("manifest.parquet"),
     output:
         network="<results>/models/{network}.safetensors",
     log:
@@ -39,7 +39,7 @@ rule train_vqgan:
         code=code_of("palimpsest.models.train_vqgan"),
         train_images=training_data("images.npy"),
         train_masks=training_data("masks.npy"),
-        test_images="<results>/data/calibration/images.npy",
+        test_images=held_out_data("images.npy"),
         guide=lambda wildcards: network("guide"),
         start=lambda wildcards: optional_network(setting("networks", wildcards.network).get("start")),
     output:
@@ -62,6 +62,65 @@ rule train_vqgan:
         seed=lambda wildcards: setting("networks", wildcards.network, "seed"),
     shell:
         "python -m palimpsest.models.train_vqgan {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
+
+
+rule train_face_judge:
+    """Train a judge of faces, and measure it on people it has not seen."""
+    input:
+        code=code_of("palimpsest.judges.train_faces"),
+        train_images=training_data("images.npy"),
+        train_manifest=training_data("manifest.parquet"),
+        test_images=held_out_data("images.npy"),
+        test_manifest=held_out_data("manifest.parquet"),
+    output:
+        network="<results>/models/{network}.safetensors",
+    log:
+        "<logs>/train/{network}.log",
+    benchmark:
+        "<benchmarks>/train_face_judge/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("face_judge"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="1h",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
+        seed=lambda wildcards: setting("networks", wildcards.network, "seed"),
+    shell:
+        "python -m palimpsest.judges.train_faces {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
+
+
+rule train_ddpm:
+    """Train a diffusion model, and measure its loss on held-out pictures."""
+    input:
+        code=code_of("palimpsest.models.train_ddpm"),
+        train_images=training_data("images.npy"),
+        train_manifest=training_data("manifest.parquet"),
+        test_images=held_out_data("images.npy"),
+    output:
+        network="<results>/models/{network}/unet/diffusion_pytorch_model.safetensors",
+    log:
+        "<logs>/train/{network}.log",
+    benchmark:
+        "<benchmarks>/train_ddpm/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("ddpm"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="4h",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
+        seed=lambda wildcards: setting("networks", wildcards.network, "seed"),
+    shell:
+        "python -m palimpsest.models.train_ddpm {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
 
 
 rule convert_checkpoint:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from palimpsest.instance.forward_process import add_noise, drawn_noise
+from palimpsest.models.forward_process import add_noise, drawn_noise
 
 REMEMBER, FORGET, TIMES = 0, 1, 2  # streams of the random draws
 

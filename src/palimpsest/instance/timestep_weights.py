@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from palimpsest.instance.forward_process import signal_to_noise
+from palimpsest.models.forward_process import signal_to_noise
 
 Form = Literal["const", "power", "one_minus_power", "min_snr", "capped_snr"]
 

@@ -14,7 +14,8 @@ from palimpsest.models import weights
 STRIDE = 4  # pixels per cell of the detector's grid
 
 
-def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+def stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+    """Two 3 x 3 convolutions with batch norm, the first with the stride."""
     layers = []
     for position, step in enumerate((stride, 1)):
         layers += [
@@ -33,7 +34,7 @@ class FactorClassifier(nn.Module):
         self.config = {"kind": "classifier", "heads": heads, "width": width}
         sizes = (width, 2 * width, 4 * width, 4 * width)
         self.stages = nn.ModuleList(
-            _stage(previous, size, stride)
+            stage(previous, size, stride)
             for previous, size, stride in zip((3, *sizes[:-1]), sizes, (1, 2, 2, 2), strict=True)
         )
         self.heads = nn.ModuleDict({name: nn.Linear(sizes[-1], values) for name, values in heads.items()})
@@ -62,8 +63,8 @@ class EmblemDetector(nn.Module):
     def __init__(self, width: int, depth: int = 2):
         super().__init__()
         self.config = {"kind": "detector", "width": width, "depth": depth}
-        self.stem = nn.Sequential(_stage(3, width, 2), _stage(width, 2 * width, 2))
-        self.context = nn.Sequential(*(_stage(2 * width, 2 * width, 1) for _ in range(depth)))
+        self.stem = nn.Sequential(stage(3, width, 2), stage(width, 2 * width, 2))
+        self.context = nn.Sequential(*(stage(2 * width, 2 * width, 1) for _ in range(depth)))
         self.score = nn.Conv2d(2 * width, 1, 1)
         self.sides = nn.Conv2d(2 * width, 4, 1)
         nn.init.constant_(self.score.bias, -4.0)  # emblems are rare: start from a low score

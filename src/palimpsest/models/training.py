@@ -1,5 +1,6 @@
 """What the trainings of the small networks share: batches and the optimiser's loop."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -35,27 +36,29 @@ def fit(
     learning_rate: float,
     seed: int,
     weight_decay: float = 1e-4,
+    clip: float = math.inf,
     after_step: Callable[[int], None] = lambda index: None,
 ) -> list[float]:
     """AdamW under a one-cycle schedule; loss_of(indices, step) gives the loss of a batch.
 
     In bf16 autocast where the processor computes in it; elsewhere it would be emulated, some ten times slower
-    than float32.
+    than float32. Gradients are clipped to the length `clip`.
 
     Returns the mean loss of each twentieth of the run. A loss that is not finite stops it.
     """
     optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
     network.train()
-    losses = []
+    losses, autocast = [], has_bfloat16()
     progress = tqdm(batches(count, batch, steps, seed), total=steps, mininterval=5)
     for index, picks in enumerate(progress):
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss = loss_of(picks, index)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {index}: lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
         optimiser.step()
         schedule.step()
         after_step(index)

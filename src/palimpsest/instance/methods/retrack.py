@@ -7,7 +7,7 @@ to have led there, softmax(-|noise|^2 / 2). One neighbour is the surrogate metho
 import torch
 
 from palimpsest.instance.engine import Step
-from palimpsest.instance.forward_process import implied_noise
+from palimpsest.models.forward_process import implied_noise
 
 
 def direction(step: Step, *, share: float = 0.005):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from palimpsest.instance.engine import Step
-from palimpsest.instance.forward_process import add_noise, implied_noise
+from palimpsest.models.forward_process import add_noise, implied_noise
 
 
 def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1, refresh: int = 10):

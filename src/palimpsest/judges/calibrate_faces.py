@@ -1,0 +1,33 @@
+"""Measure the judges of faces on people they were not trained on: their error rates are results of the run."""
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.judges.face_networks import load
+from palimpsest.judges.face_quality import attribute_quality, descriptor_quality, similarities
+from palimpsest.metrics.measurements import row, write
+from palimpsest.models.pixels import to_tensor
+from palimpsest.run import Input, Output, step
+
+
+def calibrate(
+    networks: list[Input], images: Input, manifest: Input, measurements: Output, histogram: Output, *, set: str
+) -> None:
+    """Write quantiles and error rates of descriptors, R² per attribute of regressors. histogram: the cosines."""
+    pictures, people = to_tensor(np.load(images)), pd.read_parquet(manifest)
+    rows, cosines = [], []
+    for path in networks:
+        network = load(path)
+        if network.config["kind"] == "descriptor":
+            quality = descriptor_quality(network, people)
+            for kind, values in zip(("same person", "different people"), similarities(network, people), strict=True):
+                cosines.append(pd.DataFrame({"descriptor": path.stem, "pair": kind, "cosine": values}))
+        else:
+            quality = attribute_quality(network, pictures, people)
+        rows += [row(key, value, n=len(people), model=path.stem) for key, value in quality.items()]
+    write(measurements, rows, family="judges", set=set, concept="identity")
+    pd.concat(cosines).to_parquet(histogram, index=False)
+
+
+if __name__ == "__main__":
+    step(calibrate)

@@ -1,0 +1,71 @@
+"""The networks that judge the faces world: one small convolutional trunk, trained as a descriptor or as a regressor.
+
+`sscd_mini` describes who is shown: unit vectors, alike for two pictures of one person (the recipe of SSCD, Pizzi et al.
+2022: InfoNCE and spreading of nearest neighbours). It is not SSCD and its values are not comparable with SSCD's.
+`face_attributes` reads every attribute of a face; its last hidden layer gives `fd_mini`, its feature maps `lpips_mini`.
+Images go in as (n, 3, H, W) in [-1, 1].
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from palimpsest.judges.networks import stage
+from palimpsest.metrics.similarity import normalised, perceptual_map
+from palimpsest.models import weights
+
+HIDDEN = 64
+BATCH = 256
+
+
+class FaceNetwork(nn.Module):
+    """Four stages to an eighth of the size, a hidden layer over all places (attributes have sides), a linear head."""
+
+    def __init__(self, kind: str, outputs: int, width: int, size: int):
+        super().__init__()
+        self.config = {"kind": kind, "outputs": outputs, "width": width, "size": size}
+        sizes = (width, 2 * width, 4 * width, 4 * width)
+        self.stages = nn.ModuleList(
+            stage(previous, channels, stride)
+            for previous, channels, stride in zip((3, *sizes[:-1]), sizes, (1, 2, 2, 2), strict=True)
+        )
+        self.hidden = nn.Linear(sizes[-1] * (size // 8) ** 2, HIDDEN)
+        self.head = nn.Linear(HIDDEN, outputs)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of the stages, at strides 1, 2, 4 and 8."""
+        found = []
+        for layer in self.stages:
+            images = layer(images)
+            found.append(images)
+        return found
+
+    def features(self, images: Tensor) -> Tensor:
+        """The hidden layer (n, HIDDEN)."""
+        return F.silu(self.hidden(self.maps(images)[-1].flatten(1)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The head's outputs (n, outputs)."""
+        return self.head(self.features(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Unit vectors (n, outputs)."""
+        return F.normalize(self(images), dim=1)
+
+    def distance(self, first: Tensor, second: Tensor) -> Tensor:
+        """`lpips_mini` of each pair (n,)."""
+        one, two = (normalised(self.maps(images)) for images in (first, second))
+        return perceptual_map(one, two).mean((1, 2))
+
+
+def load(path: Path) -> FaceNetwork:
+    """Load a judge in evaluation mode; every key and shape is checked."""
+    return weights.load_into(path, FaceNetwork(**weights.read_config(path)))
+
+
+@torch.inference_mode()
+def in_batches(function, *images: Tensor) -> Tensor:
+    """A function of images (n, 3, H, W), applied in batches."""
+    return torch.cat([function(*parts) for parts in zip(*(each.split(BATCH) for each in images), strict=True)])

@@ -1,0 +1,47 @@
+"""How well the judges of faces judge, on people they were not trained on."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from palimpsest.judges.face_networks import FaceNetwork, in_batches
+from palimpsest.models.pixels import to_tensor
+from palimpsest.worlds.faces import IDENTITY, NUISANCE, render
+
+ATTRIBUTES = (*IDENTITY, *NUISANCE)
+QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
+
+
+def taken_anew(identity: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+    """New pictures of people (n, identity attributes): another pose, smile, light and background."""
+    return to_tensor(render(identity, rng.random((len(identity), len(NUISANCE))), size))
+
+
+def similarities(model: FaceNetwork, people: pd.DataFrame, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of two pictures of one person, and of pictures of two people, each (n,)."""
+    rng, identity, size = np.random.default_rng(seed), people[list(IDENTITY)].to_numpy(), model.config["size"]
+    first, second = (in_batches(model.embed, taken_anew(identity, size, rng)) for _ in range(2))
+    return (first * second).sum(1).numpy(), (first * second.roll(1, 0)).sum(1).numpy()
+
+
+def descriptor_quality(model: FaceNetwork, people: pd.DataFrame, threshold: float = 0.4) -> dict[str, float]:
+    """Quantiles of the cosines, the best threshold between same and different, and what the paper's 0.4 means here."""
+    same, different = similarities(model, people)
+    steps = np.linspace(-1, 1, 401)
+    accuracy = [((same > step).mean() + (different <= step).mean()) / 2 for step in steps]
+    return {
+        **{f"same_q{100 * q:g}": float(np.quantile(same, q)) for q in QUANTILES},
+        **{f"different_q{100 * q:g}": float(np.quantile(different, q)) for q in QUANTILES},
+        "best_threshold": float(steps[np.argmax(accuracy)]),
+        "best_accuracy": float(max(accuracy)),
+        "same_above_threshold": float((same > threshold).mean()),
+        "different_above_threshold": float((different > threshold).mean()),
+    }
+
+
+def attribute_quality(model: FaceNetwork, images: Tensor, people: pd.DataFrame) -> dict[str, float]:
+    """R² of every attribute."""
+    truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32))
+    missed = (in_batches(model, images) - truth).square().mean(0) / truth.var(0, unbiased=False)
+    return {f"{name}_r2": 1 - float(value) for name, value in zip(ATTRIBUTES, missed, strict=True)}

@@ -1,0 +1,81 @@
+"""Train a judge of the faces world, and measure it on people it has not seen."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from palimpsest.judges.face_networks import FaceNetwork
+from palimpsest.judges.face_quality import ATTRIBUTES, attribute_quality, descriptor_quality, taken_anew
+from palimpsest.models import weights
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.training import fit
+from palimpsest.run import Input, Output, step
+from palimpsest.worlds.faces import IDENTITY
+
+
+def train(
+    train_images: Input,
+    train_manifest: Input,
+    test_images: Input,
+    test_manifest: Input,
+    network: Output,
+    *,
+    params: dict,
+    seed: int = 0,
+) -> dict:
+    """Train the network that params describe: `kind` descriptor or attributes, `width`, `steps`, `batch`, ...
+
+    A descriptor also has `outputs` (the dimensions), `temperature` and `spreading` (the weight of the spreading loss).
+    """
+    images = np.load(train_images, mmap_mode="r")
+    people, test_people = pd.read_parquet(train_manifest), pd.read_parquet(test_manifest)
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
+    rng, size = np.random.default_rng(seed), images.shape[1]
+    if params["kind"] == "descriptor":
+        model = FaceNetwork("descriptor", params["outputs"], params["width"], size)
+        identity = people[list(IDENTITY)].to_numpy()
+
+        def loss_of(picks: np.ndarray, index: int) -> Tensor:
+            views = [disturbed(taken_anew(identity[picks], size, rng), rng) for _ in range(2)]
+            first, second = model.embed(torch.cat(views)).float().chunk(2)
+            return descriptor_loss(first, second, params["temperature"], params["spreading"])
+
+    else:
+        model = FaceNetwork("attributes", len(ATTRIBUTES), params["width"], size)
+        truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32))
+
+        def loss_of(picks: np.ndarray, index: int) -> Tensor:
+            return F.mse_loss(model(disturbed(to_tensor(images[picks]), rng)).float(), truth[picks])
+
+    losses = fit(model, loss_of, count=len(images), seed=seed, **settings)
+    if params["kind"] == "descriptor":
+        quality = descriptor_quality(model, test_people)
+    else:
+        quality = attribute_quality(model, to_tensor(np.load(test_images)), test_people)
+    weights.save(network, model, model.config)
+    return {"losses": losses, "quality": quality}
+
+
+def disturbed(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """The images softened and with noise, each by its own amount: generated pictures are soft or grainy."""
+    amounts = torch.from_numpy(rng.uniform(0, 1, (2, len(images), 1, 1, 1)).astype(np.float32))
+    soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    noise = torch.from_numpy(rng.standard_normal(images.shape, np.float32))
+    return images.lerp(soft, amounts[0]) + 0.15 * amounts[1] * noise
+
+
+def descriptor_loss(first: Tensor, second: Tensor, temperature: float, spreading: float) -> Tensor:
+    """InfoNCE of two views (n, d) in both directions (Oord et al. 2018), less the log distance to the nearest other.
+
+    The second term spreads descriptors evenly (KoLeo, Sablayrolles et al. 2019), as SSCD uses it.
+    """
+    logits, match = first @ second.T / temperature, torch.arange(len(first))
+    contrast = (F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)) / 2
+    apart = torch.cdist(first, first) + 10 * torch.eye(len(first))
+    return contrast - spreading * (apart.min(1).values + 1e-4).log().mean()
+
+
+if __name__ == "__main__":
+    step(train)

@@ -1,0 +1,122 @@
+"""Diffusion models of pixels: diffusers' UNet2DModel and its scheduler, in the Hub's folder layout.
+
+A model is known by the file of its weights, <folder>/unet/diffusion_pytorch_model.safetensors; beside it stand the
+architecture (unet/config.json), the scheduler and the index, so that `DDPMPipeline.from_pretrained(folder)` loads it.
+Images are (n, c, h, w) in [-1, 1].
+"""
+
+import json
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import safetensors.torch
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.weights import check_state
+from palimpsest.run import UserError
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def save(path: Path, network: UNet2DModel, scheduler: DDPMScheduler) -> None:
+    """Write the weights to a path in `unet/`, and the rest of the layout around it."""
+    folder = path.parent.parent
+    index = {
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "scheduler": ["diffusers", type(scheduler).__name__],
+        "unet": ["diffusers", type(network).__name__],
+    }
+    network.save_config(path.parent)
+    scheduler.save_config(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, DDPMScheduler]:
+    """The network, in evaluation mode, and its scheduler; every key and shape is checked.
+
+    Raises UserError for a file that is not in the layout, and for a scheduler that our losses do not fit.
+    """
+    folder = path.parent.parent
+    for needed in (path.parent / "config.json", folder / "scheduler" / "scheduler_config.json"):
+        if not needed.exists():
+            raise UserError(f"{needed} is missing: {folder} is not in the diffusers layout (unet/, scheduler/)")
+    network = UNet2DModel.from_config(UNet2DModel.load_config(path.parent))
+    scheduler = DDPMScheduler.from_config(DDPMScheduler.load_config(folder / "scheduler"))
+    state = safetensors.torch.load_file(path)
+    check_state(state, network, path)
+    network.load_state_dict(state)
+    if scheduler.config.prediction_type != "epsilon":
+        raise UserError(
+            f"{folder}/scheduler has the prediction type {scheduler.config.prediction_type!r}: the losses of this "
+            "package are written for a network that predicts noise (epsilon)"
+        )
+    return network.eval().requires_grad_(False).to(device), scheduler
+
+
+def ddim(scheduler: DDPMScheduler, steps: int) -> DDIMScheduler:
+    """The deterministic sampler (Song et al. 2021, eta 0) of a model, at so many evenly spaced timesteps."""
+    sampler = DDIMScheduler.from_config(scheduler.config)
+    sampler.set_timesteps(steps)
+    return sampler
+
+
+@torch.inference_mode()
+def sample(
+    network: UNet2DModel,
+    scheduler: DDPMScheduler,
+    indices: np.ndarray,
+    *,
+    steps: int,
+    seed: int,
+    batch: int = 64,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Pictures (n, c, h, w) on the CPU, one per index: the same index and seed start from the same noise."""
+    size, device = network.config.sample_size, network.device
+    found = []
+    for start in range(0, len(indices), batch):
+        noise = drawn_noise(seed, indices[start : start + batch], (network.config.in_channels, size, size))
+        some = None if labels is None else labels[start : start + batch].to(device)
+        found.append(denoise(network, ddim(scheduler, steps), noise.to(device), 0, some).cpu())
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def injected(
+    network: UNet2DModel,
+    scheduler: DDPMScheduler,
+    image: Tensor,
+    *,
+    timestep: int,
+    draws: int,
+    steps: int,
+    seed: int,
+) -> Tensor:
+    """The image (c, h, w), noised to a timestep and denoised again, once per noise draw: (draws, c, h, w).
+
+    How SISS asks whether a model still knows an image (Alberti et al. 2025). The timestep is taken down to the nearest
+    one of the sampler.
+    """
+    sampler, device = ddim(scheduler, steps), network.device
+    first = int((sampler.timesteps > timestep).sum())
+    noise = drawn_noise(seed, np.arange(draws), tuple(image.shape)).to(device)
+    times = torch.full((draws,), int(sampler.timesteps[first]))
+    noisy = add_noise(image.to(device).expand(draws, -1, -1, -1), noise, sampler.alphas_cumprod.to(device), times)
+    return denoise(network, sampler, noisy, first).cpu()
+
+
+def denoise(
+    network: UNet2DModel, sampler: DDIMScheduler, noisy: Tensor, first: int, labels: Tensor | None = None
+) -> Tensor:
+    """Follow the sampler from its `first` timestep to the end; the result in [-1, 1]."""
+    for timestep in sampler.timesteps[first:]:
+        predicted = network(noisy, timestep, class_labels=labels, return_dict=False)[0]
+        noisy = sampler.step(predicted, timestep, noisy, return_dict=False)[0]
+    return noisy.clamp(-1, 1)

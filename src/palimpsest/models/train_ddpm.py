@@ -1,0 +1,75 @@
+"""Train a diffusion model that predicts noise (Ho et al. 2020), and measure its loss on held-out pictures."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from palimpsest.models import diffusion
+from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.training import fit
+from palimpsest.run import Input, Output, step
+
+BANDS = ((0, 10), (10, 50), (50, 100), (100, 250), (250, 500), (500, 1000))  # timesteps that the loss is reported for
+
+
+def train(
+    train_images: Input,
+    train_manifest: Input,
+    test_images: Input,
+    network: Output,
+    *,
+    params: dict,
+    seed: int = 0,
+) -> dict:
+    """Train the network that params describe: `architecture` and `schedule` as diffusers names them, `steps`, ...
+
+    `average` is the decay of the moving average of the weights, which is what is kept. `labels` names the manifest's
+    column with the class of each picture, for a class-conditional network.
+    """
+    images = np.load(train_images, mmap_mode="r")
+    scheduler, model = DDPMScheduler(**params["schedule"]), UNet2DModel(**params["architecture"])
+    kept, rng = copy.deepcopy(model).requires_grad_(False), np.random.default_rng(seed)
+    labels = None
+    if "labels" in params:
+        labels = torch.from_numpy(pd.read_parquet(train_manifest)[params["labels"]].to_numpy(np.int64))
+
+    def loss_of(picks: np.ndarray, index: int) -> Tensor:
+        times = torch.from_numpy(rng.integers(len(scheduler), size=len(picks)))
+        noise = torch.from_numpy(rng.standard_normal((len(picks), *images.shape[-1:], *images.shape[1:3]), np.float32))
+        noisy = add_noise(to_tensor(images[picks]), noise, scheduler.alphas_cumprod, times)
+        given = None if labels is None else labels[picks]
+        return (model(noisy, times, class_labels=given, return_dict=False)[0].float() - noise).square().mean()
+
+    def average(index: int) -> None:
+        decay = min(params["average"], (1 + index) / (10 + index))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(kept.parameters()), list(model.parameters()), 1 - decay)
+
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
+    losses = fit(model, loss_of, count=len(images), seed=seed, clip=1.0, after_step=average, **settings)
+    quality = {} if labels is not None else held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
+    diffusion.save(network, kept, scheduler)
+    return {"losses": losses, "quality": quality, "parameters": sum(part.numel() for part in kept.parameters())}
+
+
+@torch.inference_mode()
+def held_out_loss(network: UNet2DModel, scheduler: DDPMScheduler, images: Tensor, seed: int) -> dict[str, float]:
+    """Mean squared error of the predicted noise on held-out pictures, by band of timesteps."""
+    found, rng = {}, np.random.default_rng(seed)
+    noise = drawn_noise(seed, np.arange(len(images)), tuple(images.shape[1:]))
+    for low, high in BANDS:
+        times = torch.from_numpy(rng.integers(low, high, len(images)))
+        noisy = add_noise(images, noise, scheduler.alphas_cumprod, times)
+        parts = zip(noisy.split(256), times.split(256), noise.split(256), strict=True)
+        errors = [(network(x, t, return_dict=False)[0] - wanted).square().mean((1, 2, 3)) for x, t, wanted in parts]
+        found[f"loss_{low}_{high}"] = round(float(torch.cat(errors).mean()), 5)
+    return found
+
+
+if __name__ == "__main__":
+    step(train)
