@@ -42,6 +42,6 @@ def descriptor_quality(model: FaceNetwork, people: pd.DataFrame, threshold: floa
 
 def attribute_quality(model: FaceNetwork, images: Tensor, people: pd.DataFrame) -> dict[str, float]:
     """R² of every attribute."""
-    truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32))
+    truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32, copy=True))
     missed = (in_batches(model, images) - truth).square().mean(0) / truth.var(0, unbiased=False)
     return {f"{name}_r2": 1 - float(value) for name, value in zip(ATTRIBUTES, missed, strict=True)}

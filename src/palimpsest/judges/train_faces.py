@@ -44,7 +44,7 @@ def train(
 
     else:
         model = FaceNetwork("attributes", len(ATTRIBUTES), params["width"], size)
-        truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32))
+        truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32, copy=True))
 
         def loss_of(picks: np.ndarray, index: int) -> Tensor:
             return F.mse_loss(model(disturbed(to_tensor(images[picks]), rng)).float(), truth[picks])
