@@ -8,7 +8,7 @@
 #   data/<set>/...                      pictures, masks, manifest of each data set
 #   models/<network>.safetensors        base models that this run trained or converted
 #   judges/<detector>/<set>.parquet     every box a detector found
-#   lcr/<preset>/<model>/<step>/...     one folder per family, below it one per preset, model and step
+#   <family>/...                        one folder per family, below it one per model, preset or study, and step
 #   report/                             measurements, claims, tables, figures, numbers; paper.pdf beside it
 from snakemake.utils import min_version
 
@@ -32,9 +32,13 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
-include: "workflow/rules/lcr_common.smk"
-include: "workflow/rules/lcr.smk"
-include: "workflow/rules/lcr_analysis.smk"
+
+
+for family in config["families"]:
+
+    include: f"workflow/rules/{family}.smk"
+
+
 include: "workflow/rules/paper_common.smk"
 include: "workflow/rules/paper.smk"
 

@@ -24,6 +24,7 @@ import platform
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ Output = Annotated[Path, "output"]
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent.parent
 LOCK = ROOT / "envs" / "torch.lock.txt"
-RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "onnxruntime", "nudenet")
+RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxruntime", "nudenet")
 
 
 class UserError(Exception):
@@ -91,6 +92,7 @@ def _run(function, arguments):
     outputs = [name for name, kind in kinds.items() if kind == "output" and values[name] is not None]
     partial = {name: values[name].with_name(f".partial-{values[name].name}") for name in outputs}
     for path in partial.values():
+        _remove(path)  # what a killed run left
         path.parent.mkdir(parents=True, exist_ok=True)
     seed_everything(values.get("seed") or 0)
     started, clock, code = datetime.now(UTC), time.perf_counter(), code_fingerprint()
@@ -106,10 +108,20 @@ def _run(function, arguments):
             record["code"] |= code
             write_json(record_path(values[outputs[0]]), record)
         for name, path in partial.items():
+            if path.is_dir():
+                _remove(values[name])  # a folder takes no other's place
             path.replace(values[name])
     finally:
         for path in partial.values():
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _module_of(function) -> str:

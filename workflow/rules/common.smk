@@ -37,6 +37,14 @@ def without_nulls(row):
 
 DROPPED = without_nulls(config)
 validate(config, "../schemas/config.schema.yaml")
+# A family is known by its schema, workflow/schemas/<family>.schema.yaml; the configuration has a key of its name.
+KNOWN_FAMILIES = {path.name.removesuffix(".schema.yaml") for path in Path("workflow/schemas").glob("*.schema.yaml")}
+KNOWN_FAMILIES -= {"config"}
+SHARED_KEYS = {"experiment", "base_models", "families", "datasets", "networks", "detectors", "report"}
+for name in sorted(set(config) - SHARED_KEYS - KNOWN_FAMILIES):
+    raise WorkflowError(f"the configuration has an unknown key {name!r}; families are {sorted(KNOWN_FAMILIES)}")
+for name in sorted({*config["families"], *config["report"]} - (KNOWN_FAMILIES & set(config))):
+    raise WorkflowError(f"families or report name {name!r}, which the configuration has no settings for")
 
 
 @lru_cache
@@ -92,6 +100,12 @@ def setting(*keys):
     return value
 
 
+def flags(*keys):
+    """Settings that are arguments of a step, one flag each."""
+    given = {name: value if isinstance(value, list) else [value] for name, value in setting(*keys).items()}
+    return " ".join(f"--{name.replace('_', '-')} {' '.join(map(str, values))}" for name, values in given.items())
+
+
 def weights_of(name):
     """A network's file below its folder: a diffusion model lies in the layout of the Hub."""
     is_diffusion = setting("networks", name).get("trainer") == "ddpm"
@@ -112,9 +126,6 @@ wildcard_constraints:
     network="|".join(config["networks"]),
     model="|".join(config["networks"]),
     family="|".join(config["families"]),
-    preset="|".join(config["lcr"]["presets"]),
-    rule="[a-z0-9_]+",
-    experiment="grid|sweep",
 
 
 def networks_of(trainer):

@@ -1,5 +1,7 @@
 # Latent code replacement, first half: pictures to codes, codes to statistics, statistics to replacements.
 # Wildcards: {preset} a row of lcr.presets, {model} a VQ-GAN, {set} a data set, {rule} a module of palimpsest.lcr.rules.
+include: "lcr_common.smk"
+include: "lcr_analysis.smk"
 
 
 rule lcr_encode:

@@ -1,4 +1,11 @@
 # What the rules of latent code replacement share: settings of presets, rules and judges, and the family's results.
+validate(config["lcr"], "../schemas/lcr.schema.yaml")
+
+
+wildcard_constraints:
+    preset="|".join(config["lcr"]["presets"]),
+    rule="[a-z0-9_]+",
+    experiment="grid|sweep",
 
 
 def preset(*keys):
@@ -14,11 +21,6 @@ def codebook_size(wildcards):
 
 def mask_params(wildcards):
     return as_json({**setting("lcr", "presets", wildcards.preset, "masks"), "classes": setting("lcr", "classes")})
-
-
-def flags(*keys):
-    """Settings that are arguments of a step, one flag each."""
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in setting(*keys).items())
 
 
 def judge():
@@ -81,7 +83,8 @@ def lcr_measurements():
     """Every measurement file of the family."""
     models, presets = setting("lcr", "models"), setting("lcr", "presets")
     judged = models if "classifier" in setting("lcr") else []
-    files = [f"<results>/lcr/model_card/{model}.parquet" for model in judged]
+    files = ["<results>/judges/calibration.parquet"] if networks_of("judge") else []
+    files += [f"<results>/lcr/model_card/{model}.parquet" for model in judged]
     for model in models:
         for preset in presets:
             base = f"<results>/lcr/{preset}/{model}"

@@ -21,8 +21,7 @@ def parts(kind, suffix):
 
 def all_measurements():
     """Every measurement file of the experiment; each family's rules list their own."""
-    judges = ["<results>/judges/calibration.parquet"] if networks_of("judge") else []
-    return judges + [path for name in families() for path in MEASUREMENTS[name]()]
+    return [path for name in families() for path in MEASUREMENTS[name]()]
 
 
 def filled(template, values):
@@ -41,16 +40,12 @@ def part_params(wildcards, kind):
     given = REPORT_PARAMS[wildcards.family]()
     own = report_of(wildcards.family, kind)[wildcards.name]
     own = own.get("params", {}) if kind == "figures" else own
-    for name, values in own.items():
-        unknown = set(values) - set(given[name]) - DROPPED if name in given and isinstance(values, list) else ()
-        if unknown:
+    lists = {name: values for name, values in own.items() if name in given and isinstance(values, list)}
+    for name, values in lists.items():
+        if unknown := set(values) - set(given[name]) - DROPPED:
             key = f"report.{wildcards.family}.{kind}.{wildcards.name}"
             raise WorkflowError(f"{key} has {name} {sorted(unknown)}; there are {sorted(given[name])}")
-    narrowed = {
-        name: [value for value in values if value in given[name]]
-        for name, values in own.items()
-        if name in given and isinstance(values, list)
-    }
+    narrowed = {name: [value for value in values if value in given[name]] for name, values in lists.items()}
     return {**given, **own, **narrowed}
 
 

@@ -54,7 +54,8 @@ class Step:
 
     network(noisy, timesteps) predicts noise; frozen is the pretrained network. remember, forget: the batches.
     surrogate: images that stand in for the forget batch's; neighbours: (k, c, h, w), remembered images nearest to it.
-    memory: what a method carries from step to step. seen: what the log shows of the step.
+    memory: what a method carries from step to step. seen: what the log shows of the step: losses, lengths of gradients,
+    and how many images went forwards and backwards through a network.
     """
 
     network: nn.Module
@@ -76,20 +77,26 @@ class Step:
 
     def predict(self, network: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """Predicted noise, float32, in bf16 autocast where the device computes in it."""
+        self.seen["forwards"] = self.seen.get("forwards", 0) + len(noisy)
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.autocast):
             return network(noisy, timesteps).float()
 
     def gradient(
         self, name: str, noisy: Tensor, timesteps: Tensor, losses: Callable[[Tensor, slice], Tensor]
     ) -> Tensor:
-        """Flat gradient of the mean loss; losses(predicted noise, rows) gives one loss per row. Logged under `name`."""
-        self.parameters.gradient.zero_()
-        count, total = len(noisy), 0.0
-        for start in range(0, count, self.micro_batch):
-            rows = slice(start, start + self.micro_batch)
-            loss = losses(self.predict(self.network, noisy[rows], timesteps[rows]), rows).sum() / count
-            loss.backward()
-            total += loss.item()
+        """Flat gradient of the mean loss; losses(predicted noise, rows) gives one loss per row. Logged under `name`.
+
+        Where memory does not suffice the batch is taken in halves, from then on; the gradient is the same.
+        """
+        while True:
+            try:
+                total = self._accumulate(noisy, timesteps, losses)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not _says_out_of_memory(error) or self.memory.get("micro_batch", self.micro_batch) == 1:
+                    raise
+                self.memory["micro_batch"] = (self.memory.get("micro_batch", self.micro_batch) + 1) // 2
+        self.seen["backwards"] = self.seen.get("backwards", 0) + len(noisy)
         gradient = self.parameters.gradient.clone()
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(gradient)
@@ -97,14 +104,20 @@ class Step:
         self.seen |= {f"{name}_loss": total, f"{name}_norm": float(gradient.norm())}
         return gradient
 
+    def _accumulate(self, noisy: Tensor, timesteps: Tensor, losses: Callable[[Tensor, slice], Tensor]) -> float:
+        """Leave the gradient of the mean loss in the buffer; the mean loss."""
+        self.parameters.gradient.zero_()
+        size, total = self.memory.get("micro_batch", self.micro_batch), 0.0
+        for start in range(0, len(noisy), size):
+            rows = slice(start, start + size)
+            loss = losses(self.predict(self.network, noisy[rows], timesteps[rows]), rows).sum() / len(noisy)
+            loss.backward()
+            total += loss.item()
+        return total
+
     def error_gradient(self, name: str, batch: Batch, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
         """Flat gradient of the mean squared error to the wanted noise, each row weighted."""
-        weights = torch.ones(len(wanted), device=wanted.device) if weights is None else weights
-
-        def losses(predicted: Tensor, rows: slice) -> Tensor:
-            return weights[rows] * (predicted - wanted[rows]).square().mean((1, 2, 3))
-
-        return self.gradient(name, self.noisy(batch), batch.timesteps, losses)
+        return self.gradient(name, self.noisy(batch), batch.timesteps, squared_errors(wanted, weights))
 
     def watch(self, forget: Tensor, remember: Tensor) -> None:
         """Log the cosine of two gradients: below zero they conflict."""
@@ -112,12 +125,27 @@ class Step:
         self.seen["cosine"] = float(forget @ remember / lengths) if lengths > 0 else 0.0
 
 
+def squared_errors(wanted: Tensor, weights: Tensor | None = None) -> Callable[[Tensor, slice], Tensor]:
+    """losses(predicted, rows) for `Step.gradient`: mean squared errors to the wanted noise, each row weighted."""
+
+    def losses(predicted: Tensor, rows: slice) -> Tensor:
+        errors = (predicted - wanted[rows]).square().mean((1, 2, 3))
+        return errors if weights is None else weights[rows] * errors
+
+    return losses
+
+
+def _says_out_of_memory(error: Exception) -> bool:
+    """Whether an error means too little memory; on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 class NotFinite(RuntimeError):
     """A loss or gradient is not finite; `log` is the step log so far, the network holds the last finite weights."""
 
     def __init__(self, step: int, log: list[dict]):
         super().__init__(f"the gradient is not finite at step {step}: lower the learning rate or the method's strength")
-        self.log = log
+        self.step, self.log = step, log
 
 
 def draw(images: Tensor, picks: np.ndarray, times: np.ndarray, seed: tuple[int, int, int]) -> Batch:
@@ -166,7 +194,7 @@ def unlearn(
     optimiser = torch.optim.AdamW([vector], learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     mean = parameters.values.clone()
     first_time = len(alphas_cumprod) - 1 if timesteps == "last" else 0
-    memory, log = {}, []
+    memory, log, first_loss = {}, [], None
     for index in tqdm(range(steps), mininterval=5):
         rng = np.random.default_rng((seed, TIMES, index))
         times = rng.integers(first_time, len(alphas_cumprod), (2, batch))
@@ -188,14 +216,17 @@ def unlearn(
         length = float(direction.norm())
         if not math.isfinite(length):
             raise NotFinite(index, log)
-        log.append({"step": index, "norm": length, **step.seen})
+        log.append(
+            {"step": index, "norm": length, "micro_batch": memory.get("micro_batch", step.micro_batch), **step.seen}
+        )
         vector.grad = direction * min(1.0, clip / max(length, 1e-12))
         optimiser.param_groups[0]["lr"] = learning_rate * min(1.0, (index + 1) / max(warm_up, 1))
         optimiser.step()
         # The average starts close behind the weights, so that a short run is not mostly its start.
         mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
-        first = next((row["forget_loss"] for row in log if "forget_loss" in row), None)
-        if stop_above is not None and first and step.seen.get("forget_loss", 0.0) > stop_above * first:
+        forget_loss = step.seen.get("forget_loss")
+        first_loss = forget_loss if first_loss is None else first_loss
+        if stop_above is not None and forget_loss is not None and forget_loss > stop_above * first_loss:
             break
     if average:
         parameters.values.copy_(mean)

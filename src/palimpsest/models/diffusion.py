@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.weights import check_state
@@ -60,6 +60,18 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
     return network.eval().requires_grad_(False).to(device), scheduler
 
 
+class NoisePredictor(nn.Module):
+    """A UNet2DModel as network(noisy, timesteps) -> predicted noise; of a class-conditional one, for fixed labels."""
+
+    def __init__(self, unet: UNet2DModel, labels: Tensor | None = None):
+        super().__init__()
+        self.unet, self.labels = unet, labels
+
+    def forward(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        labels = None if self.labels is None else self.labels.expand(len(noisy))
+        return self.unet(noisy, timesteps, class_labels=labels, return_dict=False)[0]
+
+
 def ddim(scheduler: DDPMScheduler, steps: int) -> DDIMScheduler:
     """The deterministic sampler (Song et al. 2021, eta 0) of a model, at so many evenly spaced timesteps."""
     sampler = DDIMScheduler.from_config(scheduler.config)
@@ -92,24 +104,26 @@ def sample(
 def injected(
     network: UNet2DModel,
     scheduler: DDPMScheduler,
-    image: Tensor,
+    images: Tensor,
     *,
     timestep: int,
     draws: int,
     steps: int,
     seed: int,
+    batch: int = 64,
 ) -> Tensor:
-    """The image (c, h, w), noised to a timestep and denoised again, once per noise draw: (draws, c, h, w).
+    """Images (n, c, h, w), noised to a timestep and denoised again, once per noise draw: (n, draws, c, h, w), CPU.
 
-    How SISS asks whether a model still knows an image (Alberti et al. 2025). The timestep is taken down to the nearest
-    one of the sampler.
+    How SISS asks whether a model still knows an image (Alberti et al. 2025). Every image gets the same draws. The
+    timestep is taken down to the nearest one of the sampler, which has `steps` of them from end to end.
     """
-    sampler, device = ddim(scheduler, steps), network.device
+    device, sampler = network.device, ddim(scheduler, steps)
     first = int((sampler.timesteps > timestep).sum())
-    noise = drawn_noise(seed, np.arange(draws), tuple(image.shape)).to(device)
-    times = torch.full((draws,), int(sampler.timesteps[first]))
-    noisy = add_noise(image.to(device).expand(draws, -1, -1, -1), noise, sampler.alphas_cumprod.to(device), times)
-    return denoise(network, sampler, noisy, first).cpu()
+    noise = drawn_noise(seed, np.arange(draws), tuple(images.shape[1:])).repeat(len(images), 1, 1, 1)
+    times = sampler.timesteps[first].repeat(len(noise))
+    noisy = add_noise(images.repeat_interleave(draws, 0), noise, sampler.alphas_cumprod, times)
+    parts = [denoise(network, ddim(scheduler, steps), part.to(device), first).cpu() for part in noisy.split(batch)]
+    return torch.cat(parts).view(len(images), draws, *images.shape[1:])
 
 
 def denoise(

@@ -9,7 +9,7 @@ between measurements a single backward pass does.
 import torch
 from torch import Tensor
 
-from palimpsest.instance.engine import Step
+from palimpsest.instance.engine import Step, squared_errors
 from palimpsest.models.forward_process import add_noise, implied_noise
 
 
@@ -24,18 +24,14 @@ def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1, refres
     wanted_target = implied_noise(noisy, target, step.alphas_cumprod, times)
     weight_remember, weight_target = importance_weights(wanted_remember, wanted_target, mixture)
 
-    def remember_losses(predicted: Tensor, rows: slice) -> Tensor:
-        return weight_remember[rows] * (predicted - wanted_remember[rows]).square().mean((1, 2, 3))
-
-    def forget_losses(predicted: Tensor, rows: slice) -> Tensor:
-        return weight_target[rows] * (predicted - wanted_target[rows]).square().mean((1, 2, 3))
-
+    remember_losses = squared_errors(wanted_remember, weight_remember)
+    forget_losses = squared_errors(wanted_target, weight_target)
     age = step.memory.get("age", 0)
     if age % refresh == 0:
         kept = step.gradient("remember", noisy, times, remember_losses)
         lost = step.gradient("forget", noisy, times, forget_losses)
         step.watch(-lost, kept)
-        scale = fraction * float(kept.norm()) / max(float(lost.norm()), 1e-12)
+        scale = relative_scale(kept, lost, fraction)
         step.memory |= {"scale": scale, "age": age + 1}
         return kept - scale * lost
     scale, step.memory["age"] = step.memory["scale"], age + 1
@@ -45,6 +41,11 @@ def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1, refres
         times,
         lambda predicted, rows: remember_losses(predicted, rows) - scale * forget_losses(predicted, rows),
     )
+
+
+def relative_scale(kept: Tensor, lost: Tensor, fraction: float) -> float:
+    """What the forget gradient is multiplied with to have `fraction` of the remember gradient's length."""
+    return fraction * float(kept.norm()) / max(float(lost.norm()), 1e-12)
 
 
 def importance_weights(wanted_remember: Tensor, wanted_target: Tensor, mixture: float) -> tuple[Tensor, Tensor]:

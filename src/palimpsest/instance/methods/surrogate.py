@@ -7,9 +7,9 @@ Lee et al. 2026, eqs. 8-13 and algorithm 1; the input of the network is the nois
 import torch
 
 from palimpsest.instance.engine import Step
-from palimpsest.models.forward_process import surrogate_noise
 from palimpsest.instance.projection import Projection, combined
 from palimpsest.instance.timestep_weights import Form, timestep_weights
+from palimpsest.models.forward_process import surrogate_noise
 
 
 def direction(

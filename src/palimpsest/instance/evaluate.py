@@ -1,0 +1,102 @@
+"""Judge models that were made to forget, or their oracle: forgetting, integrity, collateral damage."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from palimpsest.instance.judging import Reference, integrity_rows, load_judges, similarity_rows
+from palimpsest.instance.targets import position_of
+from palimpsest.metrics.measurements import row, write
+from palimpsest.models import diffusion
+from palimpsest.models.pixels import to_tensor, to_uint8
+from palimpsest.run import Input, Output, step, torch_device
+
+PANEL = 8  # reconstructions and samples kept as pictures
+COUNTED = ("steps", "forwards", "backwards", "mean_cosine", "conflict_rate")
+
+
+def evaluate(
+    reference: Input,
+    judges: list[Input],
+    target_images: Input,
+    manifest: Input,
+    measurements: Output,
+    panel: Output,
+    *,
+    model: str,
+    method: str,
+    study: str,
+    modules: dict,
+    params: dict,
+    models: Input | None = None,
+    runs: Input | None = None,
+    network: Input | None = None,
+    plan: dict | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> dict:
+    """Measure every model of a study (models, runs), or one network against each list of targets in plan["targets"].
+
+    params as in `reference`. panel: pictures of each model, `<folder>.rebuilt` (targets, draws, h, w, c) and
+    `<folder>.samples`.
+    """
+    place = torch_device(device)
+    known, judge = Reference.read(reference), load_judges(modules, judges)
+    pictures, names = to_tensor(np.load(target_images)), pd.read_parquet(manifest)
+    if network is not None:
+        stages = [{"folder": "-".join(one), "targets": "+".join(one), "seed": 0} for one in plan["targets"]]
+        files = [network] * len(stages)
+    else:
+        stages = pd.read_parquet(runs).to_dict("records")
+        files = [models / stage["folder"] / "unet" / diffusion.WEIGHTS for stage in stages]
+    rows, panels, samples, last = [], {}, None, None
+    for stage, file in zip(stages, files, strict=True):
+        unet, scheduler = diffusion.load(file, place)
+        targets = [position_of(names, name, manifest) for name in stage["targets"].split("+")]
+        if file != last:
+            samples = diffusion.sample(
+                unet, scheduler, np.arange(params["pairs"]), steps=params["sampling_steps"], seed=seed
+            )
+            last = file
+        rebuilt = {"samples": samples, **rebuild(unet, scheduler, known, targets, params, seed)}
+        labels = {
+            "study": study,
+            "targets": stage["targets"],
+            "setting": stage.get("setting", ""),
+            "surrogate": stage.get("surrogate", ""),
+            "seed": stage["seed"],
+        }
+        found = similarity_rows(judge, known, rebuilt, targets, pictures) + integrity_rows(judge, known, samples)
+        found += [row(key, stage[key]) for key in COUNTED if key in stage and not np.isnan(stage[key])]
+        rows += [{**one, **labels} for one in found]
+        panels[f"{stage['folder']}.samples"] = to_uint8(samples[:PANEL])
+        panels[f"{stage['folder']}.rebuilt"] = np.stack([to_uint8(each[:PANEL]) for each in rebuilt["target"]])
+    write(measurements, rows, family="instance", model=model, method=method)
+    np.savez(panel, **panels)
+    return {"models": len(stages)}
+
+
+def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, torch.Tensor]:
+    """The model's reconstructions of its targets, of their neighbours and of strangers: (images, draws, c, h, w)."""
+    places = {
+        "target": known.places("target")[targets],
+        "neighbour": np.concatenate([known.places("neighbour", target) for target in targets]),
+        "stranger": known.places("stranger"),
+    }
+    draws = {"target": params["draws"], "neighbour": params["bystander_draws"], "stranger": params["bystander_draws"]}
+    return {
+        kind: diffusion.injected(
+            unet,
+            scheduler,
+            to_tensor(known.injected_images[rows]),
+            timestep=known.timestep,
+            draws=draws[kind],
+            steps=params["injection_steps"],
+            seed=seed,
+        )
+        for kind, rows in places.items()
+    }
+
+
+if __name__ == "__main__":
+    step(evaluate)

@@ -1,0 +1,35 @@
+"""How the paper writes the family's identifiers."""
+
+NAMES = {
+    "instance": "instance unlearning",
+    # networks
+    "tiny_ddpm": "face DDPM",
+    "pretrained": "pretrained",
+    "oracle": "oracle (retrained)",
+    # methods
+    "surrogate": "surrogate",
+    "replace": "replace (control)",
+    "neggrad": "NegGrad",
+    "neggrad_plus": "NegGrad+",
+    "naive_deletion": "naive deletion",
+    "erasediff_port": "EraseDiff, port",
+    "erasediff_bome": "EraseDiff, bilevel",
+    "siss": "SISS",
+    "siss_no_is": "SISS, no IS",
+    "retrack": "ReTrack",
+    # surrogates
+    "edit": "exact edit",
+    "ddim_edit": "DDIM edit",
+    "nearest": "nearest neighbour",
+    "flip": "flip",
+    "noise_50": "noise σ 50",
+    "noise_150": "noise σ 150",
+    "mask_paint": "painted rectangle",
+}
+# Measurements are compared within a study; nothing is meant where none is named.
+DEFAULTS: dict[str, str] = {}
+
+
+def name_of(word: str) -> str:
+    """The name of an identifier."""
+    return NAMES.get(word, word.replace("_", " "))

@@ -1,0 +1,44 @@
+"""Choose a method's setting on the tuning targets, by a rule declared beforehand.
+
+Of the grid's settings, those that forgot (similarity at most 0.4 for every tuning target) and whose samples are as
+plausible as `plausible` times the pretrained model's; of these, the one with the smallest Fréchet distance to the
+pretrained model's samples. Where none forgot and stayed plausible, the one with the lowest similarity.
+"""
+
+import json
+
+from palimpsest.metrics.measurements import read, row, write
+from palimpsest.run import Input, Output, step
+
+
+def select(
+    measurements: Input,
+    baseline: Input,
+    selected: Output,
+    chosen: Output,
+    *,
+    method: str,
+    model: str,
+    grid: dict,
+    plausible: float = 0.95,
+) -> dict:
+    """selected: JSON of the chosen overrides; chosen: which one it was, as a measurement.
+
+    grid: {"settings": [{"setting", "training", "settings"}, ...]}, whose labels the tuning's measurements carry.
+    """
+    table, before = read([measurements]), read([baseline])
+    floor = plausible * float(before.loc[before["metric"] == "plausible", "value"].mean())
+    means = table.pivot_table(index="setting", columns="metric", values="value", aggfunc="mean")
+    worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()
+    good = means[(worst.reindex(means.index) <= 0.4) & (means["plausible"] >= floor)]
+    best = good["frechet_pretrained"].idxmin() if len(good) else worst.idxmin()
+    (settings,) = [each for each in grid["settings"] if each["setting"] == best]
+    selected.write_text(json.dumps(settings, sort_keys=True) + "\n")
+    position = [each["setting"] for each in grid["settings"]].index(best)
+    rows = [row("selected", position), row("passed_settings", len(good), n=len(means))]
+    write(chosen, rows, family="instance", model=model, method=method)
+    return {"setting": best, "passed": list(good.index)}
+
+
+if __name__ == "__main__":
+    step(select)

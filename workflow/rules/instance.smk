@@ -1,0 +1,335 @@
+# Instance unlearning: targets and surrogates, models that forget, and what they remember.
+# Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a module of
+# palimpsest.instance.methods, {surrogate} a row of instance.surrogates.
+include: "instance_common.smk"
+
+
+rule calibrate_face_judges:
+    """Measure the judges of faces on people they were not trained on."""
+    input:
+        code=code_of("palimpsest.judges.calibrate_faces"),
+        networks=[network(name) for name in networks_of("face_judge")],
+        images=lambda wildcards: data_of("held_out", "images.npy"),
+        manifest=lambda wildcards: data_of("held_out", "manifest.parquet"),
+    output:
+        measurements="<results>/judges/faces.parquet",
+        histogram="<results>/judges/faces_cosines.parquet",
+    log:
+        "<logs>/calibrate_face_judges.log",
+    benchmark:
+        "<benchmarks>/calibrate_face_judges.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="10m",
+    params:
+        paths=paths,
+        set=setting("instance", "held_out"),
+    shell:
+        "python -m palimpsest.judges.calibrate_faces {params.paths} --set {params.set} > {log} 2>&1"
+
+
+rule instance_targets:
+    """Collect the pictures to forget, and which are to be remembered."""
+    input:
+        code=code_of("palimpsest.instance.targets"),
+        data_images=data_of("data", "images.npy"),
+        data_manifest=data_of("data", "manifest.parquet"),
+        target_images=[f"<results>/data/{name}/images.npy" for name in target_sets()],
+        target_manifests=[f"<results>/data/{name}/manifest.parquet" for name in target_sets()],
+    output:
+        images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        remember="<results>/instance/targets/remember.npy",
+        neighbours="<results>/instance/targets/neighbours.npy",
+    log:
+        "<logs>/instance/targets.log",
+    benchmark:
+        "<benchmarks>/instance_targets.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        sets=" ".join(target_sets()),
+        chosen=as_json(setting("instance", "targets")),
+    shell:
+        "python -m palimpsest.instance.targets {params.paths} --sets {params.sets} --chosen {params.chosen:q} > {log} 2>&1"
+
+
+rule instance_surrogate:
+    """Make what stands in for the targets."""
+    input:
+        code=lambda wildcards: code_of(
+            "palimpsest.instance.make_surrogates",
+            f"palimpsest.instance.surrogates.{setting('instance', 'surrogates', wildcards.surrogate, 'kind')}",
+        ),
+        images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        data_images=data_of("data", "images.npy"),
+        neighbours="<results>/instance/targets/neighbours.npy",
+        network=lambda wildcards: network(wildcards.model),
+    output:
+        surrogates="<results>/instance/{model}/surrogates/{surrogate}.npy",
+    log:
+        "<logs>/instance/surrogates/{model}/{surrogate}.log",
+    benchmark:
+        "<benchmarks>/instance_surrogate/{model}/{surrogate}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        kind=lambda wildcards: setting("instance", "surrogates", wildcards.surrogate, "kind"),
+        params=lambda wildcards: as_json(setting("instance", "surrogates", wildcards.surrogate).get("params", {})),
+    shell:
+        "python -m palimpsest.instance.make_surrogates {params.paths} --kind {params.kind} --params {params.params:q} > {log} 2>&1"
+
+
+rule instance_reference:
+    """Sample the pretrained model, choose the injection timestep on it, and describe the data."""
+    input:
+        code=code_of("palimpsest.instance.reference", *judge_modules()),
+        network=lambda wildcards: network(wildcards.model),
+        judges=judge_networks(),
+        data_images=data_of("data", "images.npy"),
+        held_out_images=data_of("held_out", "images.npy"),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        remember="<results>/instance/targets/remember.npy",
+        neighbours="<results>/instance/targets/neighbours.npy",
+    output:
+        reference="<results>/instance/{model}/reference/reference.npz",
+        curve="<results>/instance/{model}/reference/curve.parquet",
+        measurements="<results>/instance/{model}/reference/measurements.parquet",
+    log:
+        "<logs>/instance/reference/{model}.log",
+    benchmark:
+        "<benchmarks>/instance_reference/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="4h",
+    params:
+        paths=paths,
+        modules=judging(),
+        params=evaluation(),
+    shell:
+        "python -m palimpsest.instance.reference {params.paths} --model {wildcards.model} --modules {params.modules:q}"
+        " --params {params.params:q} > {log} 2>&1"
+
+
+rule instance_compare_surrogates:
+    """Measure how far each surrogate is from its target."""
+    input:
+        code=code_of("palimpsest.instance.compare_surrogates", *judge_modules()),
+        judges=judge_networks(),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        surrogates=expand(
+            "<results>/instance/{{model}}/surrogates/{surrogate}.npy", surrogate=setting("instance", "surrogates")
+        ),
+    output:
+        measurements="<results>/instance/{model}/surrogates/measurements.parquet",
+    log:
+        "<logs>/instance/compare_surrogates/{model}.log",
+    benchmark:
+        "<benchmarks>/instance_compare_surrogates/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        modules=judging(),
+    shell:
+        "python -m palimpsest.instance.compare_surrogates {params.paths} --model {wildcards.model}"
+        " --modules {params.modules:q} > {log} 2>&1"
+
+
+rule instance_unlearn:
+    """Make the model forget: every run of one method in one study."""
+    input:
+        code=code_of("palimpsest.instance.unlearn", "palimpsest.instance.methods.{method}"),
+        network=lambda wildcards: network(wildcards.model),
+        data_images=data_of("data", "images.npy"),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        remember="<results>/instance/targets/remember.npy",
+        neighbours="<results>/instance/targets/neighbours.npy",
+        surrogates=lambda wildcards: [
+            f"<results>/instance/{wildcards.model}/surrogates/{name}.npy" for name in surrogates_of(wildcards.study)
+        ],
+        selected=selected,
+    output:
+        models=directory("<results>/instance/{model}/{study}/{method}/models"),
+        runs="<results>/instance/{model}/{study}/{method}/runs.parquet",
+        log="<results>/instance/{model}/{study}/{method}/log.parquet",
+    log:
+        "<logs>/instance/unlearn/{model}/{study}/{method}.log",
+    benchmark:
+        "<benchmarks>/instance_unlearn/{model}/{study}/{method}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="12h",
+    params:
+        paths=paths,
+        plan=plan,
+    shell:
+        "python -m palimpsest.instance.unlearn {params.paths} --method {wildcards.method} --plan {params.plan:q} > {log} 2>&1"
+
+
+rule instance_evaluate:
+    """Judge what a study's models forgot, and what else changed."""
+    input:
+        code=code_of("palimpsest.instance.evaluate", *judge_modules()),
+        reference="<results>/instance/{model}/reference/reference.npz",
+        judges=judge_networks(),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        models="<results>/instance/{model}/{study}/{method}/models",
+        runs="<results>/instance/{model}/{study}/{method}/runs.parquet",
+    output:
+        measurements="<results>/instance/{model}/{study}/{method}/measurements.parquet",
+        panel="<results>/instance/{model}/{study}/{method}/panel.npz",
+    log:
+        "<logs>/instance/evaluate/{model}/{study}/{method}.log",
+    benchmark:
+        "<benchmarks>/instance_evaluate/{model}/{study}/{method}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="12h",
+    params:
+        paths=paths,
+        modules=judging(),
+        params=evaluation(),
+    shell:
+        "python -m palimpsest.instance.evaluate {params.paths} --model {wildcards.model} --method {wildcards.method}"
+        " --study {wildcards.study} --modules {params.modules:q} --params {params.params:q} > {log} 2>&1"
+
+
+rule instance_evaluate_network:
+    """Judge the pretrained model and the oracle in the same way."""
+    input:
+        code=code_of("palimpsest.instance.evaluate", *judge_modules()),
+        reference="<results>/instance/{model}/reference/reference.npz",
+        judges=judge_networks(),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        network=lambda wildcards: network(
+            wildcards.model if wildcards.which == "pretrained" else setting("instance", "oracles", wildcards.model)
+        ),
+    output:
+        measurements="<results>/instance/{model}/networks/{which}/measurements.parquet",
+        panel="<results>/instance/{model}/networks/{which}/panel.npz",
+    log:
+        "<logs>/instance/evaluate/{model}/networks/{which}.log",
+    benchmark:
+        "<benchmarks>/instance_evaluate_network/{model}/{which}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="12h",
+    params:
+        paths=paths,
+        modules=judging(),
+        params=evaluation(),
+        plan=all_targets(),
+    shell:
+        "python -m palimpsest.instance.evaluate {params.paths} --model {wildcards.model} --method {wildcards.which}"
+        " --study networks --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
+
+
+rule instance_select:
+    """Choose each method's setting on the tuning targets."""
+    input:
+        code=code_of("palimpsest.instance.select"),
+        measurements="<results>/instance/{model}/tuning/{method}/measurements.parquet",
+        baseline="<results>/instance/{model}/networks/pretrained/measurements.parquet",
+    output:
+        selected="<results>/instance/{model}/tuning/{method}/selected.json",
+        chosen="<results>/instance/{model}/tuning/{method}/chosen.parquet",
+    log:
+        "<logs>/instance/select/{model}/{method}.log",
+    benchmark:
+        "<benchmarks>/instance_select/{model}/{method}.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        grid=grid,
+    shell:
+        "python -m palimpsest.instance.select {params.paths} --model {wildcards.model} --method {wildcards.method}"
+        " --grid {params.grid:q} > {log} 2>&1"
+
+
+rule instance_conflicts:
+    """Measure how the forget and the remember gradient of the surrogate loss disagree, by timestep."""
+    input:
+        code=code_of("palimpsest.instance.conflicts"),
+        network=lambda wildcards: network(wildcards.model),
+        data_images=data_of("data", "images.npy"),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+        remember="<results>/instance/targets/remember.npy",
+        surrogates=f"<results>/instance/{{model}}/surrogates/{setting('instance', 'surrogate')}.npy",
+    output:
+        cosines="<results>/instance/{model}/conflicts/cosines.parquet",
+        shares="<results>/instance/{model}/conflicts/shares.parquet",
+        measurements="<results>/instance/{model}/conflicts/measurements.parquet",
+    log:
+        "<logs>/instance/conflicts/{model}.log",
+    benchmark:
+        "<benchmarks>/instance_conflicts/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="1h",
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.instance.conflicts {params.paths} --model {wildcards.model} > {log} 2>&1"
+
+
+rule instance_ridge:
+    """Check the ridge regression's theorems, and how often a surrogate stays nearer than removal."""
+    input:
+        code=code_of("palimpsest.instance.ridge"),
+    output:
+        curves="<results>/instance/ridge/curves.parquet",
+        measurements="<results>/instance/ridge/measurements.parquet",
+    log:
+        "<logs>/instance/ridge.log",
+    benchmark:
+        "<benchmarks>/instance_ridge.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        settings=lambda wildcards: flags("instance", "ridge"),
+    shell:
+        "python -m palimpsest.instance.ridge {params.paths} {params.settings} > {log} 2>&1"
