@@ -284,6 +284,28 @@ rule instance_select:
         " --grid {params.grid:q} > {log} 2>&1"
 
 
+rule instance_pair:
+    """Compare a study's settings with one of them, pair by pair."""
+    input:
+        code=code_of("palimpsest.instance.paired"),
+        measurements="<results>/instance/{model}/{study}/{method}/measurements.parquet",
+    output:
+        differences="<results>/instance/{model}/{study}/{method}/paired.parquet",
+    log:
+        "<logs>/instance/pair/{model}/{study}/{method}.log",
+    benchmark:
+        "<benchmarks>/instance_pair/{model}/{study}/{method}.jsonl"
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        against=lambda wildcards: setting("instance", "studies", wildcards.study, "paired"),
+    shell:
+        "python -m palimpsest.instance.paired {params.paths} --model {wildcards.model} --method {wildcards.method}"
+        " --study {wildcards.study} --against {params.against} > {log} 2>&1"
+
+
 rule instance_conflicts:
     """Measure how the forget and the remember gradient of the surrogate loss disagree, by timestep."""
     input:

@@ -1,9 +1,7 @@
 # What the rules of instance unlearning share: targets, judges, and the runs that a study is made of.
 validate(config["instance"], "../schemas/instance.schema.yaml")
 INSTANCE = "<results>/instance"
-ROLES = [
-    role for role in ("descriptor", "features", "perceptual", "attributes") if role in setting("instance", "judges")
-]
+ROLES = sorted(setting("instance", "judges"))
 
 
 wildcard_constraints:
@@ -128,6 +126,8 @@ def instance_measurements():
         files += [f"{base}/networks/{kind}/measurements.parquet" for kind in kinds]
         for study in setting("instance", "studies"):
             files += [f"{base}/{study}/{method}/measurements.parquet" for method in methods_of(study)]
+            if "paired" in setting("instance", "studies", study):
+                files += [f"{base}/{study}/{method}/paired.parquet" for method in methods_of(study)]
         files += [f"{base}/tuning/{method}/chosen.parquet" for method in methods_of("tuning")]
     return files
 

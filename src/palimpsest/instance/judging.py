@@ -19,16 +19,15 @@ from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import ssim_map
 from palimpsest.models.pixels import to_tensor
 
-ROLES = ("descriptor", "features", "perceptual", "attributes")
 FORGOTTEN = 0.4  # the paper's limit of similarity: at most this counts as forgotten
 BATCH = 256
 
 
 def load_judges(modules: dict[str, str], networks: list[Path]) -> dict:
-    """The judge of each role: {"descriptor": "face_networks", ...} with the files in the same order."""
+    """The judge of each role, from modules by role; the files are in the alphabetical order of the roles."""
     return {
-        role: import_module(f"palimpsest.judges.{module}").load(network)
-        for (role, module), network in zip(modules.items(), networks, strict=True)
+        role: import_module(f"palimpsest.judges.{modules[role]}").load(network)
+        for role, network in zip(sorted(modules), networks, strict=True)
     }
 
 
@@ -67,7 +66,7 @@ class Reference:
     def read(cls, path: Path) -> "Reference":
         """From the file that the step `reference` writes."""
         with np.load(path) as file:
-            parts = {name: file[name] for name in file.files}
+            parts = {name: file[name] for name in file.files if name != "sheet"}
         parts["samples"] = to_tensor(parts["samples"])
         parts["timestep"] = int(parts["timestep"])
         return cls(**parts)

@@ -15,6 +15,8 @@ from palimpsest.models import diffusion
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.run import Input, Output, step, torch_device
 
+SHEET = 36  # pictures of the contact sheet
+
 
 def reference(
     network: Input,
@@ -78,6 +80,7 @@ def reference(
     indices = np.arange(2 * params["pairs"])
     samples = diffusion.sample(unet, scheduler, indices, steps=params["sampling_steps"], seed=seed)
     samples, others = samples.split(params["pairs"])
+    sheet = diffusion.sample(unet, scheduler, np.arange(SHEET), steps=params["injection_steps"], seed=seed + 1)
     held_out = np.load(held_out_images, mmap_mode="r")
     features = {
         "features": samples,
@@ -89,6 +92,7 @@ def reference(
     np.savez(
         reference,
         samples=to_uint8(samples),
+        sheet=to_uint8(sheet),
         injected_images=shown_images,
         injected=injected,
         kinds=kinds,

@@ -51,7 +51,9 @@ class FaceNetwork(nn.Module):
         return self.head(self.features(images))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Unit vectors (n, outputs)."""
+        """Unit vectors (n, outputs); raises ValueError for a network that was not trained to describe people."""
+        if self.config["kind"] != "descriptor":
+            raise ValueError(f"a network of the kind {self.config['kind']!r} gives no descriptors")
         return F.normalize(self(images), dim=1)
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:

@@ -20,6 +20,13 @@ KEPT = ("step", "seed", "versions", "code", "seconds", "peak_memory_mb")
 def release(network: Input, data: Input, released: Output, record: Output, *, start: Input | None = None) -> None:
     """Copy a trained network, and write its record beside it."""
     made, drawn = read_record(network), read_record(data)
+    if (network.parent / "config.json").exists():  # a diffusion model: its folder, without the training's record
+        shutil.copytree(
+            network.parent.parent,
+            released.parent.parent,
+            ignore=shutil.ignore_patterns("*.record.json", ".partial-*"),
+            dirs_exist_ok=True,
+        )
     shutil.copyfile(network, released)
     write_json(
         record,

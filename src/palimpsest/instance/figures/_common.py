@@ -1,0 +1,56 @@
+"""What the family's figures share."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from palimpsest.instance.names import name_of
+from palimpsest.metrics.censor import publishable
+from palimpsest.report.lookup import Lookup
+
+MARKERS = "osD^vP*Xd<>"
+LIMIT = 0.4
+
+
+def lookup_of(inputs: list[Path]) -> Lookup:
+    """The collected measurements: the first input of a figure that shows measurements."""
+    return Lookup(inputs[0], "instance")
+
+
+def marker_of(method: str, methods: list[str]) -> str:
+    """The mark of a method: the same in every figure."""
+    return MARKERS[methods.index(method) % len(MARKERS)]
+
+
+def limit(axes: Axes) -> None:
+    """The paper's limit of similarity as a vertical line."""
+    axes.axvline(LIMIT, color="tab:red", linestyle="--", linewidth=0.8, zorder=0)
+
+
+def pictures(axes: Axes, images: np.ndarray, explicit: bool, columns: int | None = None) -> None:
+    """Pictures (n, h, w, 3) uint8 side by side in rows of `columns`, one pixel of white between."""
+    images = publishable(np.asarray(images), explicit)
+    columns = columns or len(images)
+    rows = -(-len(images) // columns)
+    height, width = images.shape[1] + 1, images.shape[2] + 1
+    sheet = np.full((rows * height - 1, columns * width - 1, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * height, index % columns * width
+        sheet[top : top + height - 1, left : left + width - 1] = image
+    axes.imshow(sheet)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def grid(figure: Figure, rows: list[str], columns: list[str], ratios: list[float]) -> np.ndarray:
+    """Axes (rows, columns) with a name left of each row and above each column."""
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, width_ratios=ratios)
+    for line, name in zip(axes, rows, strict=True):
+        line[0].set_ylabel(name_of(name), rotation=0, ha="right", va="center", fontsize=7)
+    for column, name in zip(axes[0], columns, strict=True):
+        column.set_title(name, fontsize=7)
+    return axes

@@ -1,0 +1,25 @@
+"""What the diffusion models draw, beside what they were trained on."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.instance.figures._common import pictures
+from palimpsest.report.style import PAGE
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """inputs: training images, then the reference of every model. params: `pictures`, `columns`, `explicit_sets`."""
+    count, columns = params["pictures"], params["columns"]
+    data = np.load(inputs[0], mmap_mode="r")
+    sheets = {"training pictures": data[np.linspace(0, len(data) - 1, count).astype(int)]}
+    for model, path in zip(params["models"], inputs[1:], strict=True):
+        with np.load(path) as file:
+            sheets |= {f"{model.replace('_', ' ')}, 50 steps": file["sheet"][:count]}
+    figure, axes = plt.subplots(1, len(sheets), figsize=(PAGE, PAGE / len(sheets) * (count / columns) / columns + 0.3))
+    for place, (name, sheet) in zip(axes, sheets.items(), strict=True):
+        pictures(place, sheet, bool(params["explicit_sets"]), columns)
+        place.set_title(name)
+    return figure

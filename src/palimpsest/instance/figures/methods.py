@@ -1,0 +1,39 @@
+"""What every method makes of a target and of same-seed samples (the paper's figures 6 and 7)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.instance.figures._common import grid, pictures
+from palimpsest.report.style import PAGE
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """params: `target`, `draws`, `samples`, `methods`.
+
+    inputs: the targets' images and manifest, then the panels of pretrained, oracle and every method, in their order.
+    """
+    images, names = np.load(inputs[0]), list(pd.read_parquet(inputs[1])["target"])
+    target, draws, samples = params["target"], params["draws"], params["samples"]
+    explicit = bool(params["explicit_sets"])
+    rows = ["pretrained", "oracle", *params["methods"]]
+    figure = plt.figure(figsize=(PAGE, 0.45 * len(rows) + 0.5))
+    axes = grid(figure, rows, ["target", "its reconstructions", "same-seed samples"], [1, draws, samples])
+    for line, path in zip(axes, inputs[2:], strict=True):
+        with np.load(path) as panel:
+            folders = [name.removesuffix(".rebuilt") for name in panel.files if name.endswith(".rebuilt")]
+            (folder,) = [
+                name for name in folders if name == target or name.startswith(f"{target}.") or first_stage(name, target)
+            ]
+            pictures(line[0], images[[names.index(target)]], explicit)
+            pictures(line[1], panel[f"{folder}.rebuilt"][0][:draws], explicit)
+            pictures(line[2], panel[f"{folder}.samples"][:samples], explicit)
+    return figure
+
+
+def first_stage(folder: str, target: str) -> bool:
+    """Whether a folder holds the model that forgot the target, and it alone."""
+    return folder.startswith(f"{target}+") and folder.endswith("-1")

@@ -1,0 +1,78 @@
+"""Forgetting against integrity, every method with its own knob swept (the paper's figure 10)."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from palimpsest.instance.figures._common import limit, lookup_of, marker_of
+from palimpsest.instance.names import name_of
+from palimpsest.report.style import PAGE, PALETTE
+
+PANELS = {"perceptual": "lower is better", "ssim": "higher is better", "frechet_pretrained": "lower is better"}
+NAMES = {"ssim": "SSIM", "perceptual": "{perceptual}", "frechet_pretrained": "{features} to pretrained"}
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """One panel per integrity metric; a line joins a method's settings, a ring marks the front left of the limit."""
+    lookup, model = lookup_of(inputs), params["models"][0]
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9))
+    for axes, (metric, meaning) in zip(panels, PANELS.items(), strict=True):
+        every = []
+        for number, method in enumerate(params["methods"]):
+            here = lookup.of(model=model, method=method, study="tuning")
+            settings = list(here.rows("similarity_target")["setting"].unique())
+            points = [
+                (here.get("similarity_target", setting=s).value, here.get(metric, setting=s).value) for s in settings
+            ]
+            every += draw_line(axes, sorted(points), name_of(method), marker_of(method, params["methods"]), number)
+        here = lookup.of(model=model, method="surrogate", study="strength")
+        strengths = here.rows("similarity_target")["surrogate"].unique()
+        points = [
+            (here.get("similarity_target", surrogate=s).value, here.get(metric, surrogate=s).value) for s in strengths
+        ]
+        every += draw_line(
+            axes, sorted(points), "surrogate, edit strength", "p", len(params["methods"]), linestyle="--"
+        )
+        front = non_dominated(every, larger=metric == "ssim")
+        axes.scatter(
+            *zip(*front, strict=True) if front else ([], []),
+            s=60,
+            facecolors="none",
+            edgecolors="black",
+            linewidths=0.7,
+            label="front, forgotten",
+        )
+        for which, look in (("pretrained", "+"), ("oracle", "x")):
+            mean = [
+                lookup.rows(name, model=model, method=which, study="networks")["value"].mean()
+                for name in ("similarity_target", metric)
+            ]
+            axes.plot(*mean, look, color="black", markersize=6, label=name_of(which), linestyle="none")
+        limit(axes)
+        if metric != "ssim":
+            axes.set_yscale("symlog", linthresh=0.1 if metric == "perceptual" else 1)
+        axes.set(
+            xlabel=params["judges"]["descriptor"], ylabel=f"{NAMES[metric].format(**params['judges'])} ({meaning})"
+        )
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.8)
+    return figure
+
+
+def draw_line(axes: Axes, points: list, name: str, marker: str, number: int, **look) -> list:
+    """Draw a method's settings; gives the points back."""
+    if points:
+        colour = PALETTE[number % len(PALETTE)]
+        axes.plot(*np.array(points).T, marker=marker, color=colour, markersize=4, linewidth=0.8, label=name, **look)
+    return points
+
+
+def non_dominated(points: list[tuple[float, float]], larger: bool) -> list[tuple[float, float]]:
+    """Of the points that forgot, those that no other beats in both respects."""
+    sign = -1 if larger else 1
+    good = [point for point in points if point[0] <= 0.4 and not np.isnan(point).any()]
+    return [
+        point for point in good if not any(other[0] <= point[0] and sign * other[1] < sign * point[1] for other in good)
+    ]

@@ -1,0 +1,29 @@
+"""Where the forget loss acts, and where its gradient fights the other one, by timestep."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.report.style import COLUMN, GREY, PALETTE
+
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """inputs: the shares, the cosines."""
+    shares, cosines = (pd.read_parquet(path) for path in inputs)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.5))
+    for number, ((form, value), curve) in enumerate(shares.groupby(["form", "value"], sort=False)):
+        name = {"const": "constant", "power": f"(t/T)^{value:g}", "capped_snr": f"SNR ≤ {value:g}"}.get(form, form)
+        left.plot(curve["timestep"] + 1, curve["share"], label=name, color=PALETTE[number], linestyle=LINES[number])
+    left.set(xscale="log", xlabel="timestep t + 1", ylabel="share of the forget loss below t", ylim=(0, 1.02))
+    for _, part in cosines.groupby("target"):
+        right.plot(part["timestep"], part["cosine"], color=GREY, linewidth=0.6)
+    mean = cosines.groupby("timestep")["cosine"].mean()
+    right.plot(mean.index, mean, color="black", marker="o", markersize=2.5)
+    right.axhline(0, color=PALETTE[3], linestyle=":")
+    right.set(xlabel="timestep t", ylabel="cosine of forget and\nremember gradient")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=2.2)
+    return figure

@@ -1,0 +1,65 @@
+"""What the family's tables share: the columns of a study, ours beside the published ones."""
+
+import math
+
+import pandas as pd
+
+from palimpsest.instance.published import COLUMNS, NONE
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Estimate, Format, Table
+
+METRICS = {
+    "S": ("similarity_target", Format(2, better="low")),
+    "S pre": ("similarity_pretrained", Format(2, interval=False)),
+    "LPIPS": ("perceptual", Format(3, better="low", interval=False)),
+    "SSIM": ("ssim", Format(3, better="high", interval=False)),
+    "FD pre": ("frechet_pretrained", Format(2, better="low", interval=False)),
+    "FD data": ("frechet_data", Format(2, better="low", interval=False)),
+    "KD pre": ("kernel_pretrained", Format(3, interval=False)),
+    "Plausible": ("plausible", Format(0, "percent", interval=False)),
+}
+PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2), Format(1), Format(1)), strict=True))
+FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
+OURS, THEIRS = "measured here", "published"
+
+
+def explained(params: dict) -> str:
+    """What the columns are; the judges' names come from the configuration."""
+    judges = params["judges"]
+    return (
+        f"S: {judges['descriptor']} of the target and its reconstruction; at most 0.4 counts as forgotten; "
+        "with its bootstrap interval over noise draws (means over seeds); S pre: of both models' "
+        f"reconstructions. LPIPS: {judges['perceptual']} and SSIM of same-seed samples. FD: {judges['features']} to the "
+        "pretrained model’s samples and to data; KD: kernel distance to the former, unbiased. Plausible: share (%) of "
+        "samples no farther from the data than all but 1 % of held-out pictures."
+    )
+
+
+def line(here: Lookup, name: str, labels: dict, published: tuple | None = None) -> dict:
+    """One row: the study's metrics under these labels, and the published ones."""
+    found = {(OURS, column): here.get(metric, **labels) for column, (metric, _) in METRICS.items()}
+    theirs = {
+        (THEIRS, column): Estimate(math.nan if v is None else v)
+        for column, v in zip(COLUMNS, published or NONE, strict=True)
+    }
+    return {("", "Row"): name, **found, **theirs}
+
+
+def table(rows: list[dict], first: str, caption: str, label: str, params: dict, notes: str = "", **settings) -> Table:
+    """The table of such rows; its first column is named `first`."""
+    frame = pd.DataFrame(rows)
+    frame.columns = pd.MultiIndex.from_tuples([(top, first if last == "Row" else last) for top, last in frame.columns])
+    shown = [
+        column
+        for column in frame.columns
+        if column[0] != THEIRS or any(not math.isnan(cell.value) for cell in frame[column])
+    ]
+    return Table(
+        frame[shown],
+        caption=caption,
+        label=label,
+        formats=FORMATS,
+        wide=True,
+        notes=f"{explained(params)} {notes}".strip(),
+        **settings,
+    )

@@ -1,0 +1,41 @@
+"""What else was forgotten: the target's neighbours against strangers, and how far every picture drifts."""
+
+import pandas as pd
+
+from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table
+
+FORMATS = {
+    "Neighbours": Format(3),
+    "Strangers": Format(3),
+    "Drift": Format(3),
+    "Alike": Format(1, "percent", interval=False),
+}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: the oracle and every method, for the comparison's single target."""
+    rows = []
+    for model in params["models"]:
+        targets = min(lookup.rows("similarity_target", study="comparison", model=model)["targets"], key=len)
+        for method in ("oracle", *params["methods"]):
+            study = "networks" if method == "oracle" else "comparison"
+            here = lookup.of(model=model, method=method, study=study, targets=targets)
+            rows.append(
+                {
+                    "Method": name_of(method),
+                    "Neighbours": here.get("collateral", kind="neighbour"),
+                    "Strangers": here.get("collateral", kind="stranger"),
+                    "Drift": here.get("attribute_drift"),
+                    "Alike": here.get("samples_like_target"),
+                }
+            )
+    return Table(
+        pd.DataFrame(rows),
+        caption="Collateral forgetting. Neighbours, strangers: change of how well a remembered picture is "
+        "reconstructed, for those nearest to the target and for others (0: none). Drift: mean change of the attributes "
+        "of same-seed samples, as a share of their range. Alike: free samples more alike to the target than 0.4.",
+        label="tab:instance-collateral",
+        formats=FORMATS,
+    )

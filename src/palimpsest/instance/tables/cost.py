@@ -1,0 +1,61 @@
+"""What each method costs, counted: images that went forwards and backwards through the network."""
+
+import pandas as pd
+
+from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table
+
+# Per step and batch, as derived for the published procedures; a backward counts as two forwards.
+THEORY = {
+    "naive_deletion": "3",
+    "neggrad": "3",
+    "neggrad_plus": "6",
+    "surrogate": "6",
+    "replace": "6",
+    "erasediff_port": "6",
+    "siss_no_is": "6",
+    "siss": "5 as released, 3 to 6 here",
+    "erasediff_bome": "6 + 3 (K + 1)",
+    "retrack": "6",
+}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: methods, as they were trained for one target in the comparison."""
+    rows = []
+    for model in params["models"]:
+        for method in params["methods"]:
+            here = lookup.of(model=model, method=method, study="comparison")
+            found = here.rows("steps")
+            single = found[~found["targets"].str.contains("+", regex=False)]
+            if single.empty:
+                continue
+            labels = {"targets": single["targets"].iloc[0]}
+            steps, forwards, backwards = (here.get(key, **labels).value for key in ("steps", "forwards", "backwards"))
+            rows.append(
+                {
+                    "Method": name_of(method),
+                    "Steps": steps,
+                    "Forward": forwards,
+                    "Backward": backwards,
+                    "Units per step": (forwards + 2 * backwards) / steps / params["batch"],
+                    "Expected": THEORY.get(method, "–"),
+                    "Conflicts": here.get("conflict_rate", **labels).value,
+                }
+            )
+    return Table(
+        pd.DataFrame(rows),
+        caption="What forgetting one target costs: images that went forwards and backwards through the network, and "
+        "forward passes of one batch per step, a backward counted as two.",
+        label="tab:instance-cost",
+        formats={
+            "Steps": Format(0),
+            "Forward": Format(0),
+            "Backward": Format(0),
+            "Units per step": Format(1),
+            "Conflicts": Format(0, "percent"),
+        },
+        notes="Counts, not seconds: they are the same on every machine. Conflicts: steps (%) at which the gradients point "
+        "against each other.",
+    )

@@ -1,0 +1,26 @@
+"""Targets in the training data and outside it (the paper's Table VI), and one that was there many times."""
+
+from palimpsest.instance.published import DOMAIN
+from palimpsest.instance.tables._rows import line, table
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: params["rows"]: name to `study`, `targets` and the published row (`in` or `out`), if any."""
+    rows = []
+    for model in params["models"]:
+        for name, given in params["rows"].items():
+            labels = {"method": "surrogate", "model": model, "study": given["study"], "targets": given["targets"]}
+            if given["study"] == "strength":
+                labels["surrogate"] = "edit"
+            rows.append(line(lookup, name, labels, DOMAIN.get(given.get("published"))))
+    return table(
+        rows,
+        "Target",
+        "The surrogate method on a target from the data, one of which the data held many copies, and one unlike any in "
+        "them.",
+        "tab:instance-domain",
+        params,
+        compared=[False] * len(rows),
+    )

@@ -1,0 +1,29 @@
+"""Kinds of surrogates (the paper's Table V), with a nearest neighbour and an edit by the model itself added."""
+
+from palimpsest.instance.names import name_of
+from palimpsest.instance.published import KIND
+from palimpsest.instance.tables._rows import line, table
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: surrogates, the exact edit from the study of its strength."""
+    rows = []
+    for model in params["models"]:
+        here = lookup.of(model=model, method="surrogate")
+        for surrogate in params["surrogates"]:
+            for study in ("strength", "kind"):
+                found = here.rows("similarity_target", surrogate=surrogate, study=study)
+                if len(found) and (study == "kind" or surrogate == "edit"):
+                    own = lookup.rows("surrogate_similarity", model=model, surrogate=surrogate)
+                    own = own[own["targets"].isin(found["targets"])]["value"].mean()
+                    name = f"{name_of(surrogate)} ({own:.2f})".replace("-", "−")
+                    rows.append(line(here, name, {"surrogate": surrogate, "study": study}, KIND.get(surrogate)))
+    return table(
+        rows,
+        "Surrogate (its S)",
+        "The surrogate method by the kind of surrogate; in brackets how alike the surrogate itself is to the target.",
+        "tab:instance-kind",
+        params,
+    )

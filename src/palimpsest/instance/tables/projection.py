@@ -1,0 +1,41 @@
+"""Gradient surgery, with a paired comparison over seeds and targets (the paper's Table IV)."""
+
+import pandas as pd
+
+from palimpsest.instance.published import PROJECTION
+from palimpsest.instance.tables._rows import table
+from palimpsest.instance.tables._settings import study_rows
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table, number
+
+NAMES = {
+    "projection=none": "no projection",
+    "projection=forget": "forget gradient only",
+    "projection=remember": "remember gradient only",
+    "projection=both": "both (PCGrad)",
+    "projection=forget,per_layer=True": "forget gradient, layer by layer",
+}
+SMALL = Format(3)
+SHOWN = {"similarity_target": "S", "perceptual": "LPIPS", "ssim": "SSIM", "frechet_pretrained": "FD pre"}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: projections; the note gives the paired differences to no projection."""
+    rows = study_rows(lookup, params, "projection", NAMES, PROJECTION)
+    differences = pd.concat([lookup.rows(f"paired_{metric}", study="projection") for metric in SHOWN])
+    parts = []
+    for setting, group in differences.groupby("setting", sort=False):
+        shown = "; ".join(
+            f"{SHOWN[row['metric'].removeprefix('paired_')]} {number(row['value'], SMALL)} "
+            f"[{number(row['low'], SMALL)}, {number(row['high'], SMALL)}]"
+            for _, row in group.iterrows()
+        )
+        parts.append(f"{NAMES.get(setting, setting)}: {shown}")
+    return table(
+        rows,
+        "Projection",
+        "Gradient surgery: which gradient loses what conflicts with the other.",
+        "tab:instance-projection",
+        params,
+        f"Paired differences to no projection over targets and seeds, with 95 % t intervals. {'. '.join(parts)}.",
+    )

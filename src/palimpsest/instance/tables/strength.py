@@ -1,0 +1,29 @@
+"""The strength of the surrogate's edit (the paper's Table II)."""
+
+from palimpsest.instance.published import STRENGTH
+from palimpsest.instance.tables._rows import line, table
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: ours by strength, then the published by the editor's weight."""
+    rows = []
+    for model in params["models"]:
+        here = lookup.of(model=model, method="surrogate", study="strength")
+        for surrogate in params["strengths"]:
+            alike = lookup.rows("surrogate_similarity", model=model, surrogate=surrogate)
+            targets = here.rows("similarity_target", surrogate=surrogate)["targets"].unique()
+            own = alike[alike["targets"].isin(targets)]["value"].mean()
+            name = f"strength {params['strengths'][surrogate]:g} (surrogate’s S {own:.2f})".replace("-", "−")
+            rows.append(line(here, name, {"surrogate": surrogate}))
+    rows += [line(lookup, f"CLIP weight {weight:g}", {"model": "published"}, row) for weight, row in STRENGTH.items()]
+    return table(
+        rows,
+        "Edit",
+        "A stronger edit forgets more and keeps less: the surrogate method by the strength of the exact edit.",
+        "tab:instance-strength",
+        params,
+        "Strength 1 moves every attribute by half its range. The published axis is another editor’s weight.",
+        compared=[True] * (len(rows) - len(STRENGTH)) + [False] * len(STRENGTH),
+    )

@@ -1,0 +1,37 @@
+"""What the tuning tried of every method, and what the declared rule chose."""
+
+import math
+
+import pandas as pd
+
+from palimpsest.instance.names import name_of
+from palimpsest.instance.tables._rows import line, table
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: methods by setting, the chosen one marked."""
+    rows = []
+    for model in params["models"]:
+        for method in params["methods"]:
+            here = lookup.of(model=model, method=method)
+            settings = list(here.rows("similarity_target", study="tuning")["setting"].unique())
+            chosen = here.get("selected").value
+            for position, setting in enumerate(settings):
+                mark = " *" if not math.isnan(chosen) and position == int(chosen) else ""
+                row = line(here, name_of(method) if not position else "", {"setting": setting, "study": "tuning"})
+                rows.append({**row, ("", "Setting"): setting.replace(",", ", ") + mark})
+    first = [("", "Row"), ("", "Setting")]
+    frame = pd.DataFrame(rows)
+    ordered = frame[first + [column for column in frame.columns if column not in first]]
+    return table(
+        ordered.to_dict("records"),
+        "Method",
+        "The tuning: as many settings of every method on a target of its own. Of those that forget with samples "
+        "at least 0.95 times as plausible as the pretrained model’s, the one with the smallest FD pre is taken (*); "
+        "where there is none, the one that forgets most.",
+        "tab:instance-tuning",
+        params,
+        compared=[False] * len(rows),
+    )

@@ -1,0 +1,34 @@
+"""The weights of the two losses over timesteps (the paper's Table III)."""
+
+from palimpsest.instance.published import WEIGHT
+from palimpsest.instance.tables._rows import line, table
+from palimpsest.instance.tables._settings import study_rows
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+
+NAMES = {
+    "weight=const,value=0.1": "constant 0.1",
+    "weight=const,value=0.5": "constant 0.5",
+    "weight=const,value=0.9": "constant 0.9",
+    "value=0.5": "timestep-aware, exponent 0.5",
+    "value=1.0": "timestep-aware, exponent 1",
+    "value=2.0": "timestep-aware, exponent 2",
+    "weight=min_snr,value=5.0": "min-SNR, 5",
+    "weight=capped_snr,value=1.0": "SNR capped at 1",
+}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: ours by weight, then the published, whose labels are lost."""
+    ours = study_rows(lookup, params, "weight", NAMES)
+    theirs = [line(lookup, name, {"model": "published"}, row) for name, row in WEIGHT.items()]
+    return table(
+        [*ours, *theirs],
+        "Weight",
+        "The timestep weight: constant ones against ((t+1)/T) to an exponent for the forget loss, its complement for "
+        "the other.",
+        "tab:instance-weight",
+        params,
+        "Which constants and exponents the published rows have is lost.",
+        compared=[True] * len(ours) + [False] * len(theirs),
+    )
