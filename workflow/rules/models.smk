@@ -94,6 +94,36 @@ rule train_face_judge:
         "python -m palimpsest.judges.train_faces {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
 
 
+rule train_factors:
+    """Train a classifier of a world's factors, and measure it on held-out pictures."""
+    input:
+        code=code_of("palimpsest.judges.train_factors"),
+        train_images=training_data("images.npy"),
+        train_manifest=training_data("manifest.parquet"),
+        test_images=held_out_data("images.npy"),
+        test_manifest=held_out_data("manifest.parquet"),
+    output:
+        network="<results>/models/{network}.safetensors",
+    log:
+        "<logs>/train/{network}.log",
+    benchmark:
+        "<benchmarks>/train_factors/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("factors"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime="1h",
+    params:
+        paths=paths,
+        params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
+        seed=lambda wildcards: setting("networks", wildcards.network, "seed"),
+    shell:
+        "python -m palimpsest.judges.train_factors {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
+
+
 rule train_ddpm:
     """Train a diffusion model, and measure its loss on held-out pictures."""
     input:

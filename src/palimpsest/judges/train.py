@@ -56,13 +56,15 @@ def train(
     return {"losses": losses, "quality": quality}
 
 
-def augment(images: Tensor, rng: np.random.Generator, boxes: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+def augment(
+    images: Tensor, rng: np.random.Generator, boxes: Tensor | None = None, mirror: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Shift, mirror, re-tone, soften and disturb a batch: reconstructions are softer than originals."""
     right, down = (int(value) for value in rng.integers(-4, 5, 2))
     images = torch.roll(images, (down, right), (2, 3))
     if boxes is not None:
         boxes = boxes + torch.tensor([right, down, right, down])
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and mirror:
         images = images.flip(3)
         if boxes is not None:
             width = images.shape[3]

@@ -14,6 +14,7 @@ from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
 from palimpsest.run import Input, Output, step
 
+DROPPED_LABELS = 0.1
 BANDS = ((0, 10), (10, 50), (50, 100), (100, 250), (250, 500), (500, 1000))  # timesteps that the loss is reported for
 
 
@@ -29,7 +30,8 @@ def train(
     """Train the network that params describe: `architecture` and `schedule` as diffusers names them, `steps`, ...
 
     `average` is the decay of the moving average of the weights, which is what is kept. `labels` names the manifest's
-    column with the class of each picture, for a class-conditional network.
+    column with the class of each picture, for a class-conditional network; the last class, of no picture,
+    then stands in for a tenth of them, as classifier-free guidance asks (Ho and Salimans 2022).
     """
     images = np.load(train_images, mmap_mode="r")
     scheduler, model = DDPMScheduler(**params["schedule"]), UNet2DModel(**params["architecture"])
@@ -42,7 +44,10 @@ def train(
         times = torch.from_numpy(rng.integers(len(scheduler), size=len(picks)))
         noise = torch.from_numpy(rng.standard_normal((len(picks), *images.shape[-1:], *images.shape[1:3]), np.float32))
         noisy = add_noise(to_tensor(images[picks]), noise, scheduler.alphas_cumprod, times)
-        given = None if labels is None else labels[picks]
+        given = None
+        if labels is not None:
+            dropped = torch.from_numpy(rng.random(len(picks)) < DROPPED_LABELS)
+            given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks])
         return (model(noisy, times, class_labels=given, return_dict=False)[0].float() - noise).square().mean()
 
     def average(index: int) -> None:

@@ -1,0 +1,55 @@
+"""Train a classifier of the factors that a world's manifest names, and measure it on held-out pictures."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from palimpsest.judges.networks import FactorClassifier
+from palimpsest.judges.train import augment
+from palimpsest.models import weights
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.training import fit
+from palimpsest.run import Input, Output, step
+
+
+def train(
+    train_images: Input,
+    train_manifest: Input,
+    test_images: Input,
+    test_manifest: Input,
+    network: Output,
+    *,
+    params: dict,
+    seed: int = 0,
+) -> dict:
+    """params: `factors` (manifest columns, each with its values in the order of the outputs), `width`, `steps`, ..."""
+    images, test = np.load(train_images, mmap_mode="r"), to_tensor(np.load(test_images))
+    factors, rng = params["factors"], np.random.default_rng(seed)
+    wanted, wanted_test = (targets_of(pd.read_parquet(path), factors) for path in (train_manifest, test_manifest))
+    model = FactorClassifier({name: len(values) for name, values in factors.items()}, params["width"])
+
+    def loss_of(picks: np.ndarray, index: int) -> Tensor:
+        logits = model(augment(to_tensor(images[picks]), rng, mirror=False)[0])
+        return sum(F.cross_entropy(logits[name].float(), wanted[name][picks]) for name in factors)
+
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
+    losses = fit(model, loss_of, count=len(images), seed=seed, **settings)
+    with torch.inference_mode():
+        logits = model(test)
+    quality = {
+        f"{name}_accuracy": float((logits[name].argmax(1) == wanted_test[name]).float().mean()) for name in factors
+    }
+    weights.save(network, model, model.config)
+    return {"losses": losses, "quality": quality}
+
+
+def targets_of(rows: pd.DataFrame, factors: dict[str, list]) -> dict[str, Tensor]:
+    """Class indices (n,) of each factor."""
+    codes = {name: pd.Categorical(rows[name], categories=values).codes for name, values in factors.items()}
+    return {name: torch.from_numpy(np.asarray(values, np.int64)) for name, values in codes.items()}
+
+
+if __name__ == "__main__":
+    step(train)
