@@ -116,9 +116,16 @@ def all_targets():
     return as_json({"targets": sorted(map(list, {tuple(targets) for targets in lists}))})
 
 
+def repairs():
+    """Methods of the conditional case, where the experiment has one."""
+    return list(config["instance"].get("faulty_class", {}).get("methods", {}))
+
+
 def instance_measurements():
     """Every measurement file of the family."""
     files = [f"{INSTANCE}/ridge/measurements.parquet", "<results>/judges/faces.parquet"]
+    files += [f"{INSTANCE}/faulty_class/{name}/measurements.parquet" for name in repairs()]
+    files += [f"{INSTANCE}/faulty_class/reference/measurements.parquet"] if repairs() else []
     for model in setting("instance", "models"):
         base = f"{INSTANCE}/{model}"
         files += [f"{base}/{step}/measurements.parquet" for step in ("reference", "conflicts", "surrogates")]
@@ -138,6 +145,7 @@ REPORT_PARAMS["instance"] = lambda: {
     "methods": list(setting("instance", "methods")),
     "surrogates": list(setting("instance", "surrogates")),
     "targets": list(setting("instance", "targets")),
+    "repairs": repairs(),
     "judges": {role: setting("instance", "judges", role)["name"] for role in ROLES},
     "explicit_sets": explicit_sets(),
 }
@@ -148,6 +156,8 @@ for name in [*setting("instance", "models"), *setting("instance", "oracles").val
 for name in (setting("instance", "data"), setting("instance", "held_out"), *target_sets()):
     setting("datasets", name)
 for name in setting("instance", "methods"):
+    files_of(f"palimpsest.instance.methods.{name}")
+for name in repairs():
     files_of(f"palimpsest.instance.methods.{name}")
 for name, row in setting("instance", "surrogates").items():
     files_of(f"palimpsest.instance.surrogates.{row['kind']}")

@@ -54,8 +54,8 @@ class Step:
 
     network(noisy, timesteps) predicts noise; frozen is the pretrained network. remember, forget: the batches.
     surrogate: images that stand in for the forget batch's; neighbours: (k, c, h, w), remembered images nearest to it.
-    memory: what a method carries from step to step. seen: what the log shows of the step: losses, lengths of gradients,
-    and how many images went forwards and backwards through a network.
+    index: the step's number. memory: what a method carries from step to step. seen: what the log shows of the step:
+    losses, lengths of gradients, and how many images went forwards and backwards through a network.
     """
 
     network: nn.Module
@@ -68,6 +68,7 @@ class Step:
     neighbours: Tensor
     micro_batch: int
     autocast: bool
+    index: int = 0
     memory: dict = field(default_factory=dict)
     seen: dict[str, float] = field(default_factory=dict)
 
@@ -75,22 +76,29 @@ class Step:
         """The batch's images at its timesteps."""
         return add_noise(batch.images, batch.noise, self.alphas_cumprod, batch.timesteps)
 
-    def predict(self, network: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """Predicted noise, float32, in bf16 autocast where the device computes in it."""
+    def predict(self, network: nn.Module, noisy: Tensor, timesteps: Tensor, *labels: Tensor) -> Tensor:
+        """Predicted noise, float32, in bf16 autocast where the device computes in it; of other classes, if given."""
         self.seen["forwards"] = self.seen.get("forwards", 0) + len(noisy)
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.autocast):
-            return network(noisy, timesteps).float()
+            return network(noisy, timesteps, *labels).float()
 
     def gradient(
-        self, name: str, noisy: Tensor, timesteps: Tensor, losses: Callable[[Tensor, slice], Tensor]
+        self,
+        name: str,
+        noisy: Tensor,
+        timesteps: Tensor,
+        losses: Callable[[Tensor, slice], Tensor],
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Flat gradient of the mean loss; losses(predicted noise, rows) gives one loss per row. Logged under `name`.
+
+        labels: classes (n,), where they are not the network's own.
 
         Where memory does not suffice the batch is taken in halves, from then on; the gradient is the same.
         """
         while True:
             try:
-                total = self._accumulate(noisy, timesteps, losses)
+                total = self._accumulate(noisy, timesteps, losses, labels)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not _says_out_of_memory(error) or self.memory.get("micro_batch", self.micro_batch) == 1:
@@ -104,13 +112,14 @@ class Step:
         self.seen |= {f"{name}_loss": total, f"{name}_norm": float(gradient.norm())}
         return gradient
 
-    def _accumulate(self, noisy: Tensor, timesteps: Tensor, losses: Callable[[Tensor, slice], Tensor]) -> float:
+    def _accumulate(self, noisy: Tensor, timesteps: Tensor, losses: Callable, labels: Tensor | None) -> float:
         """Leave the gradient of the mean loss in the buffer; the mean loss."""
         self.parameters.gradient.zero_()
         size, total = self.memory.get("micro_batch", self.micro_batch), 0.0
         for start in range(0, len(noisy), size):
             rows = slice(start, start + size)
-            loss = losses(self.predict(self.network, noisy[rows], timesteps[rows]), rows).sum() / len(noisy)
+            given = () if labels is None else (labels[rows],)
+            loss = losses(self.predict(self.network, noisy[rows], timesteps[rows], *given), rows).sum() / len(noisy)
             loss.backward()
             total += loss.item()
         return total
@@ -180,12 +189,12 @@ def unlearn(
     autocast: bool = False,
     stop_above: float | None = None,
 ) -> list[dict]:
-    """Change the network in place so that it forgets the target (1, c, h, w); the log has one row per step.
+    """Change the network in place so that it forgets the targets (n, c, h, w); the log has one row per step.
 
-    method: a module with direction(step, **settings) -> flat gradient. remember: images (n, c, h, w). timesteps:
-    "all" or "last" (the released SISS scripts draw only the last one). average: decay of the weights' moving average,
-    which replaces the weights at the end; 0 keeps them. stop_above: end when the forget loss is so many times its first
-    value. Raises NotFinite.
+    method: a module with direction(step, **settings) -> flat gradient. surrogate: an image for each target. remember:
+    images (m, c, h, w). timesteps: "all" or "last" (the released SISS scripts draw only the last one). average: decay
+    of the weights' moving average, which replaces the weights at the end; 0 keeps them. stop_above: end when the forget
+    loss is so many times its first value. Raises NotFinite.
     """
     if timesteps not in ("all", "last"):
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
@@ -198,18 +207,19 @@ def unlearn(
     for index in tqdm(range(steps), mininterval=5):
         rng = np.random.default_rng((seed, TIMES, index))
         times = rng.integers(first_time, len(alphas_cumprod), (2, batch))
-        picks = rng.integers(len(remember), size=batch)
+        picks, chosen = rng.integers(len(remember), size=batch), rng.integers(len(target), size=batch)
         step = Step(
             network,
             frozen,
             parameters,
             alphas_cumprod,
             draw(remember, picks, times[REMEMBER], (seed, REMEMBER, index)),
-            draw(target, np.zeros(batch, np.int64), times[FORGET], (seed, FORGET, index)),
-            surrogate.expand(batch, -1, -1, -1),
+            draw(target, chosen, times[FORGET], (seed, FORGET, index)),
+            surrogate[chosen],
             neighbours,
             micro_batch or batch,
             autocast,
+            index,
             memory,
         )
         direction = method.direction(step, **settings)

@@ -61,14 +61,19 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
 
 
 class NoisePredictor(nn.Module):
-    """A UNet2DModel as network(noisy, timesteps) -> predicted noise; of a class-conditional one, for fixed labels."""
+    """A UNet2DModel as network(noisy, timesteps) -> predicted noise; of one class, if it is conditional.
 
-    def __init__(self, unet: UNet2DModel, labels: Tensor | None = None):
+    Other classes may be given; `unconditional` is the number of the class that no picture has.
+    """
+
+    def __init__(self, unet: UNet2DModel, label: int | None = None):
         super().__init__()
-        self.unet, self.labels = unet, labels
+        self.unet, self.label = unet, label
+        self.unconditional = (unet.config.num_class_embeds or 0) - 1
 
-    def forward(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        labels = None if self.labels is None else self.labels.expand(len(noisy))
+    def forward(self, noisy: Tensor, timesteps: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is None and self.label is not None:
+            labels = torch.full((len(noisy),), self.label, device=noisy.device)
         return self.unet(noisy, timesteps, class_labels=labels, return_dict=False)[0]
 
 

@@ -27,7 +27,7 @@ def explained(params: dict) -> str:
     """What the columns are; the judges' names come from the configuration."""
     judges = params["judges"]
     return (
-        f"S: {judges['descriptor']} of the target and its reconstruction; at most 0.4 counts as forgotten; "
+        f"S: {judges['descriptor']} of target and reconstruction; at most 0.4 is forgotten; "
         "with its bootstrap interval over noise draws (means over seeds); S pre: of both models' "
         f"reconstructions. LPIPS: {judges['perceptual']} and SSIM of same-seed samples. FD: {judges['features']} to the "
         "pretrained model’s samples and to data; KD: kernel distance to the former, unbiased. Plausible: share (%) of "

@@ -56,6 +56,6 @@ def build(lookup: Lookup, params: dict) -> Table:
             "Units per step": Format(1),
             "Conflicts": Format(0, "percent"),
         },
-        notes="Counts, not seconds: they are the same on every machine. Conflicts: steps (%) at which the gradients point "
-        "against each other.",
+        notes="Counts, not seconds: they are the same on every machine. Conflicts: share of steps (%) at which the "
+        "gradients point against each other.",
     )

@@ -1,0 +1,89 @@
+"""The class of a conditional model that is drawn wrong in part of its pictures: what a judge reads in samples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from palimpsest.instance.judging import in_batches, share, shown
+from palimpsest.judges.networks import FactorClassifier
+from palimpsest.metrics.measurements import row
+from palimpsest.metrics.similarity import normalised, perceptual_map, ssim_map
+from palimpsest.models import diffusion
+from palimpsest.models.pixels import to_tensor
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The class (`factor` == `label`) that should show `right` and shows `wrong` in part of its pictures.
+
+    class_factor and symbol_factor are heads of the judge; labels, right and wrong are numbers of their outputs.
+    """
+
+    class_factor: str
+    symbol_factor: str
+    label: int
+    right: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Same-seed samples: `own` of the faulty class, `others` of the other classes, with their labels."""
+
+    own: Tensor
+    others: Tensor
+    labels: Tensor
+
+    @classmethod
+    def draw(cls, unet, scheduler, fault: Fault, count: int, steps: int, seed: int) -> "Samples":
+        """`count` of the faulty class, and as many of the others in turn."""
+        classes = [label for label in range(unet.config.num_class_embeds - 1) if label != fault.label]
+        labels = torch.tensor(classes).repeat(-(-count // len(classes)))[:count]
+        settings = {"steps": steps, "seed": seed}
+        own = diffusion.sample(unet, scheduler, np.arange(count), labels=torch.full((count,), fault.label), **settings)
+        return cls(own, diffusion.sample(unet, scheduler, np.arange(count), labels=labels, **settings), labels)
+
+    @classmethod
+    def read(cls, path: Path) -> "Samples":
+        """From the file that `faulty_reference` writes."""
+        with np.load(path) as file:
+            return cls(to_tensor(file["own"]), to_tensor(file["others"]), torch.from_numpy(file["labels"]))
+
+
+def read_factors(judge: FactorClassifier, images: Tensor) -> dict[str, np.ndarray]:
+    """The value (n,) of every factor that the judge reads."""
+    return {name: in_batches(lambda part, name=name: judge(part)[name].argmax(1), images) for name in judge.heads}
+
+
+def distances(judge: FactorClassifier, first: Tensor, second: Tensor) -> np.ndarray:
+    """`lpips_mini` (n,) by the judge's features."""
+
+    def of(one: Tensor, two: Tensor) -> Tensor:
+        return perceptual_map(normalised(judge.features(one)), normalised(judge.features(two))).mean((1, 2))
+
+    return in_batches(of, first, second)
+
+
+def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault) -> list[dict]:
+    """How often the wrong and the right symbol are drawn, and how the good pictures changed against `before`."""
+    own, others = (read_factors(judge, each) for each in (samples.own, samples.others))
+    was, was_others = (read_factors(judge, each) for each in (before.own, before.others))
+    good = (was[fault.symbol_factor] == fault.right) & (was[fault.class_factor] == fault.label)
+    in_class = own[fault.class_factor] == fault.label
+    labels = samples.labels.numpy()
+    both = (others[fault.class_factor] == labels) & (others[fault.symbol_factor] == was_others[fault.symbol_factor])
+    rows = [
+        row("wrong_rate", *share(own[fault.symbol_factor] == fault.wrong), n=len(in_class)),
+        row("right_rate", *share((own[fault.symbol_factor] == fault.right) & in_class), n=len(in_class)),
+        row("class_kept", *share(in_class), n=len(in_class)),
+        row("others_kept", *share(both), n=len(both)),
+    ]
+    pairs = {"good": (samples.own[good], before.own[good]), "others": (samples.others, before.others)}
+    for kind, (after, earlier) in pairs.items():
+        if len(after):
+            rows.append(shown(distances(judge, after, earlier), "perceptual", kind=kind))
+            rows.append(shown(ssim_map(after, earlier).mean((1, 2)).numpy(), "ssim", kind=kind))
+    return rows

@@ -1,0 +1,61 @@
+"""The conditional model before unlearning: its samples, how often it is wrong, and good pictures of its own."""
+
+import numpy as np
+import torch
+
+from palimpsest.instance.faulty_class import Fault, Samples, rates, read_factors
+from palimpsest.judges import networks
+from palimpsest.metrics.measurements import write
+from palimpsest.models import diffusion
+from palimpsest.models.pixels import to_uint8
+from palimpsest.run import Input, Output, UserError, step, torch_device
+
+
+def reference(
+    network: Input,
+    judge: Input,
+    samples: Output,
+    measurements: Output,
+    *,
+    model: str,
+    fault: dict,
+    params: dict,
+    seed: int = 0,
+    device: str = "auto",
+) -> dict:
+    """params: `samples`, `sampling_steps`, `remember` (good pictures of the class, as a person would choose them).
+
+    samples: `own`, `others`, `labels` and `remember`, pictures as uint8.
+    """
+    unet, scheduler = diffusion.load(network, torch_device(device))
+    reader, faulty = networks.load(judge), Fault(**fault)
+    drawn = Samples.draw(unet, scheduler, faulty, params["samples"], params["sampling_steps"], seed)
+    wanted = params["remember"]
+    candidates = diffusion.sample(
+        unet,
+        scheduler,
+        np.arange(2 * wanted),
+        steps=params["sampling_steps"],
+        seed=seed + 1,
+        labels=torch.full((2 * wanted,), faulty.label),
+    )
+    read = read_factors(reader, candidates)
+    good = np.flatnonzero((read[faulty.symbol_factor] == faulty.right) & (read[faulty.class_factor] == faulty.label))
+    if len(good) < 2:
+        raise UserError(
+            f"{network}: {len(good)} of {2 * wanted} samples of the class show the right symbol; give another"
+        )
+    np.savez(
+        samples,
+        own=to_uint8(drawn.own),
+        others=to_uint8(drawn.others),
+        labels=drawn.labels.numpy(),
+        remember=to_uint8(candidates[good[:wanted]]),
+    )
+    rows = rates(reader, drawn, drawn, faulty)
+    write(measurements, rows, family="instance", model=model, method="pretrained", study="faulty_class", seed=seed)
+    return {"remembered": min(len(good), wanted)}
+
+
+if __name__ == "__main__":
+    step(reference)

@@ -1,0 +1,31 @@
+"""Direct unlearning optimisation (Park et al. 2024): prefer the repaired picture to the wrong one.
+
+-log sigmoid(-beta [(l(x+) - l_0(x+)) - (l(x-) - l_0(x-))]), where l is a picture's denoising loss, l_0 the frozen
+network's, x- the target and x+ its surrogate at the same noise and timestep; and `keep` times the squared change of the
+prediction at pure noise. The gradient of the first is that of l(x+) - l(x-), weighted by beta sigmoid(beta [...]).
+"""
+
+import torch
+
+from palimpsest.instance.engine import Step, squared_errors
+from palimpsest.models.forward_process import add_noise
+
+
+def direction(step: Step, *, beta: float = 500.0, keep: float = 1.0):
+    batch, alphas = step.forget, step.alphas_cumprod
+    times, wanted = batch.timesteps.repeat(2), batch.noise.repeat(2, 1, 1, 1)
+    noisy = add_noise(torch.cat([step.surrogate, batch.images]), wanted, alphas, times)
+    with torch.no_grad():
+        now, before = (
+            (step.predict(network, noisy, times) - wanted).square().mean((1, 2, 3))
+            for network in (step.network, step.frozen)
+        )
+        better, worse = (now - before).chunk(2)
+        weights = beta * torch.sigmoid(beta * (better - worse))
+        last = torch.full_like(batch.timesteps, len(alphas) - 1)
+        kept = step.predict(step.frozen, batch.noise, last)
+    # The mean runs over pairs, the batch holds both of each.
+    forget = step.gradient("forget", noisy, times, squared_errors(wanted, 2 * torch.cat([weights, -weights])))
+    remember = step.gradient("remember", batch.noise, last, squared_errors(kept))
+    step.watch(forget, remember)
+    return forget + keep * remember
