@@ -257,7 +257,7 @@ rule instance_evaluate_network:
         plan=all_targets(),
     shell:
         "python -m palimpsest.instance.evaluate {params.paths} --model {wildcards.model} --method {wildcards.which}"
-        " --study networks --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
+        " --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
 
 
 rule instance_select:

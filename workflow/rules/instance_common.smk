@@ -109,11 +109,15 @@ def evaluation():
     return as_json(setting("instance", "reference"))
 
 
+def beginnings(lists):
+    """Every beginning of every list of targets: what is forgotten on the way."""
+    return sorted({tuple(targets[:stage]) for targets in lists for stage in range(1, len(targets) + 1)})
+
+
 def all_targets():
-    """Every list of targets that some study forgets, and its beginnings."""
-    rows = setting("instance", "studies").values()
-    lists = [targets[:stage] for row in rows for targets in row["targets"] for stage in range(1, len(targets) + 1)]
-    return as_json({"targets": sorted(map(list, {tuple(targets) for targets in lists}))})
+    """The lists of targets that each study forgets one after the other, and all of them."""
+    studies = {name: beginnings(row["targets"]) for name, row in setting("instance", "studies").items()}
+    return as_json({"studies": studies, "targets": sorted(set().union(*studies.values()))})
 
 
 def repairs():

@@ -6,12 +6,14 @@ import torch
 
 from palimpsest.instance.judging import Reference, integrity_rows, load_judges, similarity_rows
 from palimpsest.instance.targets import position_of
+from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.run import Input, Output, step, torch_device
 
 PANEL = 8  # reconstructions and samples kept as pictures
+LABELS = ("setting", "surrogate", "seed")
 COUNTED = ("steps", "forwards", "backwards", "mean_cosine", "conflict_rate")
 
 
@@ -25,17 +27,18 @@ def evaluate(
     *,
     model: str,
     method: str,
-    study: str,
     modules: dict,
     params: dict,
     models: Input | None = None,
     runs: Input | None = None,
     network: Input | None = None,
     plan: dict | None = None,
+    study: str = "",
     seed: int = 0,
     device: str = "auto",
 ) -> dict:
-    """Measure every model of a study (models, runs), or one network against each list of targets in plan["targets"].
+    """Measure every model of a study (models, runs), or one network against each list of targets in plan["targets"],
+    labelled with the studies that have them, plan["studies"].
 
     params as in `reference`. panel: pictures of each model, `<folder>.rebuilt` (targets, draws, h, w, c) and
     `<folder>.samples`.
@@ -44,36 +47,61 @@ def evaluate(
     known, judge = Reference.read(reference), load_judges(modules, judges)
     pictures, names = to_tensor(np.load(target_images)), pd.read_parquet(manifest)
     if network is not None:
-        stages = [{"folder": "-".join(one), "targets": "+".join(one), "seed": 0} for one in plan["targets"]]
+        stages = [{"folder": "+".join(one), "targets": "+".join(one), "seed": 0} for one in plan["targets"]]
         files = [network] * len(stages)
     else:
         stages = pd.read_parquet(runs).to_dict("records")
         files = [models / stage["folder"] / "unet" / diffusion.WEIGHTS for stage in stages]
     rows, panels, samples, last = [], {}, None, None
     for stage, file in zip(stages, files, strict=True):
-        unet, scheduler = diffusion.load(file, place)
-        targets = [position_of(names, name, manifest) for name in stage["targets"].split("+")]
         if file != last:
+            unet, scheduler = diffusion.load(file, place)
             samples = diffusion.sample(
                 unet, scheduler, np.arange(params["pairs"]), steps=params["sampling_steps"], seed=seed
             )
             last = file
+        targets = [position_of(names, name, manifest) for name in stage["targets"].split("+")]
         rebuilt = {"samples": samples, **rebuild(unet, scheduler, known, targets, params, seed)}
-        labels = {
-            "study": study,
-            "targets": stage["targets"],
-            "setting": stage.get("setting", ""),
-            "surrogate": stage.get("surrogate", ""),
-            "seed": stage["seed"],
-        }
         found = similarity_rows(judge, known, rebuilt, targets, pictures) + integrity_rows(judge, known, samples)
         found += [row(key, stage[key]) for key in COUNTED if key in stage and not np.isnan(stage[key])]
-        rows += [{**one, **labels} for one in found]
+        rows += [{**one, "targets": stage["targets"], **{key: stage.get(key, "") for key in LABELS}} for one in found]
         panels[f"{stage['folder']}.samples"] = to_uint8(samples[:PANEL])
         panels[f"{stage['folder']}.rebuilt"] = np.stack([to_uint8(each[:PANEL]) for each in rebuilt["target"]])
+    if network is None:
+        rows = [{**one, "study": study} for one in rows + over_targets(rows)]
+    else:
+        rows = [
+            {**one, "study": name}
+            for name, lists in plan["studies"].items()
+            for one in of_lists(rows, ["+".join(each) for each in lists])
+        ]
     write(measurements, rows, family="instance", model=model, method=method)
     np.savez(panel, **panels)
     return {"models": len(stages)}
+
+
+def of_lists(rows: list[dict], lists: list[str]) -> list[dict]:
+    """The rows of some lists of targets, with their means."""
+    own = [one for one in rows if one["targets"] in lists]
+    return own + over_targets(own)
+
+
+def over_targets(rows: list[dict]) -> list[dict]:
+    """Means over lists of equally many targets, and over seeds, labelled `targets` "mean" and `count`.
+
+    With several of them the interval is the t interval of their values, else the value's own.
+    """
+    frame = pd.DataFrame(rows).assign(count=lambda frame: frame["targets"].str.count(r"\+") + 1, seed=0)
+    frame["kind"] = frame["kind"].fillna("") if "kind" in frame else ""
+    means = []
+    for labels, group in frame.groupby(["metric", "count", "kind", "setting", "surrogate"], sort=False):
+        metric, count, kind, setting, surrogate = labels
+        values = group["value"].to_numpy()
+        low, high = t_interval(values)[:2] if len(values) > 1 else group[["low", "high"]].iloc[0]
+        given = {"targets": "mean", "count": count, "setting": setting, "surrogate": surrogate, "seed": 0}
+        given |= {"kind": kind} if kind else {}
+        means.append(row(metric, values.mean(), low, high, n=int(group["n"].sum()), **given))
+    return means
 
 
 def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, torch.Tensor]:

@@ -1,8 +1,6 @@
 """Paired comparison of a study's settings with one of them, over targets and seeds."""
 
-import numpy as np
-import scipy
-
+from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, UserError, step
 
@@ -15,6 +13,7 @@ def paired(measurements: Input, differences: Output, *, model: str, method: str,
     A pair is one list of targets and one seed; with fewer than two pairs there is no interval.
     """
     table, rows = read([measurements]), []
+    table = table[table["targets"] != "mean"]
     if against not in set(table["setting"]):
         raise UserError(f"the study {study} has no setting {against!r}; there are {sorted(set(table['setting']))}")
     for metric in METRICS:
@@ -28,16 +27,6 @@ def paired(measurements: Input, differences: Output, *, model: str, method: str,
             rows.append(row(f"paired_{metric}", gaps.mean(), low, high, **labels))
             rows.append(row(f"paired_p_{metric}", p, **labels))
     write(differences, rows, family="instance", model=model, method=method, study=study)
-
-
-def t_interval(gaps: np.ndarray) -> tuple[float, float, float]:
-    """The 95 % t interval of a mean, and the two-sided p value that it is zero; NaN for fewer than two values."""
-    if len(gaps) < 2:
-        return np.nan, np.nan, np.nan
-    error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-    half = scipy.stats.t.ppf(0.975, len(gaps) - 1) * error
-    p = 1.0 if error == 0 and gaps.mean() == 0 else scipy.stats.ttest_1samp(gaps, 0).pvalue
-    return float(gaps.mean() - half), float(gaps.mean() + half), float(p)
 
 
 if __name__ == "__main__":

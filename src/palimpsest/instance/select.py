@@ -27,6 +27,7 @@ def select(
     grid: {"settings": [{"setting", "training", "settings"}, ...]}, whose labels the tuning's measurements carry.
     """
     table, before = read([measurements]), read([baseline])
+    table = table[table["targets"] != "mean"]
     floor = plausible * float(before.loc[before["metric"] == "plausible", "value"].mean())
     means = table.pivot_table(index="setting", columns="metric", values="value", aggfunc="mean")
     worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()

@@ -45,7 +45,7 @@ def make(
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}: give {', '.join(SPLITS)}")
     if n < 1 or seed < 0 or not 0 <= wrong <= 1 or size < 16:
-        raise ValueError(f"n is {n}, seed {seed}, wrong {wrong}, size {size}: give n ≥ 1, 0 ≤ wrong ≤ 1 and size ≥ 16")
+        raise ValueError(f"n is {n}, seed {seed}, wrong {wrong}, size {size}: give n ≥ 1, wrong in [0, 1], size ≥ 16")
     draws = np.random.default_rng((SPLITS.index(split), seed)).random((n, 2 + len(NUISANCE)))
     country = np.full(n, FAULTY) if only_wrong else (draws[:, 0] * len(COUNTRIES)).astype(np.int64)
     is_wrong = np.full(n, True) if only_wrong else (country == FAULTY) & (draws[:, 1] < wrong)

@@ -22,13 +22,13 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     for axes, (metric, meaning) in zip(panels, PANELS.items(), strict=True):
         every = []
         for number, method in enumerate(params["methods"]):
-            here = lookup.of(model=model, method=method, study="tuning")
+            here = lookup.of(model=model, method=method, study="tuning", targets="mean", count=1)
             settings = list(here.rows("similarity_target")["setting"].unique())
             points = [
                 (here.get("similarity_target", setting=s).value, here.get(metric, setting=s).value) for s in settings
             ]
             every += draw_line(axes, sorted(points), name_of(method), marker_of(method, params["methods"]), number)
-        here = lookup.of(model=model, method="surrogate", study="strength")
+        here = lookup.of(model=model, method="surrogate", study="strength", targets="mean", count=1)
         strengths = here.rows("similarity_target")["surrogate"].unique()
         points = [
             (here.get("similarity_target", surrogate=s).value, here.get(metric, surrogate=s).value) for s in strengths
@@ -46,10 +46,8 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             label="front, forgotten",
         )
         for which, look in (("pretrained", "+"), ("oracle", "x")):
-            mean = [
-                lookup.rows(name, model=model, method=which, study="networks")["value"].mean()
-                for name in ("similarity_target", metric)
-            ]
+            labels = {"model": model, "method": which, "study": "tuning", "targets": "mean", "count": 1}
+            mean = [lookup.get(name, **labels).value for name in ("similarity_target", metric)]
             axes.plot(*mean, look, color="black", markersize=6, label=name_of(which), linestyle="none")
         limit(axes)
         if metric != "ssim":

@@ -21,28 +21,41 @@ METRICS = {
 PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2), Format(1), Format(1)), strict=True))
 FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
 OURS, THEIRS = "measured here", "published"
+ONE = {"targets": "mean", "count": 1}  # the mean over lists of a single target
+
+
+def counts(lookup: Lookup, **labels) -> list[int]:
+    """How many targets in sequence were forgotten, ascending."""
+    return sorted(int(each) for each in lookup.rows("similarity_target", targets="mean", **labels)["count"].unique())
 
 
 def explained(params: dict) -> str:
     """What the columns are; the judges' names come from the configuration."""
     judges = params["judges"]
     return (
-        f"S: {judges['descriptor']} of target and reconstruction; at most 0.4 is forgotten; "
-        "with its bootstrap interval over noise draws (means over seeds); S pre: of both models' "
-        f"reconstructions. LPIPS: {judges['perceptual']} and SSIM of same-seed samples. FD: {judges['features']} to the "
-        "pretrained model’s samples and to data; KD: kernel distance to the former, unbiased. Plausible: share (%) of "
-        "samples no farther from the data than all but 1 % of held-out pictures."
+        f"S: {judges['descriptor']} of target and reconstruction, with its interval; at most 0.4 is forgotten. S pre: of "
+        f"both models' reconstructions. LPIPS: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
+        f"{judges['features']} to the pretrained model's samples and to data; KD: kernel distance to the former, "
+        "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures."
     )
 
 
 def line(here: Lookup, name: str, labels: dict, published: tuple | None = None) -> dict:
-    """One row: the study's metrics under these labels, and the published ones."""
+    """One row: the study's metrics under these labels (means over single targets), and the published ones."""
+    labels = {**ONE, **labels}
     found = {(OURS, column): here.get(metric, **labels) for column, (metric, _) in METRICS.items()}
     theirs = {
         (THEIRS, column): Estimate(math.nan if v is None else v)
         for column, v in zip(COLUMNS, published or NONE, strict=True)
     }
     return {("", "Row"): name, **found, **theirs}
+
+
+def own_similarity(lookup: Lookup, model: str, surrogate: str, study: str) -> float:
+    """How alike the surrogate itself is to the study's targets, on average."""
+    targets = lookup.rows("similarity_target", model=model, study=study, method="surrogate")["targets"].unique()
+    alike = lookup.rows("surrogate_similarity", model=model, surrogate=surrogate)
+    return float(alike.loc[alike["targets"].isin(targets), "value"].mean())
 
 
 def table(rows: list[dict], first: str, caption: str, label: str, params: dict, notes: str = "", **settings) -> Table:

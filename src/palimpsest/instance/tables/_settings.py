@@ -9,7 +9,7 @@ def study_rows(lookup: Lookup, params: dict, study: str, names: dict[str, str], 
     rows = []
     for model in params["models"]:
         here = lookup.of(model=model, method="surrogate", study=study)
-        known = list(here.rows("similarity_target")["setting"].unique())
+        known = list(here.rows("similarity_target", targets="mean")["setting"].unique())
         for setting in sorted(known, key=lambda text: (list(names).index(text) if text in names else len(names), text)):
             rows.append(line(here, names.get(setting, setting), {"setting": setting}, (published or {}).get(setting)))
     return rows

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from palimpsest.instance.names import name_of
+from palimpsest.instance.tables._rows import ONE
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -26,13 +27,8 @@ def build(lookup: Lookup, params: dict) -> Table:
     rows = []
     for model in params["models"]:
         for method in params["methods"]:
-            here = lookup.of(model=model, method=method, study="comparison")
-            found = here.rows("steps")
-            single = found[~found["targets"].str.contains("+", regex=False)]
-            if single.empty:
-                continue
-            labels = {"targets": single["targets"].iloc[0]}
-            steps, forwards, backwards = (here.get(key, **labels).value for key in ("steps", "forwards", "backwards"))
+            here = lookup.of(model=model, method=method, study="comparison", **ONE)
+            steps, forwards, backwards = (here.get(key).value for key in ("steps", "forwards", "backwards"))
             rows.append(
                 {
                     "Method": name_of(method),
@@ -41,7 +37,7 @@ def build(lookup: Lookup, params: dict) -> Table:
                     "Backward": backwards,
                     "Units per step": (forwards + 2 * backwards) / steps / params["batch"],
                     "Expected": THEORY.get(method, "–"),
-                    "Conflicts": here.get("conflict_rate", **labels).value,
+                    "Conflicts": here.get("conflict_rate").value,
                 }
             )
     return Table(

@@ -2,7 +2,7 @@
 
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import KIND
-from palimpsest.instance.tables._rows import line, table
+from palimpsest.instance.tables._rows import line, own_similarity, table
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -16,8 +16,7 @@ def build(lookup: Lookup, params: dict) -> Table:
             for study in ("strength", "kind"):
                 found = here.rows("similarity_target", surrogate=surrogate, study=study)
                 if len(found) and (study == "kind" or surrogate == "edit"):
-                    own = lookup.rows("surrogate_similarity", model=model, surrogate=surrogate)
-                    own = own[own["targets"].isin(found["targets"])]["value"].mean()
+                    own = own_similarity(lookup, model, surrogate, study)
                     name = f"{name_of(surrogate)} ({own:.2f})".replace("-", "−")
                     rows.append(line(here, name, {"surrogate": surrogate, "study": study}, KIND.get(surrogate)))
     return table(

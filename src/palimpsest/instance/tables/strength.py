@@ -1,7 +1,7 @@
 """The strength of the surrogate's edit (the paper's Table II)."""
 
 from palimpsest.instance.published import STRENGTH
-from palimpsest.instance.tables._rows import line, table
+from palimpsest.instance.tables._rows import line, own_similarity, table
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -12,9 +12,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     for model in params["models"]:
         here = lookup.of(model=model, method="surrogate", study="strength")
         for surrogate in params["strengths"]:
-            alike = lookup.rows("surrogate_similarity", model=model, surrogate=surrogate)
-            targets = here.rows("similarity_target", surrogate=surrogate)["targets"].unique()
-            own = alike[alike["targets"].isin(targets)]["value"].mean()
+            own = own_similarity(lookup, model, surrogate, "strength")
             name = f"strength {params['strengths'][surrogate]:g} (surrogate’s S {own:.2f})".replace("-", "−")
             rows.append(line(here, name, {"surrogate": surrogate}))
     rows += [line(lookup, f"CLIP weight {weight:g}", {"model": "published"}, row) for weight, row in STRENGTH.items()]

@@ -11,7 +11,7 @@ NAMES = {
     "weight=const,value=0.5": "constant 0.5",
     "weight=const,value=0.9": "constant 0.9",
     "value=0.5": "timestep-aware, exponent 0.5",
-    "value=1.0": "timestep-aware, exponent 1",
+    "default": "timestep-aware, exponent 1",
     "value=2.0": "timestep-aware, exponent 2",
     "weight=min_snr,value=5.0": "min-SNR, 5",
     "weight=capped_snr,value=1.0": "SNR capped at 1",

@@ -1,0 +1,23 @@
+"""Same-seed samples of the repaired class and of the others, by method (the paper's figure 8)."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.instance.figures._common import grid, pictures
+from palimpsest.report.style import PAGE
+
+
+def draw(inputs: list[Path], params: dict) -> Figure:
+    """inputs: the reference samples, then the panel of every repair. params: `repairs`, `own`, `others`, `seed`."""
+    rows, own, others = ["pretrained", *params["repairs"]], params["own"], params["others"]
+    figure = plt.figure(figsize=(PAGE, 0.42 * len(rows) + 0.5))
+    axes = grid(figure, rows, ["the faulty class", "other classes"], [own, others])
+    for line, path in zip(axes, inputs, strict=True):
+        with np.load(path) as file:
+            prefix = "" if "own" in file.files else f"{params['seed']}."
+            pictures(line[0], file[f"{prefix}own"][:own], bool(params["explicit_sets"]))
+            pictures(line[1], file[f"{prefix}others"][:others], bool(params["explicit_sets"]))
+    return figure

@@ -1,0 +1,53 @@
+"""The conditional case: how often the wrong symbol is drawn, and what became of the rest."""
+
+import pandas as pd
+
+from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table
+
+BY_IMAGE = ("surrogate", "neggrad", "erasediff_port", "siss")
+FORMATS = {
+    "Wrong": Format(0, "percent", better="low"),
+    "Right": Format(0, "percent"),
+    "Class kept": Format(0, "percent", interval=False),
+    "LPIPS, good": Format(3, interval=False),
+    "SSIM, good": Format(3, interval=False),
+    "Others kept": Format(0, "percent", interval=False),
+    "LPIPS, others": Format(3, interval=False),
+}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: the model before, methods that forget pictures, methods that erase the prompt."""
+    rows = []
+    for method in ("pretrained", *params["repairs"]):
+        here = lookup.of(method=method, study="faulty_class")
+        group = "" if method == "pretrained" else "by picture" if method in BY_IMAGE else "by prompt"
+        rows.append(
+            {
+                "group": group,
+                "Method": name_of(method),
+                "Wrong": here.get("wrong_rate"),
+                "Right": here.get("right_rate"),
+                "Class kept": here.get("class_kept"),
+                "LPIPS, good": here.get("perceptual", kind="good"),
+                "SSIM, good": here.get("ssim", kind="good"),
+                "Others kept": here.get("others_kept"),
+                "LPIPS, others": here.get("perceptual", kind="others"),
+            }
+        )
+    rows.sort(key=lambda row: ("", "by picture", "by prompt").index(row["group"]))
+    return Table(
+        pd.DataFrame(rows),
+        caption="A class that is drawn wrong in part of its pictures, repaired with low-rank adapters. Wrong, right: "
+        "samples of the class (%) with the wrong and the right symbol. Class kept: those still of the class. Good: "
+        "same-seed change of samples that were right. Others kept: samples of other classes that stayed as they were.",
+        label="tab:instance-faulty-class",
+        formats=FORMATS,
+        group="group",
+        wide=True,
+        compared=[row["group"] != "" for row in rows],
+        notes="LPIPS: lpips_mini by the judge's features. The source shows pictures of this case, no number. Methods "
+        "that erase a prompt are given the class as the prompt.",
+    )
