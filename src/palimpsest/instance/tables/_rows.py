@@ -33,7 +33,7 @@ def explained(params: dict) -> str:
     """What the columns are; the judges' names come from the configuration."""
     judges = params["judges"]
     return (
-        f"S: {judges['descriptor']} of target and reconstruction, with its interval; at most 0.4 is forgotten. S pre: of "
+        f"S: {judges['descriptor']} of target and reconstruction, with its interval; up to 0.4 is forgotten. S pre: of "
         f"both models' reconstructions. LPIPS: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
         f"{judges['features']} to the pretrained model's samples and to data; KD: kernel distance to the former, "
         "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures."
