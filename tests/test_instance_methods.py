@@ -9,11 +9,11 @@ from torch import nn
 
 from palimpsest.instance import engine
 from palimpsest.instance.engine import FlatParameters, NotFinite, unlearn
-from palimpsest.models.forward_process import add_noise, drawn_noise, implied_noise, surrogate_noise
 from palimpsest.instance.methods.erasediff_port import balance, uniform_noise
 from palimpsest.instance.methods.siss import importance_weights
 from palimpsest.instance.projection import combined, without_conflict
 from palimpsest.instance.timestep_weights import share_below, timestep_weights
+from palimpsest.models.forward_process import add_noise, drawn_noise, implied_noise, surrogate_noise
 from palimpsest.run import PACKAGE
 
 METHODS = sorted(path.stem for path in (PACKAGE / "instance/methods").glob("[a-z]*.py"))

@@ -362,7 +362,6 @@ def test_every_trained_network_is_released_with_a_record():
     assert wanted == set(RECORDS) == {path.stem for path in RELEASED.glob("*.safetensors")}
 
 
-@pytest.mark.parametrize("name", RECORDS)
 def stages(name):
     """The released stages of a training, last first: (name, record)."""
     record = recorded(name)

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from palimpsest.instance.judging import Reference, integrity_rows, load_judges, similarity_rows
-from palimpsest.instance.targets import position_of
+from palimpsest.instance.manifest import position_of
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion

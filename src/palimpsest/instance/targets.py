@@ -3,8 +3,6 @@
 Nothing of a target stays among the remembered pictures: neither the picture itself nor an exact copy of it.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -91,14 +89,6 @@ def squared_distances(wanted: np.ndarray, data: np.ndarray, batch: int = 2048) -
         part = data[start : start + batch].reshape(-1, flat.shape[1]).astype(np.float64)
         parts.append((flat**2).sum(1)[:, None] + (part**2).sum(1)[None] - 2 * flat @ part.T)
     return np.concatenate(parts, 1)
-
-
-def position_of(manifest: pd.DataFrame, name: str, place: Path) -> int:
-    """The row of a target; raises UserError for an unknown one."""
-    rows = np.flatnonzero(manifest["target"] == name)
-    if len(rows) != 1:
-        raise UserError(f"{place} has no target {name!r}. There are: {', '.join(manifest['target'])}.")
-    return int(rows[0])
 
 
 if __name__ == "__main__":

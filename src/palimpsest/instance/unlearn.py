@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.instance.engine import NotFinite, unlearn
-from palimpsest.instance.targets import position_of
+from palimpsest.instance.manifest import position_of
 from palimpsest.models import diffusion
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, UserError, step, torch_device

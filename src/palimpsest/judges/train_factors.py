@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palimpsest.judges.augment import augment
 from palimpsest.judges.networks import FactorClassifier
-from palimpsest.judges.train import augment
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
