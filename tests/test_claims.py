@@ -42,6 +42,74 @@ DOCTORED = {
 }
 
 
+# Claims of instance unlearning, each with all that it reads: metric, labels, the value to hold and the value to fail.
+SURROGATE, ONE, TWO = {"method": "surrogate"}, {"count": 1}, {"count": 2}
+BASELINES = [
+    made
+    for method in ("neggrad", "erasediff_port", "siss")
+    for count in (1, 2)
+    for made in (
+        ("similarity_target", {"method": method, "count": count}, 0.2, 0.2),
+        ("perceptual", {"method": method, "count": count}, 0.9, 0.1),
+    )
+]
+EDIT, DEFAULT, CONSTANT = {"study": "strength", "surrogate": "edit"}, {"setting": "default"}, "weight=const,value=0.5"
+WIDTH = dict.fromkeys(("theorem_1_error", "theorem_2_error", "corollary_3_error"), 1e-14)
+MADE = {
+    "surrogate_forgets": [
+        ("similarity_target", SURROGATE, 0.1, 0.8),
+        ("perceptual", SURROGATE, 0.3, 0.3),
+        ("perceptual", {"method": "oracle"}, 0.4, 0.4),
+    ],
+    "surrogate_best": [
+        *BASELINES,
+        *(("similarity_target", {**SURROGATE, **count}, 0.1, 0.1) for count in (ONE, TWO)),
+        *(("perceptual", {**SURROGATE, **count}, 0.5, 0.5) for count in (ONE, TWO)),
+    ],
+    "strength_trades": [
+        ("similarity_target", {"surrogate": "edit_0.25"}, 0.8, 0.2),
+        ("similarity_target", {"surrogate": "edit_2"}, 0.1, 0.5),
+        ("ssim", {"surrogate": "edit_0.25"}, 0.9, 0.8),
+        ("ssim", {"surrogate": "edit_2"}, 0.8, 0.9),
+    ],
+    "weight_helps": [
+        ("ssim", DEFAULT, 0.9, 0.7),
+        ("ssim", {"setting": CONSTANT}, 0.8, 0.8),
+        ("frechet_pretrained", DEFAULT, 1.0, 3.0),
+        ("frechet_pretrained", {"setting": CONSTANT}, 2.0, 2.0),
+    ],
+    "projection_helps": [("paired_frechet_pretrained", {"setting": "projection=forget"}, -0.5, 0.5)],
+    "symmetric_hurts": [("paired_frechet_pretrained", {"setting": "projection=both"}, 0.5, -0.5)],
+    "edit_best_surrogate": [
+        ("similarity_target", EDIT, 0.1, 0.9),
+        ("perceptual", EDIT, 0.3, 0.3),
+        *(
+            (metric, {"study": "kind", "surrogate": kind}, value, value)
+            for kind in ("flip", "noise_50", "noise_150")
+            for metric, value in (("similarity_target", 0.8), ("perceptual", 0.2))
+        ),
+    ],
+    "works_out_of_domain": [
+        ("similarity_target", {"study": "domain", "targets": "glasses"}, 0.1, 0.9),
+        ("perceptual", {"study": "domain", "targets": "glasses"}, 0.3, 0.3),
+        ("perceptual", {**EDIT, "targets": "mean", "count": 1}, 0.3, 0.3),
+    ],
+    "mode_not_class": [
+        ("wrong_rate", {"method": "pretrained"}, 0.3, 0.3),
+        ("wrong_rate", SURROGATE, 0.05, 0.3),
+        ("right_rate", {"method": "pretrained"}, 0.7, 0.7),
+        ("right_rate", SURROGATE, 0.9, 0.9),
+        *(("wrong_rate", {"method": method}, 0.0, 0.0) for method in ("esd", "spm", "duo")),
+        *(("right_rate", {"method": method}, 0.1, 0.1) for method in ("esd", "spm", "duo")),
+    ],
+    "ridge_nearer": [
+        *((f"{name}_error", {}, 1e-13, 1e-13) for name in ("theorem_1", "theorem_2", "corollary_3")),
+        *(("closer_than_removal", {"kind": "general", "edit": edit}, 0.7, 0.2) for edit in ("0.01", "0.1", "1")),
+        ("closer_without_edit", {}, 1.0, 1.0),
+    ],
+}
+
+
 def doctor(changes, side):
     def apply(rows):
         for labels, *values in changes:
@@ -64,8 +132,13 @@ def run(tmp_path_factory) -> Path:
     return collected(tmp_path_factory.mktemp("run"))
 
 
+def of_family(family):
+    return [claim for claim in claims.read(CLAIMS) if claim["family"] == family]
+
+
 def test_every_claim_has_a_doctored_test():
-    assert {claim["id"] for claim in claims.read(CLAIMS)} == DOCTORED.keys()
+    assert {claim["id"] for claim in of_family("lcr")} == DOCTORED.keys()
+    assert {claim["id"] for claim in of_family("instance")} == MADE.keys()
 
 
 @pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
@@ -78,9 +151,30 @@ def test_each_claim_can_hold_and_can_fail(tmp_path, side):
     verdicts = {}
     for names, changes in [({*DOCTORED} - own, shared), *(({name}, DOCTORED[name]) for name in sorted(own))]:
         lookup = Lookup(collected(tmp_path / "-".join(sorted(names))[:40], doctor(changes, side)), "lcr")
-        judged = [claims.judge(claim, lookup, MODELS[:1]) for claim in claims.read(CLAIMS) if claim["id"] in names]
+        judged = [claims.judge(claim, lookup, MODELS[:1]) for claim in of_family("lcr") if claim["id"] in names]
         verdicts |= {row["id"]: row["verdict"] for row in judged}
     assert verdicts == dict.fromkeys(DOCTORED, ("holds", "fails")[side])
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
+@pytest.mark.parametrize("name", MADE)
+def test_each_claim_of_instance_unlearning_can_hold_and_can_fail(tmp_path, name, side):
+    (claim,) = [claim for claim in of_family("instance") if claim["id"] == name]
+    rows = [
+        {"model": "tiny_ddpm"}
+        | claim.get("where", {})
+        | labels
+        | around(metric, values[side], 1e-14 if "error" in metric else 1e-3)
+        for metric, labels, *values in MADE[name]
+    ]
+    measurements.write(tmp_path / "rows.parquet", rows, family="instance")
+    assert (
+        claims.judge(claim, Lookup(tmp_path / "rows.parquet", "instance"), ["tiny_ddpm"])["verdict"]
+        == (
+            "holds",
+            "fails",
+        )[side]
+    )
 
 
 def test_a_missing_measurement_is_not_testable_and_says_why(tmp_path):
@@ -180,7 +274,7 @@ def test_outputs_agree(run, tmp_path):
     for row in table.itertuples():
         macro = "verdict" + "".join(part.capitalize() for part in row.id.split("_"))
         assert f"\\newcommand{{\\{macro}}}{{\\emph{{{row.verdict}}}}}\n" in paths[4].read_text()
-    assert len(pd.read_csv(paths[1])) == len(table) == len(claims.read(CLAIMS))
+    assert len(pd.read_csv(paths[1])) == len(table) == len(of_family("lcr"))
 
 
 @pytest.mark.parametrize("change", [{"id": "a1"}, {"surprise": 1}, {"holds": None}])

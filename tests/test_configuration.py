@@ -36,6 +36,11 @@ def refused(tmp_path: Path, change: str) -> str:
         ("lcr: {models: [no_such_model]}", "no_such_model"),
         ("lcr: {judge: nobody}", "detectors.nobody"),
         ("datasets: {safe_test: {world: nowhere}}", "src/palimpsest/worlds/nowhere.py does not exist"),
+        ("nobody: {}", "unknown key 'nobody'"),
+        ("instance: {methods: {no_such_method: {grid: [{}]}}}", "src/palimpsest/instance/methods/no_such_method.py"),
+        ("instance: {studies: {kind: {surrogates: [nothing]}}}", "instance.surrogates.nothing"),
+        ("instance: {targets: {single-2: {set: nowhere}}}", "datasets.nowhere"),
+        ("instance: {training: {steps: 0}}", "0 is less than the minimum"),
         ("report: {lcr: {tables: {no_such_table: {}}}}", "no_such_table"),
         ("report: {lcr: {figures: {panels: {params: {rules: [blakc]}}}}}", "panels has rules ['blakc']"),
     ],
@@ -68,6 +73,8 @@ def entries(*keys: str) -> set[str]:
         ("lcr/rules", ("lcr", "rules")),
         ("lcr/tables", ("report", "lcr", "tables")),
         ("lcr/figures", ("report", "lcr", "figures")),
+        ("instance/tables", ("report", "instance", "tables")),
+        ("instance/figures", ("report", "instance", "figures")),
     ],
 )
 def test_every_file_has_an_entry_and_every_entry_a_file(folder, keys):
@@ -75,10 +82,11 @@ def test_every_file_has_an_entry_and_every_entry_a_file(folder, keys):
     assert files == entries(*keys)
 
 
-def test_every_key_of_the_schema_is_described_or_plain():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+@pytest.mark.parametrize("family", ["lcr", "instance"])
+def test_every_key_of_a_family_is_described_or_plain(family):
+    schema = yaml.safe_load((ROOT / f"workflow/schemas/{family}.schema.yaml").read_text())
     assert schema["additionalProperties"] is False
-    for name, row in schema["$defs"]["lcr"]["properties"].items():
+    for name, row in schema["properties"].items():
         assert row.get("description") or row.get("$ref") or row.get("additionalProperties") is not None, name
 
 

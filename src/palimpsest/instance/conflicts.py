@@ -77,7 +77,7 @@ def conflicts(
         row(
             "forget_loss_share",
             curve.loc[curve["timestep"] == limit, "share"].item(),
-            below=limit,
+            until=limit,
             form=form,
             power=value,
         )

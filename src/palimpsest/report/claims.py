@@ -75,7 +75,7 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
     constants = {"margin": claim.get("margin", 0.0)}
     by_model, lines, reasons = {}, [], []
     for model in models:
-        here = lookup.of(model=model, **claim.get("where", {}))
+        here = lookup.of(**{"model": model, **claim.get("where", {})})
         needs = claim.get("needs")
         try:
             if needs and not evaluate(needs["that"], here, constants):

@@ -11,8 +11,8 @@ from palimpsest.report.style import COLUMN, GREY, PALETTE
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
-    """inputs: the step logs of the methods params["shown"], in that order."""
-    shown = params["shown"]
+    """inputs: the step logs of the methods params["methods"], in that order."""
+    shown = params["methods"]
     figure, panels = plt.subplots(len(shown), 1, figsize=(COLUMN, 0.62 * len(shown) + 0.5), sharex=True, squeeze=False)
     for number, (axes, method, path) in enumerate(zip(panels[:, 0], shown, inputs, strict=True)):
         cosine = pd.read_parquet(path)["cosine"].dropna()

@@ -1,0 +1,122 @@
+"""The released base models: each with its record, made by the present recipe."""
+
+import json
+import warnings
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from palimpsest.models import release
+from palimpsest.run import PACKAGE, UserError, sha256, write_json
+
+RELEASED = ROOT / "resources/models"
+CONFIG = yaml.safe_load((ROOT / "config/mini.yaml").read_text())
+RECORDS = sorted(path.stem for path in RELEASED.glob("*.json"))
+
+
+def recorded(name):
+    return json.loads((RELEASED / f"{name}.json").read_text())
+
+
+def weights_of(name):
+    """The released weights: a file, or in the folder of a diffusion model."""
+    folder = RELEASED / name / "unet/diffusion_pytorch_model.safetensors"
+    return folder if folder.exists() else RELEASED / f"{name}.safetensors"
+
+
+def train_again(name):
+    return (
+        f"{name} was not trained by the present recipe. Train it and release it again: snakemake --cores 1 "
+        f"--config base_models=train -- results/mini/models/{name}.safetensors, then palimpsest.models.release"
+    )
+
+
+def test_every_trained_network_is_released_with_a_record():
+    rows = CONFIG["networks"].values()
+    # What another training starts from is trained too, but not released.
+    trained = {name for name, row in CONFIG["networks"].items() if "trainer" in row}
+    wanted = trained - {row.get("start") for row in rows}
+    folders = {path.parent.name for path in RELEASED.glob("*/model_index.json")}
+    assert wanted == set(RECORDS) == {path.stem for path in RELEASED.glob("*.safetensors")} | folders
+
+
+def stages(name):
+    """The released stages of a training, last first: (name, record)."""
+    record = recorded(name)
+    while record:
+        yield name, record
+        name, record = CONFIG["networks"][name].get("start"), record.get("start")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_release_is_that_of_the_present_recipe(name):
+    for stage, record in stages(name):
+        recipe = CONFIG["networks"][stage]
+        assert record["params"] == recipe["params"], train_again(name)
+        assert record["seed"] == recipe["seed"], train_again(name)
+        data = CONFIG["datasets"][recipe["train"]]
+        assert {key: record["data"][key] for key in ("world", "params")} == data, train_again(name)
+        assert record["quality"]
+    assert recorded(name)["sha256"] == sha256(weights_of(name)), f"{name}.json is of another file"
+
+
+def changed_since(record):
+    """The files of a record's code that are others now, or gone."""
+    files = {path: PACKAGE.parent / path for path in record["code"]}
+    return [path for path, file in files.items() if not file.exists() or sha256(file)[:16] != record["code"][path]]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_changed_code_only_warns(name):
+    record = recorded(name)
+    trainer = f"{record['step'].replace('.', '/')}.py"
+    assert trainer in record["code"] and (PACKAGE.parent / trainer).exists(), train_again(name)
+    if changed := changed_since(record):
+        warnings.warn(f"since {name} was trained these have changed: {', '.join(changed)}", stacklevel=1)
+
+
+def test_changed_code_is_noticed():
+    now = {"palimpsest/run.py": sha256(PACKAGE / "run.py")[:16]}
+    assert changed_since({"code": now}) == []
+    assert changed_since({"code": now | {"palimpsest/gone.py": "0"}}) == ["palimpsest/gone.py"]
+    assert changed_since({"code": {"palimpsest/run.py": "0" * 16}}) == ["palimpsest/run.py"]
+
+
+def test_releasing_copies_the_weights_and_what_made_them(tmp_path):
+    network, data = tmp_path / "made.safetensors", tmp_path / "images.npy"
+    network.write_bytes(b"weights")
+    data.write_bytes(b"pictures")
+    record = dict.fromkeys(release.KEPT, "kept") | {"arguments": {"params": {"steps": 3}}, "result": {"quality": {}}}
+    write_json(tmp_path / "made.record.json", record)
+    write_json(tmp_path / "images.record.json", {"arguments": {"world": "scenes", "params": {"n": 1}}})
+    released = tmp_path / "out.safetensors", tmp_path / "out.json"
+    release.release(network, data, *released)
+    found = json.loads(released[1].read_text())
+    assert released[0].read_bytes() == b"weights" and found["sha256"] == sha256(network)
+    assert found["params"] == {"steps": 3} and found["quality"] == {}
+    assert found["data"] == {"world": "scenes", "params": {"n": 1}, "sha256": sha256(data)}
+    assert {found[key] for key in release.KEPT} == {"kept"}
+    assert "start" not in found
+    release.release(network, data, *released, start=released[1])
+    assert json.loads(released[1].read_text())["start"] == found
+    (tmp_path / "made.record.json").unlink()
+    with pytest.raises(UserError, match=r"made\.safetensors has no record"):
+        release.release(network, data, *released)
+
+
+def test_releasing_a_diffusion_model_copies_its_folder(tmp_path):
+    network, released = (tmp_path / name / "unet/weights.safetensors" for name in ("made", "out"))
+    network.parent.mkdir(parents=True)
+    released.parent.mkdir(parents=True)
+    network.write_bytes(b"weights")
+    for name in ("unet/config.json", "model_index.json", "scheduler.json"):
+        (tmp_path / "made" / name).write_text("{}")
+    record = dict.fromkeys(release.KEPT, "kept") | {"arguments": {"params": {}}, "result": {}}
+    write_json(network.with_name("weights.record.json"), record)
+    data = tmp_path / "images.npy"
+    data.write_bytes(b"pictures")
+    write_json(tmp_path / "images.record.json", {"arguments": {}})
+    release.release(network, data, released, tmp_path / "out.json")
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {"unet/config.json", "unet/weights.safetensors", "model_index.json", "scheduler.json"}
