@@ -70,6 +70,7 @@ readme: setup  ## the README's scorecard and figures from the run of config/mini
 	mkdir -p resources/readme
 	$(BIN)/python -m palimpsest.report.readme --text README.md --scorecard results/mini/paper/scorecard.csv \
 		--figures results/mini/paper/figures/lcr_pareto.png results/mini/paper/figures/lcr_localisation.png \
+		results/mini/paper/figures/instance_methods.png results/mini/paper/figures/instance_pareto.png \
 		--updated README.md --pictures resources/readme
 	rm -f README.record.json
 

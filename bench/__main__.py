@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bench import lcr, others
+from bench import instance, lcr, others
 from bench.measure import COLUMNS
 from palimpsest.run import ROOT
 
@@ -17,6 +17,9 @@ PARTS = {
     "nudenet": lambda images, quick: others.detection(2 if quick else 32),
     "lcr": lambda images, quick: lcr.rows(
         lcr.Size(lcr.SMALL, images, 20, 1, ("float32",)) if quick else lcr.Size(lcr.F8, images, 500, 3)
+    ),
+    "instance": lambda images, quick: instance.rows(
+        instance.TINY if quick else instance.CELEBA if torch.cuda.is_available() else instance.MEDIUM
     ),
     "counting": lambda images, quick: others.counting(10**5 if quick else 10**8),
     "scaling": lambda images, quick: others.scaling(*((2, 1) if quick else (64, 3))),
