@@ -38,13 +38,17 @@ class Samples:
     labels: Tensor
 
     @classmethod
-    def draw(cls, unet, scheduler, fault: Fault, count: int, steps: int, seed: int) -> "Samples":
-        """`count` of the faulty class, and as many of the others in turn."""
+    def draw(cls, unet, scheduler, fault: Fault, own: int, others: int, steps: int, seed: int) -> "Samples":
+        """So many of the faulty class, and so many of the others in turn."""
         classes = [label for label in range(unet.config.num_class_embeds - 1) if label != fault.label]
-        labels = torch.tensor(classes).repeat(-(-count // len(classes)))[:count]
+        labels = torch.tensor(classes).repeat(-(-others // len(classes)))[:others]
         settings = {"steps": steps, "seed": seed}
-        own = diffusion.sample(unet, scheduler, np.arange(count), labels=torch.full((count,), fault.label), **settings)
-        return cls(own, diffusion.sample(unet, scheduler, np.arange(count), labels=labels, **settings), labels)
+        mine = torch.full((own,), fault.label)
+        return cls(
+            diffusion.sample(unet, scheduler, np.arange(own), labels=mine, **settings),
+            diffusion.sample(unet, scheduler, np.arange(others), labels=labels, **settings),
+            labels,
+        )
 
     @classmethod
     def read(cls, path: Path) -> "Samples":

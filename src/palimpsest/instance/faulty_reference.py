@@ -24,13 +24,13 @@ def reference(
     seed: int = 0,
     device: str = "auto",
 ) -> dict:
-    """params: `samples`, `sampling_steps`, `remember` (good pictures of the class, as a person would choose them).
+    """params: `samples` of the class, `others`, `sampling_steps`, `remember` (good pictures of the class, as a person would choose them).
 
     samples: `own`, `others`, `labels` and `remember`, pictures as uint8.
     """
     unet, scheduler = diffusion.load(network, torch_device(device))
     reader, faulty = networks.load(judge), Fault(**fault)
-    drawn = Samples.draw(unet, scheduler, faulty, params["samples"], params["sampling_steps"], seed)
+    drawn = Samples.draw(unet, scheduler, faulty, params["samples"], params["others"], params["sampling_steps"], seed)
     wanted = params["remember"]
     candidates = diffusion.sample(
         unet,

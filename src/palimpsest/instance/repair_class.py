@@ -82,7 +82,7 @@ def repair(
         logs.append(pd.DataFrame(steps).assign(seed=seed))
         state = get_peft_model_state_dict(unet)
         weights |= {f"{seed}.{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        after = Samples.draw(unet, scheduler, faulty, len(before.own), params["sampling_steps"], 0)
+        after = Samples.draw(unet, scheduler, faulty, len(before.own), len(before.others), params["sampling_steps"], 0)
         found = [*rates(reader, after, before, faulty), row("steps", len(steps))]
         rows += [{**one, "seed": seed} for one in found]
         panels |= {f"{seed}.own": to_uint8(after.own[:PANEL]), f"{seed}.others": to_uint8(after.others[:PANEL])}

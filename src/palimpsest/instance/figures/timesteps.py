@@ -18,7 +18,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     for number, ((form, value), curve) in enumerate(shares.groupby(["form", "value"], sort=False)):
         name = {"const": "constant", "power": f"(t/T)^{value:g}", "capped_snr": f"SNR ≤ {value:g}"}.get(form, form)
         left.plot(curve["timestep"] + 1, curve["share"], label=name, color=PALETTE[number], linestyle=LINES[number])
-    left.set(xscale="log", xlabel="timestep t + 1", ylabel="share of the forget loss below t", ylim=(0, 1.02))
+    left.set(xscale="log", xlabel="timestep t + 1", ylabel="forget loss below t, share", ylim=(0, 1.02))
     for _, part in cosines.groupby("target"):
         right.plot(part["timestep"], part["cosine"], color=GREY, linewidth=0.6)
     mean = cosines.groupby("timestep")["cosine"].mean()
