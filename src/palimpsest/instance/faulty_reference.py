@@ -24,7 +24,7 @@ def reference(
     seed: int = 0,
     device: str = "auto",
 ) -> dict:
-    """params: `samples` of the class, `others`, `sampling_steps`, `remember` (good pictures of the class, as a person would choose them).
+    """params: `samples` of the class, `others`, `sampling_steps`, `remember` (good pictures of the class).
 
     samples: `own`, `others`, `labels` and `remember`, pictures as uint8.
     """
