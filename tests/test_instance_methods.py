@@ -10,6 +10,7 @@ from torch import nn
 from palimpsest.instance import engine
 from palimpsest.instance.engine import FlatParameters, NotFinite, unlearn
 from palimpsest.instance.methods.erasediff_port import balance, uniform_noise
+from palimpsest.instance.methods.esd import away_from_class, guided_paths
 from palimpsest.instance.methods.siss import importance_weights
 from palimpsest.instance.projection import combined, without_conflict
 from palimpsest.instance.timestep_weights import share_below, timestep_weights
@@ -130,12 +131,16 @@ def test_noise_belongs_to_the_picture():
 class Affine(nn.Module):
     """Predicts slope * x + offset, the offset a picture: at one timestep this holds the optimum of every loss here."""
 
+    unconditional, label = 3, 0  # four classes as `NoisePredictor` has them, each with a fixed shift of its own
+    shifts = torch.tensor([0.0, 0.5, -0.7, 0.3])
+
     def __init__(self, shape=(1, 2, 2)):
         super().__init__()
         self.slope, self.offset = nn.Parameter(torch.tensor(0.3)), nn.Parameter(torch.zeros(1, *shape))
 
-    def forward(self, noisy, timesteps):
-        return self.slope * noisy + self.offset
+    def forward(self, noisy, timesteps, labels=None):
+        shift = self.shifts[self.label] if labels is None else self.shifts[labels].view(-1, 1, 1, 1)
+        return self.slope * noisy + self.offset + shift
 
 
 SCHEDULE = torch.tensor([0.6])
@@ -176,15 +181,33 @@ def test_a_surrogate_equal_to_the_target_gives_the_plain_gradient():
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
-def recorded_step(surrogate=SURROGATE, micro_batch=8):
-    network, zeros = Affine(), np.zeros(8, np.int64)
+def recorded_step(surrogate=SURROGATE, micro_batch=8, network=None, frozen=None, schedule=SCHEDULE):
+    network, zeros = network or Affine(), np.zeros(8, np.int64)
     remember = engine.draw(KNOWN, np.arange(8), zeros, (0, 0, 0))
     forget = engine.draw(TARGET, zeros, zeros, (0, 1, 0))
     parameters = FlatParameters(network)
     shown = surrogate.expand(8, -1, -1, -1)
     return engine.Step(
-        network, Affine(), parameters, SCHEDULE, remember, forget, shown, KNOWN[:3], micro_batch, autocast=False
+        network,
+        frozen or Affine(),
+        parameters,
+        schedule,
+        remember,
+        forget,
+        shown,
+        KNOWN[:3],
+        micro_batch,
+        autocast=False,
     )
+
+
+def changed(slope: float = 0.5) -> Affine:
+    """A network that is no longer the frozen one."""
+    network = Affine()
+    with torch.no_grad():
+        network.slope.fill_(slope)
+        network.offset.copy_(random(1, 1, 2, 2, seed=12))
+    return network
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -216,6 +239,7 @@ def test_every_method_is_deterministic_and_logs_each_step(name):
         ("siss", {"fraction": 0.9}, True),
         ("siss_no_is", {"fraction": 0.9}, True),
         ("retrack", {"share": 0.5}, True),
+        ("duo", {"beta": 2.0}, True),
         ("naive_deletion", {}, False),
     ],
 )
@@ -257,3 +281,150 @@ def test_flat_parameters_are_the_network():
     assert network.slope == 2 and (network.offset == 2).all()
     network(torch.ones(1, 1, 2, 2), None).sum().backward()
     assert parameters.gradient.tolist() == [4, 1, 1, 1, 1] and [part.stop for part in parameters.parts] == [1, 5]
+
+
+# Memory
+
+
+def out_of_memory(kind: str) -> Exception:
+    if kind == "gpu":
+        return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    if kind == "numpy":
+        return MemoryError("Unable to allocate 2.00 GiB")
+    return RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+class Cramped(Affine):
+    """Has room for so many images at a time."""
+
+    def __init__(self, error: Exception, room: int = 2):
+        super().__init__()
+        self.error, self.room = error, room
+
+    def forward(self, noisy, timesteps, labels=None):
+        if len(noisy) > self.room:
+            raise self.error
+        return super().forward(noisy, timesteps, labels)
+
+
+@pytest.mark.parametrize("kind", ["gpu", "cpu", "numpy"])
+@pytest.mark.parametrize("name", ["surrogate", "siss", "retrack", "erasediff_bome", "esd"])
+def test_where_memory_does_not_suffice_smaller_batches_give_the_same_network(name, kind):
+    (plain, log), (cramped, short) = (
+        forget_with(name, network, steps=10) for network in (Affine(), Cramped(out_of_memory(kind)))
+    )
+    assert {row["micro_batch"] for row in log} == {8} and {row["micro_batch"] for row in short} == {2}
+    assert torch.allclose(plain.offset, cramped.offset, atol=1e-5)
+    assert torch.allclose(plain.slope, cramped.slope, atol=1e-5)
+
+
+def test_memory_that_suffices_for_no_image_and_other_errors_are_raised():
+    step = recorded_step(network=Cramped(out_of_memory("gpu"), room=0))
+    with pytest.raises(torch.OutOfMemoryError):
+        step.error_gradient("forget", step.forget, step.forget.noise)
+    assert step.memory["micro_batch"] == 1
+    step = recorded_step(network=Cramped(RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
+    with pytest.raises(RuntimeError, match="mat1"):
+        step.error_gradient("forget", step.forget, step.forget.noise)
+    assert not step.memory
+
+
+def test_a_gradient_after_a_failed_attempt_is_that_of_the_whole_batch():
+    network = changed()
+    room = Cramped(out_of_memory("cpu"), room=3)
+    room.load_state_dict(network.state_dict())
+    whole, parts = recorded_step(network=network), recorded_step(network=room)
+    weights = torch.linspace(0, 2, 8)
+    one, two = (each.error_gradient("forget", each.forget, each.forget.noise, weights) for each in (whole, parts))
+    assert torch.allclose(one, two, rtol=1e-5, atol=1e-7) and parts.memory == {"micro_batch": 2}
+    assert parts.seen["forget_loss"] == pytest.approx(whole.seen["forget_loss"])
+
+
+# Methods that know a class, or pairs
+
+
+@pytest.mark.parametrize(("beta", "keep"), [(0.5, 1.0), (5.0, 0.0), (20.0, 0.3)])
+def test_duos_gradient_is_that_of_its_loss(beta, keep):
+    step = recorded_step(network=changed())
+    found = import_module("palimpsest.instance.methods.duo").direction(step, beta=beta, keep=keep)
+    batch, last = step.forget, torch.zeros(8, dtype=torch.long)
+
+    def error(network, images):
+        noisy = add_noise(images, batch.noise, SCHEDULE, batch.timesteps)
+        return (network(noisy, None) - batch.noise).square().mean((1, 2, 3))
+
+    better, worse = (
+        error(step.network, images) - error(step.frozen, images).detach() for images in (step.surrogate, batch.images)
+    )
+    moved = (step.network(batch.noise, last) - step.frozen(batch.noise, last).detach()).square().mean()
+    loss = -torch.nn.functional.logsigmoid(-beta * (better - worse)).mean() + keep * moved
+    wanted = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, list(step.network.parameters()))])
+    assert wanted.abs().max() > 1e-3 and torch.allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
+def test_esd_wants_the_prediction_that_leads_away_from_the_class(eta):
+    step = recorded_step(network=changed())
+    noisy, times, wanted = away_from_class(step, eta, 3.0, 20, 32)
+    with torch.no_grad():
+        none = step.frozen(noisy, times, torch.full_like(times, Affine.unconditional))
+        own = step.frozen(noisy, times)
+    assert torch.allclose(wanted, none + eta * (none - own)) and not torch.allclose(none, own)
+    if eta == 0:
+        assert torch.equal(wanted, none)
+    found = import_module("palimpsest.instance.methods.esd").direction(step, eta=eta)
+    again = recorded_step(network=changed()).gradient("forget", noisy, times, engine.squared_errors(wanted))
+    assert torch.allclose(found, again)
+
+
+class Pointing(Affine):
+    """Predicts the noise that leads from one image to what it is given: of its class, and of none, another image."""
+
+    images = torch.stack([0.2 * random(1, 2, 2, seed=20), *(0.2 * random(3, 1, 2, 2, seed=21))])
+
+    def forward(self, noisy, timesteps, labels=None):
+        image = self.images[[self.label] * len(noisy) if labels is None else labels]
+        return implied_noise(noisy, image, LINEAR.float(), timesteps)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0])
+def test_the_paths_are_those_of_guided_deterministic_samples(guidance):
+    step = recorded_step(frozen=Pointing(), schedule=LINEAR.float())
+    points, times = guided_paths(step, guidance, 8, 5)
+    assert points.shape == (5, 8, 1, 2, 2) and times[0] == 999 and times[-1] == 0 and (times.diff() < 0).all()
+    assert torch.equal(points[:, 0], drawn_noise(0, np.arange(5), (1, 2, 2)))
+    # Guidance goes past the class's image, away from that of no class; on the way there the noise stays the same.
+    own, none = Pointing.images[Affine.label], Pointing.images[Affine.unconditional]
+    image = (none + guidance * (own - none)).expand(5, -1, -1, -1)
+    assert image.abs().max() < 1
+    noise = implied_noise(points[:, 0], image, LINEAR.float(), times[:1].expand(5))
+    for index, time in enumerate(times):
+        wanted = add_noise(image, noise, LINEAR.float(), time.expand(5))
+        assert torch.allclose(points[:, index], wanted, atol=1e-3), time
+
+
+class Listening(Affine):
+    """Keeps the classes it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def forward(self, noisy, timesteps, labels=None):
+        self.heard += [] if labels is None else labels.tolist()
+        return super().forward(noisy, timesteps, labels)
+
+
+def test_spm_is_esd_that_holds_the_other_classes():
+    esd, spm = (import_module(f"palimpsest.instance.methods.{name}") for name in ("esd", "spm"))
+    network = Listening()
+    # As long as the network is the frozen one it changes no other class, whatever the anchor.
+    step = recorded_step(network=network)
+    assert torch.allclose(spm.direction(step, anchor=1000.0), esd.direction(recorded_step()))
+    assert set(network.heard) <= {1, 2} and step.seen["remember_norm"] == 0
+    free, held = (spm.direction(recorded_step(network=changed()), anchor=anchor) for anchor in (0.0, 10.0))
+    assert torch.allclose(free, esd.direction(recorded_step(network=changed())))
+    # What is added leads back: along it the predictions come nearer to the frozen network's.
+    network = changed()
+    before, after = (network.slope - 0.3).abs().item(), (network.slope - 1e-3 * (held - free)[0] - 0.3).abs().item()
+    assert after < before

@@ -61,6 +61,7 @@ def photographs(tmp_path_factory):
     architecture = yaml.safe_load((folder / "config/mini.yaml").read_text())["networks"]["tiny_vq"]["params"]
     overlay = {
         "experiment": "photographs",
+        "families": ["lcr"],
         "datasets": datasets,
         "networks": {
             "vqgan_gumbel_f8": None,

@@ -106,10 +106,17 @@ def flags(*keys):
     return " ".join(f"--{name.replace('_', '-')} {' '.join(map(str, values))}" for name, values in given.items())
 
 
+def kind_of(row):
+    """How a network is made: its trainer; for a published one the key that says where it lies."""
+    return row.get("trainer") or next(key for key in ("checkpoint", "folder", "file") if key in row)
+
+
 def weights_of(name):
-    """A network's file below its folder: a diffusion model lies in the layout of the Hub."""
-    is_diffusion = setting("networks", name).get("trainer") == "ddpm"
-    return f"{name}/unet/diffusion_pytorch_model.safetensors" if is_diffusion else f"{name}.safetensors"
+    """A network's file below its folder: a diffusion model lies in the layout of the Hub, a single file stays one."""
+    kind = kind_of(setting("networks", name))
+    if kind in ("ddpm", "folder"):
+        return f"{name}/unet/diffusion_pytorch_model.safetensors"
+    return f"{name}.pt" if kind == "file" else f"{name}.safetensors"
 
 
 def network(name):
@@ -128,14 +135,20 @@ wildcard_constraints:
     family="|".join(config["families"]),
 
 
-def networks_of(trainer):
-    """Names of the configured networks with a trainer; None: those read from a published checkpoint."""
-    return [name for name, row in config["networks"].items() if row and row.get("trainer") == trainer]
+def networks_of(kind):
+    """Names of the configured networks of a kind: a trainer, or checkpoint, folder or file for published ones."""
+    return [name for name, row in config["networks"].items() if kind_of(row) == kind]
 
 
-def trained_by(trainer):
-    """A wildcard's pattern for the networks of one trainer; one that nothing matches where there is none."""
-    return "|".join(networks_of(trainer)) or "(?!)"
+def trained_by(kind):
+    """A wildcard's pattern for the networks of a kind; one that nothing matches where there is none."""
+    return "|".join(networks_of(kind)) or "(?!)"
+
+
+def stated(name, *keys):
+    """What a published network's row says of its file, as arguments; a key that is not there gives none."""
+    row = setting("networks", name)
+    return " ".join(f"--{key} {shlex.quote(row[key])}" for key in keys if key in row)
 
 
 def optional_network(name):

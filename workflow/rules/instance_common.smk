@@ -127,7 +127,8 @@ def repairs():
 
 def instance_measurements():
     """Every measurement file of the family."""
-    files = [f"{INSTANCE}/ridge/measurements.parquet", "<results>/judges/faces.parquet"]
+    files = [f"{INSTANCE}/ridge/measurements.parquet"]
+    files += ["<results>/judges/faces.parquet"] if networks_of("face_judge") else []
     files += [f"{INSTANCE}/faulty_class/{name}/measurements.parquet" for name in repairs()]
     files += [f"{INSTANCE}/faulty_class/reference/measurements.parquet"] if repairs() else []
     for model in setting("instance", "models"):

@@ -1,4 +1,4 @@
-# Base models: trained here, or released in resources/models, or converted from a published checkpoint.
+# Base models: trained here, or released in resources/models, or taken from a published checkpoint.
 
 
 rule train_judge:
@@ -166,7 +166,7 @@ rule convert_checkpoint:
     benchmark:
         "<benchmarks>/convert_checkpoint/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by(None),
+        network=trained_by("checkpoint"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -178,6 +178,58 @@ rule convert_checkpoint:
         sha256=lambda wildcards: setting("networks", wildcards.network, "sha256"),
     shell:
         "python -m palimpsest.models.checkpoints {params.paths} --name {wildcards.network} --sha256 {params.sha256} > {log} 2>&1"
+
+
+rule convert_diffusion:
+    """Compare a published diffusion model with its hash, read it strictly and write it in our layout."""
+    input:
+        code=code_of("palimpsest.models.convert_diffusion"),
+        weights=lambda wildcards: "{folder}/{weights}".format(**setting("networks", wildcards.network)),
+    output:
+        network="<results>/models/{network}/unet/diffusion_pytorch_model.safetensors",
+    log:
+        "<logs>/convert/{network}.log",
+    benchmark:
+        "<benchmarks>/convert_diffusion/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("folder"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        stated=lambda wildcards: stated(wildcards.network, "sha256", "repository", "revision"),
+    shell:
+        "python -m palimpsest.models.convert_diffusion {params.paths} --name {wildcards.network} {params.stated} > {log} 2>&1"
+
+
+rule take_file:
+    """Compare a published network in a single file with its hash, and take it into the run."""
+    input:
+        code=code_of("palimpsest.models.take_file"),
+        file=lambda wildcards: setting("networks", wildcards.network, "file"),
+    output:
+        network="<results>/models/{network}.pt",
+    log:
+        "<logs>/take/{network}.log",
+    benchmark:
+        "<benchmarks>/take_file/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("file"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="1GB",
+        runtime="30m",
+    params:
+        paths=paths,
+        stated=lambda wildcards: stated(wildcards.network, "sha256", "url"),
+    shell:
+        "python -m palimpsest.models.take_file {params.paths} --name {wildcards.network} {params.stated} > {log} 2>&1"
 
 
 rule calibrate_judges:

@@ -138,7 +138,7 @@ def integrity_rows(judges: dict, reference: Reference, samples: Tensor) -> list[
     plausibility = Plausibility(reference.data, reference.held_out)
     rows = [
         shown(in_batches(judges["perceptual"].distance, before, samples), "perceptual"),
-        shown(ssim_map(before, samples).mean((1, 2)).numpy(), "ssim"),
+        shown(in_batches(lambda one, two: ssim_map(one, two).mean((1, 2)), before, samples), "ssim"),
         row("frechet_pretrained", frechet(features, reference.features[:count]), n=count),
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
         row("kernel_pretrained", kernel_distance(features, reference.features[:count]), n=count),

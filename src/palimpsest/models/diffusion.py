@@ -2,6 +2,7 @@
 
 A model is known by the file of its weights, <folder>/unet/diffusion_pytorch_model.safetensors; beside it stand the
 architecture (unet/config.json), the scheduler and the index, so that `DDPMPipeline.from_pretrained(folder)` loads it.
+A published model may also have everything at the root of its folder, and weights in torch's format, <name>.bin.
 Images are (n, c, h, w) in [-1, 1].
 """
 
@@ -16,6 +17,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.published import read_state
 from palimpsest.models.weights import check_state
 from palimpsest.run import UserError
 
@@ -41,20 +43,25 @@ def save(path: Path, network: UNet2DModel, scheduler: DDPMScheduler) -> None:
 def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, DDPMScheduler]:
     """The network, in evaluation mode, and its scheduler; every key and shape is checked.
 
+    Old names of the attention (query, key, value, proj_attn) are converted by diffusers.
     Raises UserError for a file that is not in the layout, and for a scheduler that our losses do not fit.
     """
-    folder = path.parent.parent
-    for needed in (path.parent / "config.json", folder / "scheduler" / "scheduler_config.json"):
+    in_parts = path.parent.name == "unet"
+    place = path.parent.parent / "scheduler" if in_parts else path.parent
+    for needed in (path.parent / "config.json", place / "scheduler_config.json"):
         if not needed.exists():
-            raise UserError(f"{needed} is missing: {folder} is not in the diffusers layout (unet/, scheduler/)")
+            raise UserError(
+                f"{needed} is missing: {path.parent.parent if in_parts else path.parent} is not in the diffusers "
+                "layout (unet/, scheduler/; or everything at the root)"
+            )
     network = UNet2DModel.from_config(UNet2DModel.load_config(path.parent))
-    scheduler = DDPMScheduler.from_config(DDPMScheduler.load_config(folder / "scheduler"))
-    state = safetensors.torch.load_file(path)
+    scheduler = DDPMScheduler.from_config(DDPMScheduler.load_config(place))
+    state = network._fix_state_dict_keys_on_load(read_state(path))
     check_state(state, network, path)
     network.load_state_dict(state)
     if scheduler.config.prediction_type != "epsilon":
         raise UserError(
-            f"{folder}/scheduler has the prediction type {scheduler.config.prediction_type!r}: the losses of this "
+            f"{place} has the prediction type {scheduler.config.prediction_type!r}: the losses of this "
             "package are written for a network that predicts noise (epsilon)"
         )
     return network.eval().requires_grad_(False).to(device), scheduler

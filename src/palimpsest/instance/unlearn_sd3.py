@@ -1,0 +1,127 @@
+"""Make Stable Diffusion 3 forget pictures of one prompt, by low-rank adapters of its transformer's attention.
+
+Everything that is no training is done before, once: the VAE's latents and the prompt's embeddings are read from files.
+The adapter is written as diffusers' StableDiffusion3Pipeline.load_lora_weights reads it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import SD3Transformer2DModel
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from palimpsest.instance import flow_matching
+from palimpsest.instance.engine import unlearn
+from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
+
+# The projections of a joint attention block, of the picture's and of the prompt's stream.
+ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+COUNT = 1000  # noise levels, and the factor between a level and the transformer's timestep
+
+
+class VelocityPredictor(nn.Module):
+    """The transformer as network(noisy, timesteps) -> velocity under one prompt; timesteps are the engine's."""
+
+    def __init__(self, transformer: SD3Transformer2DModel, prompt: Tensor, pooled: Tensor):
+        """prompt: (1, tokens, channels) and pooled (1, channels), the embeddings of both kinds."""
+        super().__init__()
+        self.transformer, self.prompt, self.pooled = transformer, prompt, pooled
+
+    def forward(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        return self.transformer(
+            hidden_states=noisy,
+            timestep=COUNT * flow_matching.noise_levels(timesteps, COUNT),
+            encoder_hidden_states=self.prompt.expand(len(noisy), -1, -1),
+            pooled_projections=self.pooled.expand(len(noisy), -1),
+            return_dict=False,
+        )[0]
+
+
+def unlearn_sd3(
+    transformer: Input,
+    latents: Input,
+    embeddings: Input,
+    adapter: Output,
+    log: Output,
+    *,
+    training: dict,
+    settings: dict,
+    rank: int = 16,
+    seed: int = 0,
+    device: str = "auto",
+) -> dict:
+    """Train adapters of a rank.
+
+    transformer: the folder of the published transformer, config.json and weights in it. latents: an .npz of `targets`
+    and `surrogates` (n, c, h, w) and `remember` (m, c, h, w), the posterior's means, shifted and scaled as the
+    pipeline does. embeddings: an .npz of `prompt` (1, tokens, channels) and `pooled` (1, channels).
+    training goes to the engine, settings to `flow_matching.direction`. log: the steps.
+    """
+    place = torch_device(device)
+    pictures = {
+        name: each.to(place) for name, each in arrays(latents, ("targets", "surrogates", "remember"), 4).items()
+    }
+    if pictures["targets"].shape != pictures["surrogates"].shape:
+        shapes = [tuple(pictures[name].shape) for name in ("targets", "surrogates")]
+        raise UserError(f"{latents}: targets are {shapes[0]}, surrogates {shapes[1]}; give one surrogate per target")
+    texts = arrays(embeddings, ("prompt",), 3) | arrays(embeddings, ("pooled",), 2)
+    network = load(transformer).to(place)
+    seed_everything(seed)
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(ADAPTED)))
+    student = VelocityPredictor(network, texts["prompt"].to(place), texts["pooled"].to(place))
+    try:
+        steps = unlearn(
+            flow_matching,
+            student,
+            student,
+            torch.zeros(COUNT, device=place),  # of the schedule the engine needs only its length here
+            pictures["remember"],
+            pictures["targets"],
+            pictures["surrogates"],
+            pictures["remember"][:1],
+            settings=settings,
+            seed=seed,
+            autocast=place.type == "cuda",
+            **training,
+        )
+    except TypeError as error:
+        raise UserError(f"unlearning with {settings} and {training}: {error}") from error
+    pd.DataFrame(steps).to_parquet(log, index=False)
+    state = get_peft_model_state_dict(network)
+    save_file({f"transformer.{name}": each.detach().cpu().contiguous() for name, each in state.items()}, adapter)
+    return {"parameters": sum(each.numel() for each in state.values()), "steps": len(steps)}
+
+
+def load(folder: Path) -> SD3Transformer2DModel:
+    """The transformer, frozen, in evaluation mode and float32; raises UserError where a key or shape does not fit."""
+    try:
+        network, found = SD3Transformer2DModel.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{folder} is no folder of a Stable Diffusion 3 transformer: {error}") from error
+    faults = {kind: found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[kind]}
+    if faults:
+        raise UserError(f"{folder} does not fit its own config.json; {faults}. Fetch the folder again.")
+    return network.eval().requires_grad_(False)
+
+
+def arrays(path: Path, names: tuple[str, ...], dimensions: int) -> dict[str, Tensor]:
+    """Arrays of a file as float32; raises UserError for one that is missing or has another number of dimensions."""
+    with np.load(path) as file:
+        missing = [name for name in names if name not in file]
+        if missing:
+            raise UserError(f"{path} has no array {', '.join(missing)}; it has {', '.join(file.files)}")
+        found = {name: torch.from_numpy(file[name]).float() for name in names}
+    for name, each in found.items():
+        if each.ndim != dimensions or not len(each):
+            raise UserError(f"{path}: {name} has the shape {tuple(each.shape)}; give {dimensions} dimensions")
+    return found
+
+
+if __name__ == "__main__":
+    step(unlearn_sd3)

@@ -1,0 +1,50 @@
+"""Files that others published: compared with a hash before anything reads them, and read without running their code."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from palimpsest import run
+from palimpsest.run import UserError
+
+
+def check_hash(path: Path, sha256: str | None, name: str) -> str:
+    """The sha256 of a file; raises UserError where it is not the expected one, and where none is expected.
+
+    name: of the row of `networks` that the message points to.
+    """
+    found = run.sha256(path)
+    if sha256 is None:
+        raise UserError(
+            f"networks.{name} has no sha256. {path} has the sha256 {found}: compare it with the one its publisher "
+            "states, and write it into the configuration."
+        )
+    if found != sha256.lower():
+        raise UserError(
+            f"{path} has the sha256 {found}, expected {sha256}: it is another file or was cut short. "
+            f"Delete it and fetch it again, or correct networks.{name}.sha256 in the configuration."
+        )
+    return found
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict: tensors by name, from .safetensors or from torch's own format, of which no code runs.
+
+    Raises UserError for a file that is damaged, asks for code, or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise UserError(
+            f"{path} is no readable file of weights ({reason}). Delete it and fetch it from its publisher again."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} is no state dict (tensors by name). Give the file of weights that is published.")
+    return state

@@ -1,0 +1,71 @@
+"""The surrogate method on the released face model: it forgets a face, and the control that only replaces it does not."""
+
+import copy
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from conftest import ROOT
+from palimpsest.instance.engine import unlearn
+from palimpsest.judges.face_networks import in_batches, load
+from palimpsest.models import diffusion
+from palimpsest.models.pixels import to_tensor
+from palimpsest.worlds import faces
+
+RELEASED = ROOT / "resources/models"
+TARGET = {"single-2": 1}
+CONFIGURED = yaml.safe_load((ROOT / "config/mini.yaml").read_text())["instance"]
+
+
+def pictures(n: int, **more) -> torch.Tensor:
+    return to_tensor(faces.make(n, 1, "train", **more).images)
+
+
+@pytest.fixture(scope="module")
+def similarity():
+    """How far a network still knows the target: by the descriptor, after injection, the mean of eight draws."""
+    target, descriptor = pictures(0, celebrities=TARGET), load(RELEASED / "sscd_mini.safetensors")
+
+    def of(network, scheduler) -> float:
+        rebuilt = diffusion.injected(network, scheduler, target, timestep=140, draws=8, steps=50, seed=0)[0]
+        return float((in_batches(descriptor.embed, rebuilt) @ in_batches(descriptor.embed, target).T).mean())
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    return diffusion.load(RELEASED / "tiny_ddpm/unet" / diffusion.WEIGHTS)
+
+
+def forget(pretrained, method: str) -> tuple:
+    """The network after the configured training, which sees 500 of the pictures that are to be remembered."""
+    network, scheduler = pretrained
+    student = diffusion.NoisePredictor(copy.deepcopy(network).requires_grad_(True))
+    kept = pictures(500)
+    log = unlearn(
+        import_module(f"palimpsest.instance.methods.{method}"),
+        student,
+        diffusion.NoisePredictor(network),
+        scheduler.alphas_cumprod,
+        kept,
+        pictures(0, celebrities=TARGET),
+        pictures(0, celebrities=TARGET, strength=1.0),
+        kept[:3],
+        settings=CONFIGURED["methods"][method].get("settings", {}),
+        seed=1,
+        **CONFIGURED["training"],
+    )
+    assert len(log) == CONFIGURED["training"]["steps"] and np.isfinite([row["norm"] for row in log]).all()
+    return student.unet, scheduler
+
+
+def test_the_surrogate_method_forgets_and_training_on_the_surrogate_does_not(pretrained, similarity):
+    before = copy.deepcopy(pretrained[0].state_dict())
+    assert similarity(*pretrained) > 0.85
+    assert similarity(*forget(pretrained, "surrogate")) <= 0.4
+    assert similarity(*forget(pretrained, "replace")) > 0.6
+    assert all(torch.equal(before[name], tensor) for name, tensor in pretrained[0].state_dict().items())
