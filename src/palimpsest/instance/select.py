@@ -35,8 +35,7 @@ def select(
     best = good["frechet_pretrained"].idxmin() if len(good) else worst.idxmin()
     (settings,) = [each for each in grid["settings"] if each["setting"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n")
-    position = [each["setting"] for each in grid["settings"]].index(best)
-    rows = [row("selected", position), row("passed_settings", len(good), n=len(means))]
+    rows = [row("selected", 1, setting=best), row("passed_settings", len(good), n=len(means))]
     write(chosen, rows, family="instance", model=model, method=method)
     return {"setting": best, "passed": list(good.index)}
 

@@ -11,14 +11,14 @@ from palimpsest.instance.figures._common import limit, lookup_of, marker_of
 from palimpsest.instance.names import name_of
 from palimpsest.report.style import PAGE, PALETTE
 
-PANELS = {"perceptual": "lower is better", "ssim": "higher is better", "frechet_pretrained": "lower is better"}
-NAMES = {"ssim": "SSIM", "perceptual": "{perceptual}", "frechet_pretrained": "{features} to pretrained"}
+PANELS = {"perceptual": "low is good", "ssim": "high is good", "frechet_pretrained": "low is good"}
+NAMES = {"ssim": "SSIM", "perceptual": "{perceptual}", "frechet_pretrained": "{features}"}
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
     """One panel per integrity metric; a line joins a method's settings, a ring marks the front left of the limit."""
     lookup, model = lookup_of(inputs), params["models"][0]
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9))
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 3.3))
     for axes, (metric, meaning) in zip(panels, PANELS.items(), strict=True):
         every = []
         for number, method in enumerate(params["methods"]):
@@ -52,6 +52,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         limit(axes)
         if metric != "ssim":
             axes.set_yscale("symlog", linthresh=0.1 if metric == "perceptual" else 1)
+            axes.set_ylim(bottom=-0.02)
         axes.set(
             xlabel=params["judges"]["descriptor"], ylabel=f"{NAMES[metric].format(**params['judges'])} ({meaning})"
         )

@@ -11,14 +11,14 @@ from palimpsest.report.typeset import Estimate, Format, Table
 METRICS = {
     "S": ("similarity_target", Format(2, better="low")),
     "S pre": ("similarity_pretrained", Format(2, interval=False)),
-    "LPIPS": ("perceptual", Format(3, better="low", interval=False)),
-    "SSIM": ("ssim", Format(3, better="high", interval=False)),
+    "Change": ("perceptual", Format(2, better="low", interval=False)),
+    "SSIM": ("ssim", Format(2, interval=False)),
     "FD pre": ("frechet_pretrained", Format(2, better="low", interval=False)),
     "FD data": ("frechet_data", Format(2, better="low", interval=False)),
     "KD pre": ("kernel_pretrained", Format(3, interval=False)),
     "Plausible": ("plausible", Format(0, "percent", interval=False)),
 }
-PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2), Format(1), Format(1)), strict=True))
+PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2, interval=False), Format(1), Format(1)), strict=True))
 FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
 OURS, THEIRS = "measured here", "published"
 ONE = {"targets": "mean", "count": 1}  # the mean over lists of a single target
@@ -34,7 +34,7 @@ def explained(params: dict) -> str:
     judges = params["judges"]
     return (
         f"S: {judges['descriptor']} of target and reconstruction, with its interval; up to 0.4 is forgotten. S pre: of "
-        f"both models' reconstructions. LPIPS: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
+        f"both models' reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
         f"{judges['features']} to the pretrained model's samples and to data; KD: kernel distance to the former, "
         "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures."
     )
@@ -73,6 +73,6 @@ def table(rows: list[dict], first: str, caption: str, label: str, params: dict, 
         label=label,
         formats=FORMATS,
         wide=True,
-        notes=f"{explained(params)} {notes}".strip(),
+        notes=notes or "Columns as in the table that compares the methods.",
         **settings,
     )

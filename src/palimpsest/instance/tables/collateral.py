@@ -36,5 +36,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "reconstructed, for those nearest to the target and for others (0: none). Drift: mean change of the attributes "
         "of same-seed samples, as a share of their range. Alike: free samples more alike to the target than 0.4.",
         label="tab:instance-collateral",
+        wide=True,
         formats=FORMATS,
     )

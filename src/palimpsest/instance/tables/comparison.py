@@ -2,7 +2,7 @@
 
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import SEQUENCE, SINGLE
-from palimpsest.instance.tables._rows import counts, line, table
+from palimpsest.instance.tables._rows import counts, explained, line, table
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -26,7 +26,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Forgetting and integrity, every method with the setting that the declared rule chose for it on other targets.",
         "tab:instance-comparison",
         params,
-        "Published rows had one budget each, untuned; EraseDiff's stands beside the port that such papers run.",
+        f"{explained(params)} Published rows had one budget each, untuned; EraseDiff's stands beside the port that such "
+        "papers run.",
         group="group",
         compared=compared,
     )

@@ -45,6 +45,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         caption="What forgetting one target costs: images that went forwards and backwards through the network, and "
         "forward passes of one batch per step, a backward counted as two.",
         label="tab:instance-cost",
+        wide=True,
         formats={
             "Steps": Format(0),
             "Forward": Format(0),

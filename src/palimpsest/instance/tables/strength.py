@@ -11,7 +11,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     rows = []
     for model in params["models"]:
         here = lookup.of(model=model, method="surrogate", study="strength")
-        for surrogate in (name for name in params["strengths"] if name in params["surrogates"]):
+        for surrogate in sorted(params["strengths"].keys() & params["surrogates"], key=params["strengths"].get):
             own = own_similarity(lookup, model, surrogate, "strength")
             name = f"strength {params['strengths'][surrogate]:g} (surrogate’s S {own:.2f})".replace("-", "−")
             rows.append(line(here, name, {"surrogate": surrogate}))

@@ -1,7 +1,5 @@
 """What the tuning tried of every method, and what the declared rule chose."""
 
-import math
-
 import pandas as pd
 
 from palimpsest.instance.names import name_of
@@ -17,9 +15,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         for method in params["methods"]:
             here = lookup.of(model=model, method=method)
             settings = list(here.rows("similarity_target", study="tuning")["setting"].unique())
-            chosen = here.get("selected").value
+            chosen = set(here.rows("selected")["setting"])
             for position, setting in enumerate(settings):
-                mark = " *" if not math.isnan(chosen) and position == int(chosen) else ""
+                mark = " *" if setting in chosen else ""
                 row = line(here, name_of(method) if not position else "", {"setting": setting, "study": "tuning"})
                 rows.append({**row, ("", "Setting"): setting.replace(",", ", ") + mark})
     first = [("", "Row"), ("", "Setting")]
