@@ -17,6 +17,9 @@ NAMES = {
     "siss": "SISS",
     "siss_no_is": "SISS, no IS",
     "retrack": "ReTrack",
+    "esd": "ESD",
+    "spm": "SPM",
+    "duo": "DUO",
     # surrogates
     "edit": "exact edit",
     "ddim_edit": "DDIM edit",

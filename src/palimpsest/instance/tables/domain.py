@@ -11,7 +11,13 @@ def build(lookup: Lookup, params: dict) -> Table:
     rows = []
     for model in params["models"]:
         for name, given in params["rows"].items():
-            labels = {"method": "surrogate", "model": model, "study": given["study"], "targets": given["targets"]}
+            # One target each: these rows are no means.
+            labels = {
+                "method": "surrogate",
+                "model": model,
+                "count": "",
+                **{key: given[key] for key in ("study", "targets")},
+            }
             if given["study"] == "strength":
                 labels["surrogate"] = "edit"
             rows.append(line(lookup, name, labels, DOMAIN.get(given.get("published"))))
