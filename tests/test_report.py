@@ -212,7 +212,7 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
     assert r"\newcommand{\lcrA}{0.95 [0.93, 0.97] (Gumbel) and 0.95 [0.93, 0.97] (nearest)}" in text
     assert r"\newcommand{\lcrB}{\emph{not measured}}" in text
     assert r"\newcommand{\lcrC}{50.0\,\%}" in text
-    assert "otherD" not in text
+    assert r"\newcommand{\otherD}{\emph{not measured}}" in text
     assert sections.read_text() == "\\input{sections/lcr}\n"
 
 

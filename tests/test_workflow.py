@@ -120,7 +120,8 @@ def test_a_killed_run_goes_on_to_the_same_tables(smoke, tmp_path):
     for name in ("data", "models"):
         shutil.copytree(smoke / "results/smoke" / name, folder / "results/smoke" / name)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
-    for end, until in ((signal.SIGKILL, "lcr_encode"), (signal.SIGINT, "lcr_replace")):
+    ends = ((signal.SIGKILL, "lcr_encode"), (signal.SIGINT, "lcr_replace"), (signal.SIGKILL, "instance_unlearn"))
+    for end, until in ends:
         log = (tmp_path / "log").open("w+")
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True, preexec_fn=heed_interrupts
