@@ -30,9 +30,9 @@ STRENGTH = {
 WEIGHT = {
     "constant, first": (0.279, 0.174, 0.897, 7.82, 24.06),
     "constant, second": (0.289, 0.173, 0.894, 7.18, 20.31),
-    "timestep-aware, first": (0.356, 0.213, 0.920, 6.06, 15.43),
-    "timestep-aware, second": (0.355, 0.213, 0.920, 6.06, 15.43),
-    "timestep-aware, third": (0.311, 0.235, 0.910, 6.59, 15.58),
+    "exponent, first": (0.356, 0.213, 0.920, 6.06, 15.43),
+    "exponent, second": (0.355, 0.213, 0.920, 6.06, 15.43),
+    "exponent, third": (0.311, 0.235, 0.910, 6.59, 15.58),
 }
 PROJECTION = {
     "projection=none": (0.309, 0.275, 0.899, 7.68, 14.72),

@@ -16,7 +16,7 @@ METRICS = {
     "FD pre": ("frechet_pretrained", Format(2, better="low", interval=False)),
     "FD data": ("frechet_data", Format(2, better="low", interval=False)),
     "KD pre": ("kernel_pretrained", Format(3, interval=False)),
-    "Plausible": ("plausible", Format(0, "percent", interval=False)),
+    "Sane": ("plausible", Format(0, "percent", interval=False)),
 }
 PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2, interval=False), Format(1), Format(1)), strict=True))
 FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
@@ -36,7 +36,7 @@ def explained(params: dict) -> str:
         f"S: {judges['descriptor']} of target and reconstruction, with its interval; up to 0.4 is forgotten. S pre: of "
         f"both models' reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
         f"{judges['features']} to the pretrained model's samples and to data; KD: kernel distance to the former, "
-        "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures."
+        "unbiased. Sane: samples (%) no farther from the data than all but 1 % of held-out pictures."
     )
 
 
@@ -73,6 +73,7 @@ def table(rows: list[dict], first: str, caption: str, label: str, params: dict, 
         label=label,
         formats=FORMATS,
         wide=True,
+        size="scriptsize",
         notes=notes or "Columns as in the table that compares the methods.",
         **settings,
     )

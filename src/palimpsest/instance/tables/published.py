@@ -16,7 +16,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: what is compared, in one place, in another, and what follows."""
     none, forget = PROJECTION["projection=none"], PROJECTION["projection=forget"]
     gaps = tuple(round(abs(a - b), 3) for a, b in zip(none, forget, strict=True))
-    constant, aware = WEIGHT["constant, second"], WEIGHT["timestep-aware, first"]
+    constant, aware = WEIGHT["constant, second"], WEIGHT["exponent, first"]
     passing = min(weight for weight, row in STRENGTH.items() if row[0] <= 0.4)
     rows = [
         ("headline row, and edit weight 32", listed(SINGLE["surrogate"]), listed(STRENGTH[32.0]), "the same run"),

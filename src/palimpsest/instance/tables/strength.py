@@ -13,15 +13,15 @@ def build(lookup: Lookup, params: dict) -> Table:
         here = lookup.of(model=model, method="surrogate", study="strength")
         for surrogate in sorted(params["strengths"].keys() & params["surrogates"], key=params["strengths"].get):
             own = own_similarity(lookup, model, surrogate, "strength")
-            name = f"strength {params['strengths'][surrogate]:g} (surrogate’s S {own:.2f})".replace("-", "−")
+            name = f"{params['strengths'][surrogate]:g} ({own:.2f})".replace("-", "−")
             rows.append(line(here, name, {"surrogate": surrogate}))
     rows += [line(lookup, f"CLIP weight {weight:g}", {"model": "published"}, row) for weight, row in STRENGTH.items()]
     return table(
         rows,
-        "Edit",
+        "Strength (its S)",
         "A stronger edit forgets more and keeps less: the surrogate method by the strength of the exact edit.",
         "tab:instance-strength",
         params,
-        "Strength 1 moves every attribute by half its range. The published axis is another editor’s weight.",
+        "Columns as in the comparison. In brackets how alike the surrogate itself is. Strength 1 moves every attribute by half its range. The published axis is another editor’s weight.",
         compared=[True] * (len(rows) - len(STRENGTH)) + [False] * len(STRENGTH),
     )

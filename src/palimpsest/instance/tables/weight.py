@@ -10,9 +10,9 @@ NAMES = {
     "weight=const,value=0.1": "constant 0.1",
     "weight=const,value=0.5": "constant 0.5",
     "weight=const,value=0.9": "constant 0.9",
-    "value=0.5": "timestep-aware, exponent 0.5",
-    "default": "timestep-aware, exponent 1",
-    "value=2.0": "timestep-aware, exponent 2",
+    "value=0.5": "exponent 0.5",
+    "default": "exponent 1",
+    "value=2.0": "exponent 2",
     "weight=min_snr,value=5.0": "min-SNR, 5",
     "weight=capped_snr,value=1.0": "SNR capped at 1",
 }
@@ -29,6 +29,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "the other.",
         "tab:instance-weight",
         params,
-        "Which constants and exponents the published rows have is lost.",
+        "Columns as in the comparison. Which constants and exponents the published rows have is lost.",
         compared=[True] * len(ours) + [False] * len(theirs),
     )
