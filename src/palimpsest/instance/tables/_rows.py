@@ -58,14 +58,24 @@ def own_similarity(lookup: Lookup, model: str, surrogate: str, study: str) -> fl
     return float(alike.loc[alike["targets"].isin(targets), "value"].mean())
 
 
-def table(rows: list[dict], first: str, caption: str, label: str, params: dict, notes: str = "", **settings) -> Table:
-    """The table of such rows; its first column is named `first`."""
+def table(
+    rows: list[dict],
+    first: str,
+    caption: str,
+    label: str,
+    params: dict,
+    notes: str = "",
+    full: bool = False,
+    **settings,
+) -> Table:
+    """The table of such rows; its first column is named `first`. full: with the kernel distance."""
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples([(top, first if last == "Row" else last) for top, last in frame.columns])
     shown = [
         column
         for column in frame.columns
-        if column[0] != THEIRS or any(not math.isnan(cell.value) for cell in frame[column])
+        if (column[0] != THEIRS or any(not math.isnan(cell.value) for cell in frame[column]))
+        and (full or column[1] != "KD pre")
     ]
     return Table(
         frame[shown],

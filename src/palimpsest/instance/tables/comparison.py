@@ -28,6 +28,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         params,
         f"{explained(params)} Published rows had one budget each, untuned; EraseDiff's stands beside the port that "
         "such papers run.",
+        full=True,
         group="group",
         compared=compared,
     )

@@ -37,5 +37,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Gradient surgery: which gradient loses what conflicts with the other.",
         "tab:instance-projection",
         params,
-        f"Columns as in the comparison. Paired differences to no projection over targets and seeds, with 95 % t intervals. {'. '.join(parts)}.",
+        "Columns as in the comparison. Paired differences to no projection over targets and seeds, with 95 % t "
+        f"intervals. {'. '.join(parts)}.",
     )

@@ -22,6 +22,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "A stronger edit forgets more and keeps less: the surrogate method by the strength of the exact edit.",
         "tab:instance-strength",
         params,
-        "Columns as in the comparison. In brackets how alike the surrogate itself is. Strength 1 moves every attribute by half its range. The published axis is another editor’s weight.",
+        "Columns as in the comparison. In brackets how alike the surrogate itself is. Strength 1 moves every attribute "
+        "by half its range. The published axis is another editor's weight.",
         compared=[True] * (len(rows) - len(STRENGTH)) + [False] * len(STRENGTH),
     )
