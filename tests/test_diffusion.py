@@ -1,6 +1,7 @@
 """Diffusion models: the folder that diffusers loads, samples that belong to their index, and what is released."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -231,7 +232,7 @@ def test_the_face_model_predicts_the_noise_of_faces_it_has_not_seen(face_model):
     found = held_out_loss(*face_model, to_tensor(faces.make(64, 90210, "test").images), 0)
     assert list(found) == [f"loss_{low}_{high}" for low, high in BANDS]
     losses = list(found.values())
-    assert all(one > other for one, other in zip(losses, losses[1:], strict=False)) and losses[-1] < 0.02
+    assert all(one > other for one, other in pairwise(losses)) and losses[-1] < 0.02
 
 
 def test_the_face_model_knows_the_people_that_are_to_be_forgotten(face_model):

@@ -1,4 +1,4 @@
-"""Distances between sets of pictures against closed forms, plausibility on real features, the t interval by the book."""
+"""Distances between sets of pictures against closed forms, plausibility on real features, the t interval."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The judges of faces: training's parts against closed forms, and error rates of the released networks on new people."""
+"""The judges of faces: training's parts against closed forms, error rates of the released networks on new people."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The surrogate method on the released face model: it forgets a face, and the control that only replaces it does not."""
+"""The surrogate method forgets a face in the released model, and the control that only replaces it does not."""
 
 import copy
 from importlib import import_module

@@ -54,8 +54,8 @@ class Step:
 
     network(noisy, timesteps) predicts noise; frozen is the pretrained network. remember, forget: the batches.
     surrogate: images that stand in for the forget batch's; neighbours: (k, c, h, w), remembered images nearest to it.
-    index: the step's number. memory: what a method carries from step to step. seen: what the log shows of the step:
-    losses, lengths of gradients, and how many images went forwards and backwards through a network.
+    index: the step's number; seed: the run's. memory: what a method carries from step to step. seen: what the log shows
+    of the step: losses, lengths of gradients, and how many images went forwards and backwards through a network.
     """
 
     network: nn.Module
@@ -71,16 +71,39 @@ class Step:
     index: int = 0
     memory: dict = field(default_factory=dict)
     seen: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
 
     def noisy(self, batch: Batch) -> Tensor:
         """The batch's images at its timesteps."""
         return add_noise(batch.images, batch.noise, self.alphas_cumprod, batch.timesteps)
 
     def predict(self, network: nn.Module, noisy: Tensor, timesteps: Tensor, *labels: Tensor) -> Tensor:
-        """Predicted noise, float32, in bf16 autocast where the device computes in it; of other classes, if given."""
+        """Predicted noise without a gradient, float32; of other classes, if given. In halves as `gradient` is."""
+
+        def attempt(size: int) -> Tensor:
+            parts = zip(*(each.split(size) for each in (noisy, timesteps, *labels)), strict=True)
+            return torch.cat([self._forward(network, *part) for part in parts])
+
+        with torch.no_grad():
+            predicted = self._within_memory(attempt)
         self.seen["forwards"] = self.seen.get("forwards", 0) + len(noisy)
+        return predicted
+
+    def _forward(self, network: nn.Module, noisy: Tensor, timesteps: Tensor, *labels: Tensor) -> Tensor:
+        """In bf16 autocast where the device computes in it."""
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.autocast):
             return network(noisy, timesteps, *labels).float()
+
+    def _within_memory(self, attempt: Callable):
+        """attempt(images at a time); where memory does not suffice with half as many, from then on."""
+        while True:
+            size = self.memory.get("micro_batch", self.micro_batch)
+            try:
+                return attempt(size)
+            except (RuntimeError, MemoryError) as error:
+                if not _says_out_of_memory(error) or size == 1:
+                    raise
+                self.memory["micro_batch"] = (size + 1) // 2
 
     def gradient(
         self,
@@ -96,15 +119,9 @@ class Step:
 
         Where memory does not suffice the batch is taken in halves, from then on; the gradient is the same.
         """
-        while True:
-            try:
-                total = self._accumulate(noisy, timesteps, losses, labels)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not _says_out_of_memory(error) or self.memory.get("micro_batch", self.micro_batch) == 1:
-                    raise
-                self.memory["micro_batch"] = (self.memory.get("micro_batch", self.micro_batch) + 1) // 2
-        self.seen["backwards"] = self.seen.get("backwards", 0) + len(noisy)
+        total = self._within_memory(lambda size: self._accumulate(noisy, timesteps, losses, labels, size))
+        for count in ("forwards", "backwards"):
+            self.seen[count] = self.seen.get(count, 0) + len(noisy)
         gradient = self.parameters.gradient.clone()
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(gradient)
@@ -112,14 +129,16 @@ class Step:
         self.seen |= {f"{name}_loss": total, f"{name}_norm": float(gradient.norm())}
         return gradient
 
-    def _accumulate(self, noisy: Tensor, timesteps: Tensor, losses: Callable, labels: Tensor | None) -> float:
+    def _accumulate(
+        self, noisy: Tensor, timesteps: Tensor, losses: Callable, labels: Tensor | None, size: int
+    ) -> float:
         """Leave the gradient of the mean loss in the buffer; the mean loss."""
         self.parameters.gradient.zero_()
-        size, total = self.memory.get("micro_batch", self.micro_batch), 0.0
+        total = 0.0
         for start in range(0, len(noisy), size):
             rows = slice(start, start + size)
             given = () if labels is None else (labels[rows],)
-            loss = losses(self.predict(self.network, noisy[rows], timesteps[rows], *given), rows).sum() / len(noisy)
+            loss = losses(self._forward(self.network, noisy[rows], timesteps[rows], *given), rows).sum() / len(noisy)
             loss.backward()
             total += loss.item()
         return total
@@ -221,6 +240,7 @@ def unlearn(
             autocast,
             index,
             memory,
+            seed=seed,
         )
         direction = method.direction(step, **settings)
         length = float(direction.norm())

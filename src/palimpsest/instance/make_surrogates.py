@@ -28,7 +28,7 @@ def make_surrogates(
     )
     try:
         made = import_module(f"palimpsest.instance.surrogates.{kind}").make(context, **params)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise UserError(f"surrogate {kind} with {params}: {error}") from error
     check(made, targets, list(context.manifest["target"]), kind)
     np.save(surrogates, made)

@@ -10,7 +10,7 @@ import pandas as pd
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
-from palimpsest.instance.engine import unlearn
+from palimpsest.instance.engine import NotFinite, unlearn
 from palimpsest.instance.faulty_class import Fault, Samples, rates
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
@@ -77,7 +77,9 @@ def repair(
                 autocast=place.type == "cuda",
                 **training,
             )
-        except TypeError as error:
+        except NotFinite as error:
+            raise UserError(f"method {method}, seed {seed}: {error}") from error
+        except (TypeError, ValueError) as error:
             raise UserError(f"method {method} with {settings} and {training}: {error}") from error
         logs.append(pd.DataFrame(steps).assign(seed=seed))
         state = get_peft_model_state_dict(unet)

@@ -41,7 +41,7 @@ def unlearn_all(
     engine, `settings` to the method. surrogates: files named as the runs name them. selected: the overrides that the
     tuning chose; a run with `"tuned": true` takes them.
     models: a folder with one model folder per stage; runs: a row for each; log: the steps of all.
-    Raises UserError where a loss is not finite: the log, and the last good weights, stay beside the outputs.
+    Raises UserError where a loss is not finite: the log, and the last finite weights, stay beside the outputs.
     """
     place = torch_device(device)
     unet, scheduler = diffusion.load(network, place)
@@ -78,10 +78,10 @@ def unlearn_all(
             except NotFinite as error:
                 left = keep_failed(models, log, student.unet, scheduler, error)
                 raise UserError(
-                    f"run {run['name']}, target {name}: {error}. The last good weights are in {left[0]}, the steps in "
-                    f"{left[1]}."
+                    f"run {run['name']}, target {name}: {error}. Its last finite weights are in {left[0]}, the steps "
+                    f"in {left[1]}."
                 ) from error
-            except TypeError as error:
+            except (TypeError, ValueError) as error:
                 raise UserError(f"method {method} with {settings} and {training}: {error}") from error
             folder = f"{run['name']}-{stage}"
             diffusion.save(models / folder / "unet" / diffusion.WEIGHTS, student.unet, scheduler)

@@ -12,6 +12,8 @@ from torch import Tensor
 from palimpsest.instance.engine import Step, squared_errors
 from palimpsest.models.forward_process import drawn_noise
 
+POINTS, CLASSES = 3, 4  # streams of random draws beside the engine's
+
 
 def direction(step: Step, *, eta: float = 1.0, guidance: float = 3.0, sampling_steps: int = 20, paths: int = 32):
     noisy, times, wanted = away_from_class(step, eta, guidance, sampling_steps, paths)
@@ -26,7 +28,7 @@ def away_from_class(
         step.memory["paths"] = guided_paths(step, guidance, sampling_steps, paths)
     points, path_times = step.memory["paths"]
     count = len(step.forget.images)
-    rng = np.random.default_rng((len(points), step.index))
+    rng = np.random.default_rng((step.seed, POINTS, step.index))
     which, when = rng.integers(len(points), size=count), rng.integers(len(path_times), size=count)
     noisy, times = points[which, when], path_times[when]
     with torch.no_grad():
@@ -45,7 +47,7 @@ def guided_paths(step: Step, guidance: float, sampling_steps: int, paths: int) -
     """Every point of deterministic guided samples (paths, steps, c, h, w), and the timesteps (steps,)."""
     alphas = step.alphas_cumprod
     times = torch.linspace(len(alphas) - 1, 0, sampling_steps, device=alphas.device).round().long()
-    noisy = drawn_noise(0, np.arange(paths), tuple(step.forget.images.shape[1:])).to(alphas.device)
+    noisy = drawn_noise(step.seed, np.arange(paths), tuple(step.forget.images.shape[1:])).to(alphas.device)
     points = []
     for here, there in zip(times, [*times[1:], None], strict=True):
         points.append(noisy)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from palimpsest.instance.engine import Step, squared_errors
-from palimpsest.instance.methods.esd import away_from_class
+from palimpsest.instance.methods.esd import CLASSES, away_from_class
 
 
 def direction(
@@ -22,7 +22,7 @@ def direction(
     noisy, times, wanted = away_from_class(step, eta, guidance, sampling_steps, paths)
     forget = step.gradient("forget", noisy, times, squared_errors(wanted))
     others = [label for label in range(step.frozen.unconditional) if label != step.frozen.label]
-    picks = np.random.default_rng((len(others), step.index)).choice(others, len(times))
+    picks = np.random.default_rng((step.seed, CLASSES, step.index)).choice(others, len(times))
     labels = torch.from_numpy(picks).to(times.device)
     with torch.no_grad():
         kept = step.predict(step.frozen, noisy, times, labels)

@@ -1,0 +1,874 @@
+"""The steps of instance unlearning, run by hand on small faces and an untrained network: what they write and refuse."""
+
+import shutil
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+from PIL import Image
+from safetensors.torch import load_file
+
+from palimpsest.instance import engine, faulty_reference
+from palimpsest.instance.conflicts import TIMESTEPS, conflicts, share_curve
+from palimpsest.instance.evaluate import evaluate, over_targets
+from palimpsest.instance.faulty_class import Fault, Samples
+from palimpsest.instance.make_surrogates import check, make_surrogates
+from palimpsest.instance.paired import METRICS, paired
+from palimpsest.instance.reference import reference
+from palimpsest.instance.repair_class import ADAPTED, repair
+from palimpsest.instance.select import select
+from palimpsest.instance.targets import NEAREST, targets
+from palimpsest.instance.timestep_weights import timestep_weights
+from palimpsest.instance.unlearn import unlearn_all
+from palimpsest.judges import face_networks, networks
+from palimpsest.metrics import measurements
+from palimpsest.metrics.intervals import t_interval
+from palimpsest.metrics.measurements import row
+from palimpsest.models import diffusion, weights
+from palimpsest.models.forward_process import signal_to_noise
+from palimpsest.models.pixels import to_tensor, to_uint8
+from palimpsest.run import UserError
+from palimpsest.worlds import faces, flags
+
+SIZE = 16
+PLANTED = {"single-0": 1, "single-1": 1, "duplicated-0": 4}
+CHOSEN = {
+    "first": {"set": "planted", "id": "single-0-000"},
+    "copied": {"set": "planted", "id": "duplicated-0-000"},
+    "odd": {"set": "odd", "id": "fit-5-00001"},
+}
+TRAINING = {"steps": 3, "learning_rate": 1e-3, "batch": 4}
+MODULES = {"descriptor": "face_networks", "features": "face_networks", "perceptual": "face_networks"}
+PARAMS = {
+    "pairs": 8,
+    "sampling_steps": 4,
+    "draws": 3,
+    "injection_steps": 10,
+    "timesteps": [100, 300],
+    "wanted_similarity": 0.9,
+    "bystanders": 3,
+    "bystander_draws": 2,
+    "data": 30,
+}
+
+
+def tiny(classes: int | None = None, size: int = SIZE) -> UNet2DModel:
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=size,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        add_attention=False,
+        num_class_embeds=classes,
+    )
+
+
+def saved_world(folder: Path, world) -> tuple[Path, Path]:
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", world.images)
+    world.manifest.to_parquet(folder / "manifest.parquet")
+    return folder / "images.npy", folder / "manifest.parquet"
+
+
+def weights_of(models: Path, folder: str) -> dict[str, torch.Tensor]:
+    return load_file(models / folder / "unet" / diffusion.WEIGHTS)
+
+
+def equal(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> SimpleNamespace:
+    """Data, targets, a network, judges and surrogates on the disk, and the paths that the steps take."""
+    folder = tmp_path_factory.mktemp("instance")
+    data = saved_world(folder / "data", faces.make(60, 1, "train", PLANTED, size=SIZE))
+    planted = saved_world(folder / "planted", faces.make(0, 1, "train", dict.fromkeys(PLANTED, 1), size=SIZE))
+    odd = saved_world(folder / "odd", faces.make(4, 5, "fit", ood="inverted", size=SIZE))
+    held_out, _ = saved_world(folder / "held_out", faces.make(40, 9, "test", size=SIZE))
+    paths = {"images": "images.npy", "manifest": "targets.parquet", "remember": "remember.npy"}
+    paths = {name: folder / file for name, file in (paths | {"neighbours": "neighbours.npy"}).items()}
+    collect = partial(targets, *data, [planted[0], odd[0]], [planted[1], odd[1]], sets=["planted", "odd"])
+    result = collect(*paths.values(), chosen=CHOSEN)
+    network = folder / "model/unet" / diffusion.WEIGHTS
+    diffusion.save(network, tiny(), DDPMScheduler())
+    judges = []
+    for number, role in enumerate(sorted(MODULES)):
+        torch.manual_seed(number)
+        kind = "descriptor" if role == "descriptor" else "attributes"
+        judge = face_networks.FaceNetwork(kind, 8, 4, SIZE)
+        # An untrained judge sees much the same in every picture: let it see differences.
+        for layer in (judge.hidden, judge.head):
+            layer.weight.data *= 10
+            layer.bias.data *= 0
+        judges.append(folder / f"{role}.safetensors")
+        weights.save(judges[-1], judge, judge.config)
+    made = {"edit": ("exact_edit", {}), "flip": ("flip", {})}
+    shared = (paths["images"], paths["manifest"], data[0], paths["neighbours"], network)
+    for name, (kind, params) in made.items():
+        make_surrogates(*shared, folder / f"{name}.npy", kind=kind, params=params)
+    return SimpleNamespace(
+        folder=folder,
+        data=data,
+        held_out=held_out,
+        collect=collect,
+        result=result,
+        network=network,
+        judges=judges,
+        surrogates=[folder / f"{name}.npy" for name in made],
+        surrogate=partial(make_surrogates, *shared),
+        **paths,
+    )
+
+
+# Targets
+
+
+def test_targets_are_the_chosen_pictures_with_what_their_sets_say_of_them(base):
+    images, rows = np.load(base.images), pd.read_parquet(base.manifest)
+    assert list(rows["target"]) == list(CHOSEN) and list(rows["id"]) == [place["id"] for place in CHOSEN.values()]
+    assert list(rows["ood"]) == ["", "", "inverted"]
+    for image, row_ in zip(images, rows.to_dict("records"), strict=True):
+        identity, nuisance = (np.array([[row_[name] for name in names]]) for names in (faces.IDENTITY, faces.NUISANCE))
+        assert np.array_equal(faces.render(identity, nuisance, SIZE, row_["ood"] or None)[0], image)
+
+
+def test_nothing_that_equals_a_target_is_remembered(base):
+    data, images, kept = np.load(base.data[0]), np.load(base.images), np.load(base.remember)
+    copies = [(data == image).all((1, 2, 3)) for image in images]
+    assert [each.sum() for each in copies] == [1, 4, 0]
+    assert np.array_equal(kept, np.flatnonzero(~np.any(copies, axis=0)))
+    assert base.result == {
+        "remembered": len(kept),
+        "of": len(data),
+        "copies_in_data": {"first": 1, "copied": 4, "odd": 0},
+    }
+
+
+def test_neighbours_are_the_nearest_remembered_pictures_nearest_first(base):
+    data, images = np.load(base.data[0]).astype(int), np.load(base.images)
+    kept, found = np.load(base.remember), np.load(base.neighbours)
+    assert found.shape == (len(images), NEAREST) and np.isin(found, kept).all()
+    for image, nearest in zip(images, found, strict=True):
+        distances = ((data - image) ** 2).sum((1, 2, 3))
+        assert (np.diff(distances[nearest]) >= 0).all() and len(set(nearest)) == NEAREST
+        assert distances[nearest[-1]] <= distances[np.setdiff1d(kept, nearest)].min()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ({"who": {"set": "planted", "id": "single-9-000"}}, r"target who: the set planted has 0 rows.*'single-9-000'"),
+        (
+            {"one": CHOSEN["first"], "other": {"set": "planted", "id": "single-0-000"}},
+            r"targets one and other are the same picture",
+        ),
+    ],
+)
+def test_unknown_and_equal_targets_are_refused(base, tmp_path, chosen, named):
+    outputs = [tmp_path / name for name in ("images.npy", "rows.parquet", "remember.npy", "neighbours.npy")]
+    with pytest.raises(UserError, match=named):
+        base.collect(*outputs, chosen=chosen)
+    assert not any(path.exists() for path in outputs)
+
+
+def test_targets_of_another_size_and_too_little_data_are_refused(base, tmp_path):
+    outputs = [tmp_path / name for name in ("images.npy", "rows.parquet", "remember.npy", "neighbours.npy")]
+    large, few = (
+        saved_world(tmp_path / name, world)
+        for name, world in (
+            ("large", faces.make(2, 5, "fit", size=24)),
+            ("few", faces.make(NEAREST - 1, 1, "train", {"single-0": 1}, size=SIZE)),
+        )
+    )
+    place = {"set": "set", "id": "fit-5-00001"}
+    with pytest.raises(UserError, match=r"target large: its picture is \(24, 24, 3\), those of the data \(16, 16, 3\)"):
+        targets(*base.data, [large[0]], [large[1]], *outputs, sets=["set"], chosen={"large": place})
+    place = {"set": "set", "id": "single-0-000"}
+    with pytest.raises(UserError, match=f"{NEAREST - 1} pictures are left to remember; give at least {NEAREST}"):
+        targets(*few, [few[0]], [few[1]], *outputs, sets=["set"], chosen={"one": place})
+
+
+# Surrogates
+
+
+def made(base, tmp_path, kind: str, seed: int = 0, **params) -> np.ndarray:
+    base.surrogate(tmp_path / "made.npy", kind=kind, params=params, seed=seed)
+    return np.load(tmp_path / "made.npy")
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0, 2.0])
+def test_exact_edits_are_the_targets_with_an_edited_identity(base, tmp_path, strength):
+    rows, found = pd.read_parquet(base.manifest), made(base, tmp_path, "exact_edit", strength=strength)
+    edited = faces.edit(rows[list(faces.IDENTITY)].to_numpy(), strength)
+    for kind in ("", "inverted"):
+        chosen = (rows["ood"] == kind).to_numpy()
+        nuisance = rows.loc[chosen, list(faces.NUISANCE)].to_numpy()
+        assert np.array_equal(found[chosen], faces.render(edited[chosen], nuisance, SIZE, kind or None))
+    distance = np.abs(found - np.load(base.images).astype(int)).mean()
+    weaker = made(base, tmp_path, "exact_edit", strength=strength / 2)
+    assert distance > np.abs(weaker - np.load(base.images).astype(int)).mean()
+
+
+def test_an_exact_edit_needs_known_attributes(base, tmp_path):
+    plain = tmp_path / "plain.parquet"
+    pd.read_parquet(base.manifest)[["target", "set", "id"]].to_parquet(plain)
+    with pytest.raises(UserError, match=r"exact_edit needs procedural faces.*file"):
+        make_surrogates(
+            base.images,
+            plain,
+            base.data[0],
+            base.neighbours,
+            base.network,
+            tmp_path / "x.npy",
+            kind="exact_edit",
+            params={},
+        )
+
+
+def test_a_flip_is_the_mirror_image_and_the_nearest_is_remembered(base, tmp_path):
+    images, data = np.load(base.images), np.load(base.data[0])
+    assert np.array_equal(made(base, tmp_path, "flip"), images[:, :, ::-1])
+    for rank in (0, 7):
+        found = made(base, tmp_path, "nearest", rank=rank)
+        assert np.array_equal(found, data[np.load(base.neighbours)[:, rank]])
+        assert all((data[np.load(base.remember)] == one).all((1, 2, 3)).any() for one in found)
+
+
+def test_noise_is_of_its_size_and_belongs_to_its_seed(base, tmp_path):
+    images = np.load(base.images)
+    first, again, other = (made(base, tmp_path, "noise", seed=seed, sigma=20) for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    inside = (images > 80) & (images < 175)
+    gap = (first.astype(int) - images)[inside]
+    assert gap.std() == pytest.approx(20, rel=0.1) and abs(gap.mean()) < 2
+    loud = made(base, tmp_path, "noise", sigma=150)
+    assert (loud == 0).any() and (loud == 255).any()
+
+
+def test_a_painted_rectangle_has_the_mean_colour_and_nothing_else_changes(base, tmp_path):
+    images, found = np.load(base.images), made(base, tmp_path, "mask_paint", box=[0.25, 0.5, 0.75, 1.0])
+    inside = np.zeros((SIZE, SIZE), bool)
+    inside[4:12, 8:16] = True
+    assert np.array_equal(found[:, ~inside], images[:, ~inside])
+    assert np.abs(found[:, inside] - images[:, inside].mean(1, keepdims=True)).max() <= 0.5
+
+
+@pytest.mark.parametrize("box", [[0.5, 0.2, 0.5, 0.8], [0.9, 0.2, 0.3, 0.8], [0.1, -0.1, 0.5, 0.8], [0, 0, 1, 1.2]])
+def test_a_rectangle_outside_the_picture_is_refused(base, tmp_path, box):
+    with pytest.raises(UserError, match=r"mask_paint: box is.*growing shares"):
+        made(base, tmp_path, "mask_paint", box=box)
+
+
+def test_the_models_own_edit_keeps_more_of_the_target_the_less_noise_it_gets(base, tmp_path):
+    images = np.load(base.images).astype(int)
+    found = [made(base, tmp_path, "ddim_edit", timestep=timestep, steps=20) for timestep in (0, 100, 600)]
+    errors = [np.abs(one - images).mean() for one in found]
+    assert errors[0] < errors[1] < errors[2] and errors[0] < 5
+    assert np.array_equal(found[1], made(base, tmp_path, "ddim_edit", timestep=100, steps=20))
+    assert not np.array_equal(found[1], made(base, tmp_path, "ddim_edit", seed=1, timestep=100, steps=20))
+
+
+@pytest.fixture
+def drawn(base, tmp_path) -> Path:
+    """A folder with a picture of the user's own for every target."""
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    for number, name in enumerate(CHOSEN):
+        Image.new("RGB", (SIZE, SIZE), (10 * number, 20, 30)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_pictures_of_ones_own_are_taken_by_name(base, tmp_path, drawn):
+    found = made(base, tmp_path, "file", folder=str(drawn))
+    assert [tuple(one[0, 0]) for one in found] == [(0, 20, 30), (10, 20, 30), (20, 20, 30)]
+    assert (found == found[:, :1, :1]).all()
+
+
+def test_pictures_of_ones_own_that_do_not_fit_are_refused(base, tmp_path, drawn):
+    picture = drawn / "copied.png"
+    shutil.copy(picture, drawn / "copied.webp")
+    with pytest.raises(UserError, match=r"drawn has 2 pictures named copied.*exactly one"):
+        made(base, tmp_path, "file", folder=str(drawn))
+    (drawn / "copied.webp").unlink()
+    Image.new("RGB", (20, SIZE)).save(picture)
+    with pytest.raises(UserError, match=r"copied\.png is 20 x 16 pixels; give 16 x 16"):
+        made(base, tmp_path, "file", folder=str(drawn))
+    for content in (b"no picture", b"", b"\x89PNG\r\n\x1a\n\0\0"):
+        picture.write_bytes(content)
+        with pytest.raises(UserError, match=r"copied\.png is no readable picture"):
+            made(base, tmp_path, "file", folder=str(drawn))
+    picture.unlink()
+    with pytest.raises(UserError, match=r"drawn has 0 pictures named copied"):
+        made(base, tmp_path, "file", folder=str(drawn))
+
+
+def test_a_surrogate_that_is_its_target_is_refused(base, tmp_path, drawn):
+    Image.fromarray(np.load(base.images)[1]).save(drawn / "copied.png")
+    with pytest.raises(UserError, match=r"surrogate file: it equals the target for copied, "):
+        made(base, tmp_path, "file", folder=str(drawn))
+    with pytest.raises(UserError, match=r"it equals the target for first, copied, odd"):
+        made(base, tmp_path, "noise", sigma=0)
+    assert not (tmp_path / "made.npy").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda one: one.astype(np.float32), lambda one: one[:2], lambda one: one[:, :8], lambda one: one[..., 0]]
+)
+def test_surrogates_of_another_kind_number_or_size_are_refused(base, change):
+    images = np.load(base.images)
+    wrong = change(255 - images)
+    with pytest.raises(UserError) as caught:
+        check(wrong, images, list(CHOSEN), "mine")
+    assert f"surrogate mine: {wrong.dtype} {wrong.shape} for targets (3, 16, 16, 3)" in str(caught.value)
+    check(255 - images, images, list(CHOSEN), "mine")
+
+
+def test_unknown_settings_of_a_surrogate_are_refused_by_name(base, tmp_path):
+    with pytest.raises(UserError, match=r"surrogate flip with \{'sideways': True\}.*sideways"):
+        made(base, tmp_path, "flip", sideways=True)
+    with pytest.raises(UserError, match=r"strength is 3"):
+        made(base, tmp_path, "exact_edit", strength=3)
+
+
+# Unlearning
+
+
+def one_run(name: str, *names: str, seed: int = 0, training: dict | None = None, **settings) -> dict:
+    return {
+        "name": name,
+        "setting": "default",
+        "targets": list(names),
+        "surrogate": "edit",
+        "seed": seed,
+        "training": {**TRAINING, **(training or {})},
+        "settings": settings,
+    }
+
+
+def forget(base, folder: Path, *runs: dict, method: str = "surrogate", selected: Path | None = None) -> dict:
+    folder.mkdir(exist_ok=True)
+    return unlearn_all(
+        base.network,
+        base.data[0],
+        base.images,
+        base.manifest,
+        base.remember,
+        base.neighbours,
+        base.surrogates,
+        folder / "models",
+        folder / "runs.parquet",
+        folder / "log.parquet",
+        method=method,
+        plan={"runs": list(runs)},
+        selected=selected,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def unlearned(base, tmp_path_factory) -> Path:
+    """A chain of two targets, each of them alone, and a run with another seed."""
+    folder = tmp_path_factory.mktemp("unlearned")
+    chain, alone, second = (
+        one_run("chain", "first", "copied"),
+        one_run("alone", "first"),
+        one_run("second", "copied"),
+    )
+    result = forget(base, folder, chain, alone, second, one_run("other", "first", seed=1))
+    assert result == {"runs": 4, "models": 5, "smallest_batch": 4}
+    return folder
+
+
+def test_runs_are_described_and_their_models_load_with_diffusers(base, unlearned):
+    runs, log = pd.read_parquet(unlearned / "runs.parquet"), pd.read_parquet(unlearned / "log.parquet")
+    assert list(runs["folder"]) == ["chain-1", "chain-2", "alone-1", "second-1", "other-1"]
+    assert list(runs["targets"]) == ["first", "first+copied", "first", "copied", "first"]
+    assert (runs["steps"] == 3).all() and (runs["forwards"] == 3 * 8).all() and (runs["backwards"] == 3 * 8).all()
+    assert runs["used"][0] == "steps=3 learning_rate=0.001 batch=4"
+    assert list(log["model"].unique()) == list(runs["folder"]) and list(log["step"][:3]) == [0, 1, 2]
+    assert np.isfinite(log[["norm", "forget_loss", "remember_loss", "cosine"]].to_numpy()).all()
+    pretrained = load_file(base.network)
+    for folder in runs["folder"]:
+        pipeline = DDPMPipeline.from_pretrained(unlearned / "models" / folder)
+        changed = [not torch.equal(tensor, pretrained[name]) for name, tensor in pipeline.unet.state_dict().items()]
+        assert np.mean(changed) > 0.9
+
+
+def test_the_same_runs_give_the_same_networks(base, unlearned, tmp_path):
+    forget(base, tmp_path / "again", one_run("chain", "first", "copied"), one_run("other", "first", seed=1))
+    models, again = unlearned / "models", tmp_path / "again/models"
+    for folder in ("chain-1", "chain-2", "other-1"):
+        assert equal(weights_of(models, folder), weights_of(again, folder)), folder
+    logs = (pd.read_parquet(folder / "log.parquet") for folder in (unlearned, tmp_path / "again"))
+    log, same = (each[each["model"] == "chain-2"].reset_index(drop=True) for each in logs)
+    assert len(log) == 3 and log.equals(same)
+    assert not equal(weights_of(models, "alone-1"), weights_of(models, "other-1"))
+
+
+def by_hand(base, start: Path, method: str, index: int, seed: int) -> dict[str, torch.Tensor]:
+    """The weights after the engine's training on one target, from the network of a file."""
+    unet, scheduler = diffusion.load(start)
+    student = diffusion.NoisePredictor(unet.requires_grad_(True))
+    data, images = to_tensor(np.load(base.data[0])), to_tensor(np.load(base.images))
+    engine.unlearn(
+        import_module(f"palimpsest.instance.methods.{method}"),
+        student,
+        diffusion.NoisePredictor(diffusion.load(base.network)[0]),
+        scheduler.alphas_cumprod,
+        data[np.load(base.remember)],
+        images[[index]],
+        to_tensor(np.load(base.surrogates[0]))[[index]],
+        data[np.load(base.neighbours)[index]],
+        settings={},
+        seed=seed,
+        **TRAINING,
+    )
+    return student.unet.state_dict()
+
+
+def test_a_chain_forgets_one_target_after_the_other(base, unlearned):
+    models = unlearned / "models"
+    assert equal(weights_of(models, "chain-1"), weights_of(models, "alone-1"))
+    assert not equal(weights_of(models, "chain-2"), weights_of(models, "second-1"))
+    # The second stage is a run of its own that starts from the first stage's network.
+    start = models / "chain-1/unet" / diffusion.WEIGHTS
+    assert equal(weights_of(models, "chain-2"), by_hand(base, start, "surrogate", index=1, seed=2))
+
+
+def test_a_target_is_led_to_its_own_neighbours(base, tmp_path):
+    forget(base, tmp_path / "near", one_run("near", "odd", seed=3), method="retrack")
+    found = weights_of(tmp_path / "near/models", "near-1")
+    assert equal(found, by_hand(base, base.network, "retrack", index=2, seed=3001))
+
+
+def test_a_learning_rate_of_zero_leaves_the_network_alone(base, tmp_path):
+    runs = [one_run(f"still-{seed}", "odd", seed=seed, training={"learning_rate": 0.0}) for seed in (0, 1)]
+    forget(base, tmp_path / "still", *runs)
+    for seed in (0, 1):
+        assert equal(weights_of(tmp_path / "still/models", f"still-{seed}-1"), load_file(base.network))
+
+
+def test_a_tuned_run_takes_the_selected_settings(base, tmp_path):
+    selected = tmp_path / "selected.json"
+    selected.write_text('{"setting": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n')
+    runs = [one_run("tuned", "first", projection="none") | {"tuned": True}, one_run("plain", "first")]
+    forget(base, tmp_path / "tuned", *runs, selected=selected)
+    rows = pd.read_parquet(tmp_path / "tuned/runs.parquet")
+    assert list(rows["steps"]) == [2, 3]
+    assert rows["used"][0] == "steps=2 learning_rate=0.001 batch=4 projection=both"
+
+
+def test_a_run_that_diverges_is_an_error_that_keeps_what_there_was(base, tmp_path):
+    run = one_run("far", "first", training={"learning_rate": 1e25, "steps": 30})
+    with pytest.raises(UserError, match=r"run far, target first: the gradient is not finite at step \d+") as caught:
+        forget(base, tmp_path / "far", run, method="neggrad")
+    folder = tmp_path / "far"
+    assert str(folder / "failed") in str(caught.value) and str(folder / "failed.parquet") in str(caught.value)
+    log = pd.read_parquet(folder / "failed.parquet")
+    assert len(log) >= 1 and np.isfinite(log["norm"]).all()
+    kept, _ = diffusion.load(folder / "failed/unet" / diffusion.WEIGHTS)
+    assert all(torch.isfinite(part).all() for part in kept.parameters())
+    assert not (folder / "log.parquet").exists() and not (folder / "runs.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "named"),
+    [
+        (one_run("x", "first", projektion="none"), r"method surrogate with \{'projektion': 'none'\}.*projektion"),
+        (one_run("x", "first", training={"stepz": 3}), r"method surrogate with.*stepz"),
+        (one_run("x", "nobody"), r"targets\.parquet has no target 'nobody'.*first, copied, odd"),
+    ],
+)
+def test_unknown_settings_and_targets_are_refused_by_name(base, tmp_path, run, named):
+    with pytest.raises(UserError, match=named):
+        forget(base, tmp_path / "wrong", run)
+
+
+# Evaluation
+
+
+@pytest.fixture(scope="module")
+def known(base, tmp_path_factory) -> Path:
+    """The reference of the pretrained network."""
+    folder = tmp_path_factory.mktemp("reference")
+    reference(
+        base.network,
+        base.judges,
+        base.data[0],
+        base.held_out,
+        base.images,
+        base.manifest,
+        base.remember,
+        base.neighbours,
+        folder / "reference.npz",
+        folder / "curve.parquet",
+        folder / "measurements.parquet",
+        model="tiny",
+        modules=MODULES,
+        params=PARAMS,
+        device="cpu",
+    )
+    return folder
+
+
+def judged(base, known: Path, folder: Path, **more) -> pd.DataFrame:
+    folder.mkdir(exist_ok=True)
+    evaluate(
+        known / "reference.npz",
+        base.judges,
+        base.images,
+        base.manifest,
+        folder / "measurements.parquet",
+        folder / "panel.npz",
+        model="tiny",
+        method="surrogate",
+        modules=MODULES,
+        params=PARAMS,
+        device="cpu",
+        **more,
+    )
+    return measurements.read([folder / "measurements.parquet"])
+
+
+def value(table: pd.DataFrame, metric: str, **labels) -> float:
+    return measurements.select(table, metric=metric, **labels)["value"].item()
+
+
+def test_the_reference_chooses_the_timestep_with_the_wanted_similarity(base, known):
+    curve = pd.read_parquet(known / "curve.parquet")
+    assert set(curve["target"]) == set(CHOSEN) and sorted(set(curve["timestep"])) == PARAMS["timesteps"]
+    means = curve.groupby("timestep")["value"].mean()
+    table = measurements.read([known / "measurements.parquet"])
+    chosen = (means - PARAMS["wanted_similarity"]).abs().idxmin()
+    assert value(table, "injection_timestep") == chosen
+    assert value(table, "injection_similarity") == pytest.approx(means[chosen])
+    with np.load(known / "reference.npz") as file:
+        assert file["injected"].shape == (3 + 3 + 9, 3, SIZE, SIZE, 3) and file["samples"].shape[0] == PARAMS["pairs"]
+        assert list(file["kinds"]) == ["target"] * 3 + ["stranger"] * 3 + ["neighbour"] * 9
+        assert list(file["owners"]) == [0, 1, 2, -1, -1, -1, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+        neighbours = np.load(base.data[0])[np.load(base.neighbours)[:, :3].ravel()]
+        assert np.array_equal(file["injected_images"][6:], neighbours)
+
+
+def test_the_pretrained_network_has_changed_nothing(base, known, tmp_path):
+    lists = [["first"], ["first", "odd"]]
+    plan = {"targets": lists, "studies": {"one": lists[:1], "both": lists}}
+    table = judged(base, known, tmp_path / "pretrained", network=base.network, plan=plan)
+    assert set(table["study"]) == {"one", "both"}
+    assert set(table.loc[table["study"] == "one", "targets"]) == {"first", "mean"}
+    assert set(table.loc[table["study"] == "both", "targets"]) == {"first", "first+odd", "mean"}
+    values = table.set_index("metric")["value"]
+    assert values["ssim"].min() > 0.99 and values["perceptual"].max() < 1e-3
+    assert values["frechet_pretrained"].abs().max() < 1e-3
+    assert values["kernel_pretrained"].max() < values["kernel_data"].min()
+    assert values["collateral"].abs().max() < 0.01 and values["similarity_pretrained"].min() > 0.99
+    assert set(table.loc[table["metric"] == "collateral", "kind"]) == {"neighbour", "stranger"}
+    # What it reads of the target is what the reference measured of it.
+    curve = pd.read_parquet(known / "curve.parquet")
+    timestep = value(measurements.read([known / "measurements.parquet"]), "injection_timestep")
+    measured = curve.loc[(curve["timestep"] == timestep) & (curve["target"] == "first"), "value"].item()
+    found = value(table, "similarity_target", targets="first", study="one")
+    assert found == pytest.approx(measured, abs=0.05)
+    with np.load(tmp_path / "pretrained/panel.npz") as panel:
+        assert panel["first+odd.rebuilt"].shape == (2, 3, SIZE, SIZE, 3)
+        assert panel["first.samples"].shape == (8, SIZE, SIZE, 3)
+
+
+def test_models_that_forgot_are_measured_stage_by_stage(base, known, unlearned, tmp_path):
+    table = judged(
+        base,
+        known,
+        tmp_path / "study",
+        models=unlearned / "models",
+        runs=unlearned / "runs.parquet",
+        study="try",
+    )
+    assert (table["study"] == "try").all() and (table["method"] == "surrogate").all()
+    assert set(table["targets"]) == {"first", "first+copied", "copied", "mean"}
+    first = measurements.select(table, metric="ssim", targets="first")
+    assert sorted(first["seed"]) == [0, 0, 1] and (first["value"] < 1).all()
+    # The first stage of the chain and the run with its target alone are one network.
+    assert first["value"].nunique() == 2
+    assert (measurements.select(table, metric="steps", targets="first")["value"] == 3).all()
+    # The chain's two stages stand under different numbers of targets in the mean.
+    means = measurements.select(table, metric="perceptual", targets="mean")
+    single = measurements.select(table, metric="perceptual")
+    single = single[single["targets"].isin(["first", "copied"])]["value"].to_numpy()
+    assert set(means["count"]) == {"1", "2"}
+    one = means[means["count"] == "1"].iloc[0]
+    assert one["value"] == pytest.approx(single.mean())
+    assert (one["low"], one["high"]) == pytest.approx(t_interval(single)[:2])
+
+
+def test_means_are_over_lists_of_equally_many_targets_and_over_seeds():
+    labels = {"setting": "s", "surrogate": "edit"}
+    values = {("a", 0): 1.0, ("b", 0): 2.0, ("a", 1): 4.0, ("a+b", 0): 9.0}
+    rows = [
+        row("ssim", number, number - 1, number + 1, n=10, targets=names, seed=seed, **labels)
+        for (names, seed), number in values.items()
+    ]
+    rows += [row("collateral", 3.0, targets="a", seed=0, kind=kind, **labels) for kind in ("neighbour", "stranger")]
+    rows += [row("ssim", 7.0, targets="a", seed=0, **labels | {"setting": "other"})]
+    found = {(one["metric"], one["setting"], one["count"], one.get("kind")): one for one in over_targets(rows)}
+    assert len(found) == 5
+    single, pair = found["ssim", "s", 1, None], found["ssim", "s", 2, None]
+    assert single["value"] == pytest.approx(7 / 3) and single["n"] == 30 and single["targets"] == "mean"
+    assert (single["low"], single["high"]) == pytest.approx(t_interval(np.array([1.0, 2.0, 4.0]))[:2])
+    assert (pair["value"], pair["low"], pair["high"]) == (9, 8, 10)
+    assert found["collateral", "s", 1, "stranger"]["value"] == 3 and found["ssim", "other", 1, None]["value"] == 7
+
+
+# Selection and pairs
+
+
+def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) -> tuple[Path, Path, dict]:
+    """Measurements of settings: worst similarity by target, plausibility, Fréchet distance."""
+    rows = []
+    for setting, (similarity, plausible, distance) in settings.items():
+        for number, worst in enumerate(similarity):
+            labels = {"setting": setting, "targets": f"t{number}"}
+            rows.append(row("worst_similarity", worst, **labels))
+            rows += [row("plausible", plausible, **labels), row("frechet_pretrained", distance, **labels)]
+        # What is a mean already must not be read.
+        labels = {"setting": setting, "targets": "mean"}
+        rows += [row("worst_similarity", 0.99, **labels), row("plausible", 0.0, **labels)]
+    measurements.write(folder / "tuning.parquet", rows, family="instance")
+    baseline = [row("plausible", 0.8, targets="t0"), row("plausible", 1.0, targets="t1")]
+    measurements.write(folder / "baseline.parquet", baseline, family="instance")
+    grid = [{"setting": name, "training": {"steps": len(name)}, "settings": {}} for name in settings]
+    return folder / "tuning.parquet", folder / "baseline.parquet", {"settings": grid}
+
+
+@pytest.mark.parametrize(
+    ("settings", "best", "passed"),
+    [
+        # 0.855 is 95 % of the baseline's mean: `broken` lies under it, `known` knows one target.
+        (
+            {
+                "known": ([0.1, 0.41], 0.9, 1.0),
+                "far": ([0.1, 0.2], 0.9, 5.0),
+                "near": ([0.4, 0.39], 0.86, 3.0),
+                "broken": ([0.1, 0.1], 0.85, 0.5),
+            },
+            "near",
+            2,
+        ),
+        ({"some": ([0.8, 0.6], 0.9, 1.0), "least": ([0.5, 0.7], 0.9, 9.0), "none": ([0.9, 0.1], 0.9, 0.1)}, "least", 0),
+        ({"broken": ([0.1, 0.1], 0.2, 1.0), "known": ([0.6, 0.1], 0.9, 1.0)}, "broken", 0),
+        ({"only": ([0.2], 0.95, 2.0)}, "only", 1),
+    ],
+)
+def test_the_setting_is_chosen_by_the_declared_rule(tmp_path, settings, best, passed):
+    table, baseline, grid = tuning(tmp_path, settings)
+    outputs = tmp_path / "selected.json", tmp_path / "chosen.parquet"
+    result = select(table, baseline, *outputs, method="siss", model="tiny", grid=grid)
+    assert result["setting"] == best and len(result["passed"]) == passed
+    chosen = pd.read_json(outputs[0], typ="series").to_dict()
+    assert chosen == {"setting": best, "training": {"steps": len(best)}, "settings": {}}
+    written = measurements.read([outputs[1]])
+    assert value(written, "selected", setting=best) == 1 and value(written, "passed_settings") == passed
+
+
+def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):
+    rng = np.random.default_rng(0)
+    shifts = {"projection:none": 0.0, "projection:forget": 0.3, "projection:both": -0.1}
+    rows, gaps = [], {name: [] for name in shifts}
+    for target in ("a", "b", "mean"):
+        for seed in (0, 1):
+            level = rng.normal() * 10
+            for name, shift in shifts.items():
+                gap = shift + rng.normal() * 0.05 * (shift != 0)
+                gaps[name] += [] if target == "mean" else [gap]
+                labels = {"setting": name, "targets": target, "surrogate": "edit", "seed": seed}
+                rows += [row(metric, 99.0 if target == "mean" else level + gap, **labels) for metric in METRICS]
+    # A pair of which one is missing does not count.
+    rows.append(row("ssim", 5.0, setting="projection:both", targets="c", surrogate="edit", seed=0))
+    measurements.write(tmp_path / "measurements.parquet", rows, family="instance")
+    settings = {"model": "tiny", "method": "surrogate", "study": "projection"}
+    compare = partial(paired, tmp_path / "measurements.parquet", tmp_path / "paired.parquet", **settings)
+    compare(against="projection:none")
+    found = measurements.read([tmp_path / "paired.parquet"])
+    assert len(found) == 2 * 2 * len(METRICS) and (found["n"] == 4).all()
+    for name in ("projection:forget", "projection:both"):
+        own = found[found["setting"] == name]
+        low, high, p = t_interval(np.array(gaps[name]))
+        for metric in METRICS:
+            (mean,) = own[own["metric"] == f"paired_{metric}"].to_dict("records")
+            assert (mean["value"], mean["low"], mean["high"]) == pytest.approx((np.mean(gaps[name]), low, high))
+            assert value(own, f"paired_p_{metric}") == pytest.approx(p)
+    with pytest.raises(UserError, match=r"the study projection has no setting 'nothing'"):
+        compare(against="nothing")
+
+
+def test_a_single_pair_has_a_difference_and_no_interval(tmp_path):
+    labels = {"targets": "a", "surrogate": "edit"}
+    rows = [row(metric, number, setting=name, **labels) for metric in METRICS for name, number in (("x", 1), ("y", 3))]
+    measurements.write(tmp_path / "one.parquet", rows, family="instance")
+    paired(tmp_path / "one.parquet", tmp_path / "paired.parquet", model="", method="", study="", against="x")
+    table = measurements.read([tmp_path / "paired.parquet"])
+    (found,) = measurements.select(table, metric="paired_ssim").to_dict("records")
+    assert found["value"] == 2 and np.isnan(found["low"]) and np.isnan(found["high"])
+
+
+@pytest.mark.parametrize(("form", "power"), [("const", 1.0), ("power", 2.0), ("capped_snr", 1.0)])
+def test_the_share_of_the_forget_loss_grows_to_the_whole(form, power):
+    alphas = DDPMScheduler().alphas_cumprod
+    curve = share_curve(form, power, alphas)
+    assert list(curve["timestep"]) == list(range(1001)) and curve["share"].iloc[[0, -1]].tolist() == [0, 1]
+    parts = np.diff(curve["share"])
+    weights_, _ = timestep_weights(form, alphas, power)
+    wanted = (weights_ * alphas / (1 - alphas)).double().numpy()
+    assert parts == pytest.approx(wanted / wanted.sum(), abs=1e-6) and (parts > 0).all()
+
+
+def test_conflicts_are_measured_by_timestep_and_the_loss_at_clean_inputs_is_that_of_theory(base, tmp_path):
+    outputs = [tmp_path / name for name in ("cosines.parquet", "shares.parquet", "measurements.parquet")]
+    inputs = (base.network, base.data[0], base.images, base.manifest, base.remember, base.surrogates[0])
+    conflicts(*inputs, *outputs, model="tiny", batch=4, device="cpu")
+    found, table = pd.read_parquet(outputs[0]), measurements.read([outputs[2]])
+    assert len(found) == len(CHOSEN) * len(TIMESTEPS) and found["cosine"].abs().max() <= 1
+    # SNR times the squared distance of target and surrogate, beside which the network's own error is small.
+    ratio = float(signal_to_noise(DDPMScheduler().alphas_cumprod)[0])
+    apart = (to_tensor(np.load(base.images)) - to_tensor(np.load(base.surrogates[0]))).square().mean((1, 2, 3))
+    clean = found[found["timestep"] == 0].set_index("target")["forget_loss"]
+    assert list(clean[list(CHOSEN)]) == pytest.approx((ratio * apart).tolist(), rel=0.02)
+    for timestep, values in found.groupby("timestep")["cosine"]:
+        assert value(table, "gradient_cosine", timestep=timestep) == pytest.approx(values.mean())
+    shares = pd.read_parquet(outputs[1])
+    (share,) = shares.loc[(shares["form"] == "const") & (shares["timestep"] == 10), "share"]
+    assert share == pytest.approx(0.79, abs=0.01)
+    assert value(table, "forget_loss_share", form="const", until=10) == pytest.approx(share)
+
+
+# The faulty class
+
+
+FAULTY_PARAMS = {"samples": 6, "others": 5, "sampling_steps": 3, "remember": 4}
+FAULT = {"class_factor": "country", "symbol_factor": "symbol", "label": 0, "right": 0, "wrong": 1}
+
+
+def drawn_again(unet: UNet2DModel, scheduler: DDPMScheduler) -> Samples:
+    return Samples.draw(unet, scheduler, Fault(**FAULT), 6, 5, 3, 0)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory) -> SimpleNamespace:
+    """An untrained model of two classes, a judge, flags, and samples of the model."""
+    folder = tmp_path_factory.mktemp("faulty")
+    network = folder / "model/unet" / diffusion.WEIGHTS
+    diffusion.save(network, tiny(classes=3), DDPMScheduler())
+    torch.manual_seed(1)
+    judge = networks.FactorClassifier({"country": 6, "symbol": 5}, 4)
+    weights.save(folder / "judge.safetensors", judge, judge.config)
+    for name, right in (("wrong", False), ("repaired", True)):
+        np.save(folder / f"{name}.npy", flags.make(4, 33, "fit", only_wrong=True, repaired=right, size=SIZE).images)
+    faulty_reference.reference(
+        network,
+        folder / "judge.safetensors",
+        folder / "reference.npz",
+        folder / "measurements.parquet",
+        model="tiny",
+        fault=FAULT,
+        params=FAULTY_PARAMS,
+        device="cpu",
+    )
+    return SimpleNamespace(folder=folder, network=network, drawn=drawn_again(*diffusion.load(network)))
+
+
+def repaired(faulty, folder: Path, method: str = "surrogate", repaired_images: Path | None = None, **more) -> dict:
+    folder.mkdir(exist_ok=True)
+    given = {"training": {**TRAINING, "learning_rate": 0.05}, "settings": {}, "rank": 2, "seeds": [0]} | more
+    return repair(
+        faulty.network,
+        faulty.folder / "judge.safetensors",
+        faulty.folder / "reference.npz",
+        faulty.folder / "wrong.npy",
+        repaired_images or faulty.folder / "repaired.npy",
+        folder / "adapter.safetensors",
+        folder / "log.parquet",
+        folder / "panel.npz",
+        folder / "measurements.parquet",
+        model="tiny",
+        method=method,
+        fault=FAULT,
+        params=FAULTY_PARAMS,
+        device="cpu",
+        **given,
+    )
+
+
+def test_the_samples_of_the_reference_are_of_the_faulty_class_and_of_the_others(faulty):
+    unet, scheduler = diffusion.load(faulty.network)
+    read, settings = Samples.read(faulty.folder / "reference.npz"), {"steps": 3, "seed": 0}
+    assert read.labels.tolist() == [1] * 5
+    own = diffusion.sample(unet, scheduler, np.arange(6), labels=torch.full((6,), 0), **settings)
+    others = diffusion.sample(unet, scheduler, np.arange(5), labels=torch.full((5,), 1), **settings)
+    assert (read.own - own).abs().max() <= 1 / 255 + 1e-6 and (read.others - others).abs().max() <= 1 / 255 + 1e-6
+    # What is remembered: of twice as many other samples of the class those that the judge is surest of.
+    candidates = diffusion.sample(unet, scheduler, np.arange(8), steps=3, seed=1, labels=torch.full((8,), 0))
+    with torch.no_grad():
+        logits = networks.load(faulty.folder / "judge.safetensors")(candidates)
+    sure = logits["symbol"].log_softmax(1)[:, 0] + logits["country"].log_softmax(1)[:, 0]
+    with np.load(faulty.folder / "reference.npz") as file:
+        assert np.array_equal(file["remember"], to_uint8(candidates[sure.argsort(descending=True)[:4].sort().values]))
+    table = measurements.read([faulty.folder / "measurements.parquet"])
+    assert set(measurements.select(table, metric="ssim")["kind"]) <= {"good", "others"}
+    assert value(table, "ssim", kind="others") == 1
+
+
+@pytest.mark.parametrize("method", ["surrogate", "esd"])
+def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
+    before = load_file(faulty.network)
+    settings = {"sampling_steps": 3, "paths": 4} if method == "esd" else {}
+    result = repaired(faulty, tmp_path / "repair", method, seeds=[0, 1], settings=settings)
+    adapter = load_file(tmp_path / "repair/adapter.safetensors")
+    assert all(name.split(".")[0] in "01" and "lora_" in name for name in adapter)
+    assert result["parameters"] == sum(tensor.numel() for tensor in adapter.values()) / 2
+    assert equal(before, load_file(faulty.network))
+    with np.load(tmp_path / "repair/panel.npz") as panel:
+        pictures = {name: panel[name] for name in panel.files}
+    # The pretrained weights with the saved adapters are the network that was measured: nothing else was changed.
+    for seed in "01":
+        unet, scheduler = diffusion.load(faulty.network)
+        inject_adapter_in_model(LoraConfig(r=2, lora_alpha=2, target_modules=ADAPTED), unet)
+        own = {name.removeprefix(f"{seed}."): each for name, each in adapter.items() if name.startswith(f"{seed}.")}
+        assert not set_peft_model_state_dict(unet, own).unexpected_keys
+        found = drawn_again(unet, scheduler)
+        assert np.abs(to_uint8(found.own).astype(int) - pictures[f"{seed}.own"]).max() <= 1
+        assert np.abs(to_uint8(found.others).astype(int) - pictures[f"{seed}.others"]).max() <= 1
+        assert (found.own - faulty.drawn.own).abs().max() > 0.05
+    assert not np.array_equal(pictures["0.own"], pictures["1.own"])
+    table = measurements.read([tmp_path / "repair/measurements.parquet"])
+    assert set(table["seed"]) == {0, 1} and (table["study"] == "faulty_class").all()
+    assert {"wrong_rate", "right_rate", "class_kept", "others_kept", "steps"} <= set(table["metric"])
+    assert len(pd.read_parquet(tmp_path / "repair/log.parquet")) == 6
+
+
+def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
+    repaired(faulty, tmp_path / "still", training={**TRAINING, "learning_rate": 0.0})
+    table = measurements.read([tmp_path / "still/measurements.parquet"])
+    before = measurements.read([faulty.folder / "measurements.parquet"])
+    for metric in ("wrong_rate", "right_rate", "class_kept", "others_kept"):
+        assert value(table, metric) == value(before, metric)
+    assert value(table, "ssim", kind="others") > 0.98
+    with np.load(tmp_path / "still/panel.npz") as panel:
+        assert np.array_equal(panel["0.own"], to_uint8(faulty.drawn.own))
+
+
+def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):
+    np.save(tmp_path / "few.npy", np.load(faulty.folder / "repaired.npy")[:3])
+    with pytest.raises(UserError, match=r"few\.npy has the shape \(3, 3, 16, 16\), the targets \(4, 3, 16, 16\)"):
+        repaired(faulty, tmp_path / "few", repaired_images=tmp_path / "few.npy")
+    with pytest.raises(UserError, match=r"method surrogate with \{'projektion': 'none'\}.*projektion"):
+        repaired(faulty, tmp_path / "wrong", settings={"projektion": "none"})
