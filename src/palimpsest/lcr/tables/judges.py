@@ -18,7 +18,7 @@ COLUMNS = {
 
 def build(lookup: Lookup, params: dict) -> Table:
     """One row per network that judges or makes masks, as measured."""
-    judges = lookup.table[lookup.table["family"] == "judges"]
+    judges = lookup.table[(lookup.table["family"] == "judges") & lookup.table["metric"].isin(COLUMNS.values())]
     rows = []
     for name in sorted(judges["model"].unique()):
         here = lookup.of(family="judges", model=name)
