@@ -98,4 +98,4 @@ def test_the_table_is_complete(tmp_path):
     text = (tmp_path / "bench.md").read_text()
     assert "QUICK" in text and "load average" in text and text.count("|\n") == len(table) + 2
     assert len((tmp_path / "bench.csv").read_text().splitlines()) == len(table) + 1
-    assert set(PARTS) == {"nudenet", "lcr", "counting", "scaling", "scenes"}
+    assert set(PARTS) == {"nudenet", "lcr", "instance", "counting", "scaling", "scenes"}
