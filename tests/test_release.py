@@ -57,7 +57,8 @@ def test_a_release_is_that_of_the_present_recipe(name):
         assert record["seed"] == recipe["seed"], train_again(name)
         data = CONFIG["datasets"][recipe["train"]]
         assert {key: record["data"][key] for key in ("world", "params")} == data, train_again(name)
-        assert record["quality"]
+        # A conditional model is measured by every run: how often it draws its faulty class wrong.
+        assert record["quality"] or "labels" in record["params"]
     assert recorded(name)["sha256"] == sha256(weights_of(name)), f"{name}.json is of another file"
 
 
