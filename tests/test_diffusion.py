@@ -12,9 +12,10 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from conftest import ROOT
 from palimpsest.judges import face_networks
+from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import frechet
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.train_ddpm import BANDS, held_out_loss
 from palimpsest.run import UserError
 from palimpsest.worlds import faces
@@ -110,18 +111,22 @@ def test_a_network_that_does_not_predict_noise_is_refused(saved, kind):
 # Sampling
 
 
+def apart(one: np.ndarray, other: np.ndarray) -> int:
+    """The largest difference of two arrays of pictures, of 255."""
+    return int(np.abs(one.astype(int) - other).max())
+
+
 def test_a_sample_belongs_to_its_seed_and_index():
     network, scheduler = tiny()
     settings = {"steps": 5, "seed": 3}
     several = diffusion.sample(network, scheduler, np.array([7, 2, 9, 4, 11]), batch=2, **settings)
-    assert several.shape == (5, 3, 16, 16) and several.abs().max() <= 1
+    assert several.shape == (5, 16, 16, 3) and several.dtype == np.uint8
     alone = diffusion.sample(network, scheduler, np.array([9]), **settings)
     turned = diffusion.sample(network, scheduler, np.array([11, 9, 7]), batch=64, **settings)
-    assert torch.allclose(several[2], alone[0], atol=1e-4)
-    assert torch.allclose(several[[4, 2, 0]], turned, atol=1e-4)
-    assert (several[0] - several[1]).abs().max() > 0.1
+    assert apart(several[2], alone[0]) <= 1 and apart(several[[4, 2, 0]], turned) <= 1
+    assert apart(several[0], several[1]) > 12
     other = diffusion.sample(network, scheduler, np.array([9]), steps=5, seed=4)
-    assert (other - alone).abs().max() > 0.1
+    assert apart(other, alone) > 12
 
 
 def test_a_sample_is_of_the_class_that_is_asked_for():
@@ -132,9 +137,9 @@ def test_a_sample_is_of_the_class_that_is_asked_for():
     found = diffusion.sample(network, scheduler, indices, steps=5, seed=0, batch=2, labels=labels)
     for row in (1, 2, 3):
         alone = diffusion.sample(network, scheduler, indices[[row]], steps=5, seed=0, labels=labels[[row]])
-        assert torch.allclose(found[row], alone[0], atol=1e-4)
-    assert torch.allclose(found[0], found[4], atol=1e-4)
-    assert all((found[one] - found[other]).abs().max() > 0.01 for one, other in ((0, 1), (1, 3), (0, 3)))
+        assert apart(found[row], alone[0]) <= 1
+    assert apart(found[0], found[4]) <= 1
+    assert all(apart(found[one], found[other]) > 2 for one, other in ((0, 1), (1, 3), (0, 3)))
 
 
 def test_the_predictor_is_the_network_of_its_class():
@@ -166,39 +171,39 @@ def test_the_sampler_is_that_of_diffusers(steps):
 
 def test_injection_gives_every_image_the_same_draws():
     network, scheduler = tiny()
-    first, second = random(2, 3, 16, 16).clamp(-1, 1)
+    first, second = to_uint8(random(2, 3, 16, 16))
     settings = {"timestep": 300, "draws": 3, "steps": 10, "seed": 1}
-    found = diffusion.injected(network, scheduler, torch.stack([first, second, first]), **settings)
-    assert found.shape == (3, 3, 3, 16, 16) and found.abs().max() <= 1
-    assert torch.allclose(found[0], found[2], atol=1e-4)
+    found = diffusion.injected(network, scheduler, np.stack([first, second, first]), **settings)
+    assert found.shape == (3, 3, 16, 16, 3) and found.dtype == np.uint8
+    assert apart(found[0], found[2]) <= 1
     alone = diffusion.injected(network, scheduler, second[None], batch=2, **settings | {"draws": 2})
-    assert torch.allclose(alone[0], found[1, :2], atol=1e-4)
-    gaps = [(found[0, one] - found[0, other]).abs().max() for one, other in ((0, 1), (1, 2), (0, 2))]
-    assert min(gaps) > 0.1
+    assert apart(alone[0], found[1, :2]) <= 1
+    assert min(apart(found[0, one], found[0, other]) for one, other in ((0, 1), (1, 2), (0, 2))) > 12
     other = diffusion.injected(network, scheduler, second[None], **settings | {"seed": 2})
-    assert (other[0] - found[1]).abs().max() > 0.1
+    assert apart(other[0], found[1]) > 12
 
 
 def test_injection_is_the_forward_process_followed_by_the_samplers_last_steps():
     network, scheduler = tiny()
-    images, noise = random(2, 3, 16, 16, seed=4).clamp(-1, 1), diffusion.drawn_noise(7, np.arange(1), (3, 16, 16))
+    pictures, noise = to_uint8(random(2, 3, 16, 16, seed=4)), diffusion.drawn_noise(7, np.arange(1), (3, 16, 16))
+    images = to_tensor(pictures)
     # With ten steps of a thousand the sampler is at 900, 800, ..., 0: 399 is taken down to 300.
     for asked, reached in ((399, 300), (300, 300), (0, 0)):
         sampler = diffusion.ddim(scheduler, 10)
         noisy = scheduler.add_noise(images, noise.expand_as(images), torch.tensor([reached] * 2))
         for timestep in range(reached, -1, -100):
             noisy = sampler.step(network(noisy, timestep).sample, timestep, noisy).prev_sample
-        found = diffusion.injected(network, scheduler, images, timestep=asked, draws=1, steps=10, seed=7)
-        assert torch.allclose(found[:, 0], noisy.clamp(-1, 1), atol=1e-4), asked
+        found = diffusion.injected(network, scheduler, pictures, timestep=asked, draws=1, steps=10, seed=7)
+        assert apart(found[:, 0], to_uint8(noisy)) <= 1, asked
 
 
 def test_a_trained_model_gives_back_an_image_that_is_hardly_noised(face_model):
-    images = to_tensor(faces.make(4, 90210, "test").images)
+    pictures = faces.make(4, 90210, "test").images
     found = [
-        diffusion.injected(*face_model, images, timestep=timestep, draws=2, steps=100, seed=0)
+        diffusion.injected(*face_model, pictures, timestep=timestep, draws=2, steps=100, seed=0)
         for timestep in (0, 20, 500)
     ]
-    errors = [(each - images[:, None]).square().mean().sqrt().item() for each in found]
+    errors = [np.sqrt((((each - pictures[:, None].astype(float)) / 127.5) ** 2).mean()) for each in found]
     assert errors[0] < 0.02 and errors[0] < errors[1] < 0.1 < errors[2]
 
 
@@ -216,15 +221,13 @@ def test_the_released_folders_are_in_the_layout(name):
 
 def test_the_face_models_samples_are_distributed_like_faces(face_model):
     judge, count = face_networks.load(RELEASED / "face_attributes.safetensors"), 64
-    images = to_tensor(faces.make(2 * count, 23, "test").images)
+    pictures = faces.make(2 * count, 23, "test").images
     samples = diffusion.sample(*face_model, np.arange(count), steps=25, seed=0)
-    data, other, made = (
-        face_networks.in_batches(judge.features, each).numpy() for each in (*images.split(count), samples)
-    )
+    data, other, made = (in_batches(judge.features, each) for each in (pictures[:count], pictures[count:], samples))
     limit = 3 * frechet(data, other)
     assert frechet(made, data) < limit
     # The gate can fail: at a model that knows only six faces, and at one that paints them upside down.
-    upside_down = face_networks.in_batches(judge.features, samples.flip(2)).numpy()
+    upside_down = in_batches(judge.features, samples[:, ::-1])
     assert frechet(np.resize(made[:6], made.shape), data) > limit and frechet(upside_down, data) > limit
 
 
@@ -237,8 +240,8 @@ def test_the_face_model_predicts_the_noise_of_faces_it_has_not_seen(face_model):
 
 def test_the_face_model_knows_the_people_that_are_to_be_forgotten(face_model):
     judge = face_networks.load(RELEASED / "sscd_mini.safetensors")
-    targets = to_tensor(faces.make(0, 1, "train", {f"single-{number}": 1 for number in (1, 2, 4)}).images)
+    targets = faces.make(0, 1, "train", {f"single-{number}": 1 for number in (1, 2, 4)}).images
     rebuilt = diffusion.injected(*face_model, targets, timestep=140, draws=8, steps=50, seed=0)
-    own, found = (face_networks.in_batches(judge.embed, each) for each in (targets, rebuilt.flatten(0, 1)))
-    similarity = (found.view(3, 8, -1) * own[:, None]).sum(2).mean(1)
+    own, found = (in_batches(judge.embed, each) for each in (targets, rebuilt.reshape(24, 32, 32, 3)))
+    similarity = (found.reshape(3, 8, -1) * own[:, None]).sum(2).mean(1)
     assert similarity.min() > 0.85 and similarity.max() < 0.96 and 0.85 < similarity.mean() < 0.95

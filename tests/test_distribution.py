@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from palimpsest.judges.face_networks import in_batches, load
+from palimpsest.judges.batches import in_batches
+from palimpsest.judges.face_networks import load
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
 from palimpsest.metrics.intervals import t_interval
-from palimpsest.models.pixels import to_tensor
 from palimpsest.worlds import faces
 
 
@@ -128,7 +128,7 @@ def test_most_pictures_of_noise_are_far_away_and_faces_are_not():
     noise = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8)
     world = faces.make(900, 90210, "test").images
     known, others, fresh, broken = (
-        in_batches(features, to_tensor(images)).numpy() for images in (world[:400], world[400:800], world[800:], noise)
+        in_batches(features, images) for images in (world[:400], world[400:800], world[800:], noise)
     )
     found = Plausibility(known, others)
     assert found.plausible(fresh).mean() > 0.93

@@ -10,7 +10,8 @@ import yaml
 
 from conftest import ROOT
 from palimpsest.instance.engine import unlearn
-from palimpsest.judges.face_networks import in_batches, load
+from palimpsest.judges.batches import in_batches
+from palimpsest.judges.face_networks import load
 from palimpsest.models import diffusion
 from palimpsest.models.pixels import to_tensor
 from palimpsest.worlds import faces
@@ -20,8 +21,8 @@ TARGET = {"single-2": 1}
 CONFIGURED = yaml.safe_load((ROOT / "config/mini.yaml").read_text())["instance"]
 
 
-def pictures(n: int, **more) -> torch.Tensor:
-    return to_tensor(faces.make(n, 1, "train", **more).images)
+def pictures(n: int, **more) -> np.ndarray:
+    return faces.make(n, 1, "train", **more).images
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +46,15 @@ def forget(pretrained, method: str) -> tuple:
     """The network after the configured training, which sees 500 of the pictures that are to be remembered."""
     network, scheduler = pretrained
     student = diffusion.NoisePredictor(copy.deepcopy(network).requires_grad_(True))
-    kept = pictures(500)
+    kept = to_tensor(pictures(500))
     log = unlearn(
         import_module(f"palimpsest.instance.methods.{method}"),
         student,
         diffusion.NoisePredictor(network),
         scheduler.alphas_cumprod,
         kept,
-        pictures(0, celebrities=TARGET),
-        pictures(0, celebrities=TARGET, strength=1.0),
+        to_tensor(pictures(0, celebrities=TARGET)),
+        to_tensor(pictures(0, celebrities=TARGET, strength=1.0)),
         kept[:3],
         settings=CONFIGURED["methods"][method].get("settings", {}),
         seed=1,

@@ -20,10 +20,12 @@ from torch.nn import functional as F
 from conftest import ROOT, copy_of_the_project, snakemake
 from palimpsest.instance import flow_matching, unlearn_sd3
 from palimpsest.instance.engine import unlearn
-from palimpsest.instance.judging import in_batches, load_judges
+from palimpsest.instance.judging import load_judges
 from palimpsest.instance.methods import surrogate
 from palimpsest.judges import inception, lpips_alex, sscd
+from palimpsest.judges.batches import in_batches
 from palimpsest.models import convert_diffusion, diffusion, take_file
+from palimpsest.models.pixels import to_uint8
 from palimpsest.run import UserError, sha256, step
 
 # SSCD and Inception are published as TorchScript, and as nothing newer.
@@ -375,7 +377,7 @@ def test_the_judges_fill_their_roles(tmp_path, trunk):
         step(take_file.take, [text for key, value in given.items() for text in (f"--{key}", str(value))])
     modules = yaml.safe_load((ROOT / "config/full.yaml").read_text())["instance"]["judges"]
     judges = load_judges({role: modules[role]["module"] for role in files}, networks)
-    first, second = random(4, 3, 48, 48), random(4, 3, 48, 48, seed=1)
+    first, second = (to_uint8(random(4, 3, 48, 48, seed=seed)) for seed in (0, 1))
     assert in_batches(judges["descriptor"].embed, first).shape == (4, 512)
     assert in_batches(judges["features"].features, first).shape == (4, 2048)
     distances = in_batches(judges["perceptual"].distance, first, second)

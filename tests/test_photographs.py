@@ -66,7 +66,14 @@ def photographs(tmp_path_factory):
         "networks": {
             "vqgan_gumbel_f8": None,
             "vqgan_imagenet_f16_16384": None,
-            "tiny_vq": {"trainer": "vqgan", "train": "safe_fit", "seed": 0, "params": architecture},
+            "tiny_vq": {
+                "trainer": "vqgan",
+                "train": "safe_fit",
+                "test": "safe_test",
+                "start": None,
+                "seed": 0,
+                "params": architecture,
+            },
         },
         "lcr": {
             "models": ["tiny_vq"],

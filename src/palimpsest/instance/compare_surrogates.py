@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.instance.judging import in_batches, load_judges
+from palimpsest.instance.judging import load_judges
+from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import row, write
-from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, step
 
 
@@ -22,10 +22,10 @@ def compare(
     """Similarity by the descriptor, and root mean squared pixel distance in units of 0 to 255, per target."""
     embed = load_judges(modules, judges)["descriptor"].embed
     targets, names = np.load(target_images), list(pd.read_parquet(manifest)["target"])
-    known, rows = in_batches(embed, to_tensor(targets)), []
+    known, rows = in_batches(embed, targets), []
     for path in surrogates:
         made = np.load(path)
-        alike = (in_batches(embed, to_tensor(made)) * known).sum(1)
+        alike = (in_batches(embed, made) * known).sum(1)
         apart = np.sqrt(((made.astype(np.float64) - targets) ** 2).mean((1, 2, 3)))
         for name, similarity, distance in zip(names, alike, apart, strict=True):
             labels = {"surrogate": path.stem, "targets": name, "n": 1}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.pixels import Pictures
 
 REMEMBER, FORGET, TIMES = 0, 1, 2  # streams of the random draws
 
@@ -176,11 +177,11 @@ class NotFinite(RuntimeError):
         self.step, self.log = step, log
 
 
-def draw(images: Tensor, picks: np.ndarray, times: np.ndarray, seed: tuple[int, int, int]) -> Batch:
+def draw(images: Tensor | Pictures, picks: np.ndarray, times: np.ndarray, seed: tuple[int, int, int]) -> Batch:
     """The picked images with noise of their own: a function of the seed and the place in the run only."""
-    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    noise = drawn_noise(number, np.arange(len(picks)), tuple(images.shape[1:])).to(images.device)
-    return Batch(images[picks], noise, torch.from_numpy(times).to(images.device))
+    picked, number = images[picks], int(np.random.SeedSequence(seed).generate_state(1)[0])
+    noise = drawn_noise(number, np.arange(len(picks)), tuple(picked.shape[1:])).to(picked.device)
+    return Batch(picked, noise, torch.from_numpy(times).to(picked.device))
 
 
 def unlearn(
@@ -188,7 +189,7 @@ def unlearn(
     network: nn.Module,
     frozen: nn.Module,
     alphas_cumprod: Tensor,
-    remember: Tensor,
+    remember: Tensor | Pictures,
     target: Tensor,
     surrogate: Tensor,
     neighbours: Tensor,

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import torch
 
 from palimpsest.instance.judging import Reference, integrity_rows, load_judges, similarity_rows
 from palimpsest.instance.manifest import position_of
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.run import Input, Output, step, torch_device
 
 PANEL = 8  # reconstructions and samples kept as pictures
@@ -45,7 +43,7 @@ def evaluate(
     """
     place = torch_device(device)
     known, judge = Reference.read(reference), load_judges(modules, judges)
-    pictures, names = to_tensor(np.load(target_images)), pd.read_parquet(manifest)
+    pictures, names = np.load(target_images), pd.read_parquet(manifest)
     if network is not None:
         stages = [{"folder": "+".join(one), "targets": "+".join(one), "seed": 0} for one in plan["targets"]]
         files = [network] * len(stages)
@@ -61,12 +59,13 @@ def evaluate(
             )
             last = file
         targets = [position_of(names, name, manifest) for name in stage["targets"].split("+")]
-        rebuilt = {"samples": samples, **rebuild(unet, scheduler, known, targets, params, seed)}
-        found = similarity_rows(judge, known, rebuilt, targets, pictures) + integrity_rows(judge, known, samples)
+        rebuilt = rebuild(unet, scheduler, known, targets, params, seed)
+        found = similarity_rows(judge, known, rebuilt, samples, targets, pictures)
+        found += integrity_rows(judge, known, samples)
         found += [row(key, stage[key]) for key in COUNTED if key in stage and not np.isnan(stage[key])]
         rows += [{**one, "targets": stage["targets"], **{key: stage.get(key, "") for key in LABELS}} for one in found]
-        panels[f"{stage['folder']}.samples"] = to_uint8(samples[:PANEL])
-        panels[f"{stage['folder']}.rebuilt"] = np.stack([to_uint8(each[:PANEL]) for each in rebuilt["target"]])
+        panels[f"{stage['folder']}.samples"] = samples[:PANEL]
+        panels[f"{stage['folder']}.rebuilt"] = rebuilt["target"][:, :PANEL]
     if network is None:
         rows = [{**one, "study": study} for one in rows + over_targets(rows)]
     else:
@@ -104,8 +103,8 @@ def over_targets(rows: list[dict]) -> list[dict]:
     return means
 
 
-def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, torch.Tensor]:
-    """The model's reconstructions of its targets, of their neighbours and of strangers: (images, draws, c, h, w)."""
+def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, np.ndarray]:
+    """The model's reconstructions of its targets, of their neighbours and of strangers: (images, draws, h, w, c)."""
     places = {
         "target": known.places("target")[targets],
         "neighbour": np.concatenate([known.places("neighbour", target) for target in targets]),
@@ -116,7 +115,7 @@ def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict,
         kind: diffusion.injected(
             unet,
             scheduler,
-            to_tensor(known.injected_images[rows]),
+            known.injected_images[rows],
             timestep=known.timestep,
             draws=draws[kind],
             steps=params["injection_steps"],

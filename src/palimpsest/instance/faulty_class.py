@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.instance.judging import in_batches, share, shown
+from palimpsest.instance.judging import share, shown
+from palimpsest.judges.batches import in_batches
 from palimpsest.judges.networks import FactorClassifier
 from palimpsest.metrics.measurements import row
-from palimpsest.metrics.similarity import normalised, perceptual_map, ssim_map
+from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Samples:
-    """Same-seed samples: `own` of the faulty class, `others` of the other classes, with their labels."""
+    """Same-seed samples, uint8: `own` of the faulty class, `others` of the other classes, with their labels."""
 
-    own: Tensor
-    others: Tensor
-    labels: Tensor
+    own: np.ndarray
+    others: np.ndarray
+    labels: np.ndarray
 
     @classmethod
     def draw(cls, unet, scheduler, fault: Fault, own: int, others: int, steps: int, seed: int) -> "Samples":
@@ -47,22 +47,22 @@ class Samples:
         return cls(
             diffusion.sample(unet, scheduler, np.arange(own), labels=mine, **settings),
             diffusion.sample(unet, scheduler, np.arange(others), labels=labels, **settings),
-            labels,
+            labels.numpy(),
         )
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
         """From the file that `faulty_reference` writes."""
         with np.load(path) as file:
-            return cls(to_tensor(file["own"]), to_tensor(file["others"]), torch.from_numpy(file["labels"]))
+            return cls(file["own"], file["others"], file["labels"])
 
 
-def read_factors(judge: FactorClassifier, images: Tensor) -> dict[str, np.ndarray]:
+def read_factors(judge: FactorClassifier, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """The value (n,) of every factor that the judge reads."""
-    return {name: in_batches(lambda part, name=name: judge(part)[name].argmax(1), images) for name in judge.heads}
+    return {name: in_batches(lambda part, name=name: judge(part)[name].argmax(1), pictures) for name in judge.heads}
 
 
-def distances(judge: FactorClassifier, first: Tensor, second: Tensor) -> np.ndarray:
+def distances(judge: FactorClassifier, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """`lpips_mini` (n,) by the judge's features."""
 
     def of(one: Tensor, two: Tensor) -> Tensor:
@@ -77,8 +77,8 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     was, was_others = (read_factors(judge, each) for each in (before.own, before.others))
     good = (was[fault.symbol_factor] == fault.right) & (was[fault.class_factor] == fault.label)
     in_class = own[fault.class_factor] == fault.label
-    labels = samples.labels.numpy()
-    both = (others[fault.class_factor] == labels) & (others[fault.symbol_factor] == was_others[fault.symbol_factor])
+    same_symbol = others[fault.symbol_factor] == was_others[fault.symbol_factor]
+    both = (others[fault.class_factor] == samples.labels) & same_symbol
     rows = [
         row("wrong_rate", *share(own[fault.symbol_factor] == fault.wrong), n=len(in_class)),
         row("right_rate", *share((own[fault.symbol_factor] == fault.right) & in_class), n=len(in_class)),
@@ -89,5 +89,5 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     for kind, (after, earlier) in pairs.items():
         if len(after):
             rows.append(shown(distances(judge, after, earlier), "perceptual", kind=kind))
-            rows.append(shown(ssim_map(after, earlier).mean((1, 2)).numpy(), "ssim", kind=kind))
+            rows.append(shown(in_batches(ssim, after, earlier), "ssim", kind=kind))
     return rows

@@ -4,11 +4,10 @@ import numpy as np
 import torch
 
 from palimpsest.instance.faulty_class import Fault, Samples, rates
-from palimpsest.instance.judging import in_batches
 from palimpsest.judges import networks
+from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import write
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_uint8
 from palimpsest.run import Input, Output, step, torch_device
 
 
@@ -51,10 +50,10 @@ def reference(
     good = np.sort(np.argsort(-rightness, kind="stable")[:wanted])
     np.savez(
         samples,
-        own=to_uint8(drawn.own),
-        others=to_uint8(drawn.others),
-        labels=drawn.labels.numpy(),
-        remember=to_uint8(candidates[good]),
+        own=drawn.own,
+        others=drawn.others,
+        labels=drawn.labels,
+        remember=candidates[good],
     )
     rows = rates(reader, drawn, drawn, faulty)
     write(measurements, rows, family="instance", model=model, method="pretrained", study="faulty_class", seed=seed)

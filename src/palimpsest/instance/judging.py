@@ -10,17 +10,13 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from palimpsest.instance.published import LIMIT
+from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.metrics.similarity import ssim_map
-from palimpsest.models.pixels import to_tensor
-
-FORGOTTEN = 0.4  # the paper's limit of similarity: at most this counts as forgotten
-BATCH = 256
+from palimpsest.metrics.similarity import ssim
 
 
 def load_judges(modules: dict[str, str], networks: list[Path]) -> dict:
@@ -31,13 +27,6 @@ def load_judges(modules: dict[str, str], networks: list[Path]) -> dict:
     }
 
 
-@torch.inference_mode()
-def in_batches(function, *images: Tensor) -> np.ndarray:
-    """A function of images (n, 3, H, W), applied in batches."""
-    parts = zip(*(each.split(BATCH) for each in images), strict=True)
-    return torch.cat([function(*part) for part in parts]).float().cpu().numpy()
-
-
 def shown(values: np.ndarray, metric: str, **labels) -> dict:
     """The measurement of a mean with its bootstrap interval over the values."""
     return row(metric, values.mean(), *bootstrap(values), n=len(values), **labels)
@@ -45,14 +34,14 @@ def shown(values: np.ndarray, metric: str, **labels) -> dict:
 
 @dataclass
 class Reference:
-    """What every model is compared with: the pretrained one's pictures, and data.
+    """What every model is compared with: the pretrained one's pictures, and data. Pictures are uint8.
 
-    samples: (n, c, h, w), same-seed partners. injected: the pretrained model's reconstructions (images, draws, c, h,
-    w) of `injected_images`, which are the targets, then the strangers, then each target's neighbours. features: of
+    samples: (n, h, w, c), same-seed partners. injected: the pretrained model's reconstructions (images, draws, h, w,
+    c) of `injected_images`, which are the targets, then the strangers, then each target's neighbours. features: of
     the samples; data and held_out: features of training pictures and of others; timestep: of the injection.
     """
 
-    samples: Tensor
+    samples: np.ndarray
     features: np.ndarray
     data: np.ndarray
     held_out: np.ndarray
@@ -67,7 +56,6 @@ class Reference:
         """From the file that the step `reference` writes."""
         with np.load(path) as file:
             parts = {name: file[name] for name in file.files if name != "sheet"}
-        parts["samples"] = to_tensor(parts["samples"])
         parts["timestep"] = int(parts["timestep"])
         return cls(**parts)
 
@@ -77,38 +65,38 @@ class Reference:
 
 
 def similarity_rows(
-    judges: dict, reference: Reference, rebuilt: dict[str, Tensor], targets: list[int], pictures: Tensor
+    judges: dict,
+    reference: Reference,
+    rebuilt: dict[str, np.ndarray],
+    samples: np.ndarray,
+    targets: list[int],
+    pictures: np.ndarray,
 ) -> list[dict]:
     """Similarity of reconstructions, per draw, and what happened to pictures that should have been left alone.
 
-    rebuilt: the model's reconstructions (images, draws, c, h, w) by kind, in the order of `Reference.places`.
+    rebuilt: the model's reconstructions (images, draws, h, w, c) by kind, in the order of `Reference.places`;
+    samples: what it draws freely; pictures: of all targets, of which `targets` are the numbers of its own.
     similarity_target: to the target (SISS's reading); similarity_pretrained: to the pretrained model's reconstruction
     from the same noise (the paper's words). collateral: change of a picture's own similarity against the pretrained
     model, for the targets' neighbours and for strangers.
     """
-    embed = judges["descriptor"].embed
 
-    def to_own(kind: str, rows: np.ndarray, pairs: Tensor | np.ndarray) -> np.ndarray:
+    def described(drawn: np.ndarray) -> np.ndarray:
+        """Descriptors (images, draws, d) of pictures (images, draws, h, w, c)."""
+        flat = in_batches(judges["descriptor"].embed, drawn.reshape(-1, *drawn.shape[2:]))
+        return flat.reshape(*drawn.shape[:2], -1)
+
+    def to_own(rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Cosine of every reconstruction to its own picture (images, draws)."""
-        pairs = torch.as_tensor(pairs)
-        own = in_batches(embed, to_tensor(reference.injected_images[rows]))
-        found = in_batches(embed, pairs.flatten(0, 1)).reshape(*pairs.shape[:2], -1)
-        return (found * own[:, None]).sum(2)
-
-    def earlier(rows: np.ndarray) -> Tensor:
-        return to_tensor(reference.injected[rows].reshape(-1, *reference.injected.shape[2:])).unflatten(
-            0, (len(rows), -1)
-        )
+        return (described(drawn) * described(reference.injected_images[rows][:, None])).sum(2)
 
     rows = reference.places("target")[targets]
-    to_target = to_own("target", rows, rebuilt["target"])
-    first, second = (
-        in_batches(embed, each.flatten(0, 1)) for each in (rebuilt["target"], earlier(rows)[:, : to_target.shape[1]])
-    )
+    to_target = to_own(rows, rebuilt["target"])
+    earlier = described(reference.injected[rows][:, : to_target.shape[1]])
     found = [
         shown(to_target.ravel(), "similarity_target"),
-        shown((first * second).sum(1), "similarity_pretrained"),
-        row("forgotten", float((to_target.mean(1) <= FORGOTTEN).all()), n=len(targets)),
+        shown((described(rebuilt["target"]) * earlier).sum(2).ravel(), "similarity_pretrained"),
+        row("forgotten", float((to_target.mean(1) <= LIMIT).all()), n=len(targets)),
         row("worst_similarity", to_target.mean(1).max(), n=len(targets)),
     ]
     places = {
@@ -117,11 +105,10 @@ def similarity_rows(
     }
     for kind, rows in places.items():
         draws = rebuilt[kind].shape[1]
-        change = to_own(kind, rows, rebuilt[kind]) - to_own(kind, rows, earlier(rows)[:, :draws])
+        change = to_own(rows, rebuilt[kind]) - to_own(rows, reference.injected[rows][:, :draws])
         found.append(shown(change.mean(1), "collateral", kind=kind))
-    known = in_batches(embed, pictures[targets])
-    alike = (in_batches(embed, rebuilt["samples"]) @ known.T).max(1)
-    found.append(row("samples_like_target", *share(alike > FORGOTTEN), n=len(alike)))
+    alike = (described(samples[:, None])[:, 0] @ described(pictures[targets][:, None])[:, 0].T).max(1)
+    found.append(row("samples_like_target", *share(alike > LIMIT), n=len(alike)))
     return found
 
 
@@ -130,15 +117,15 @@ def share(outcomes: np.ndarray) -> tuple[float, float, float]:
     return float(outcomes.mean()), *wilson(int(outcomes.sum()), len(outcomes))
 
 
-def integrity_rows(judges: dict, reference: Reference, samples: Tensor) -> list[dict]:
-    """How same-seed samples (n, c, h, w) differ from the pretrained model's, as pairs and as sets, and from data."""
+def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> list[dict]:
+    """How same-seed samples (n, h, w, c) differ from the pretrained model's, as pairs and as sets, and from data."""
     count = len(samples)
     before = reference.samples[:count]
     features = in_batches(judges["features"].features, samples)
     plausibility = Plausibility(reference.data, reference.held_out)
     rows = [
         shown(in_batches(judges["perceptual"].distance, before, samples), "perceptual"),
-        shown(in_batches(lambda one, two: ssim_map(one, two).mean((1, 2)), before, samples), "ssim"),
+        shown(in_batches(ssim, before, samples), "ssim"),
         row("frechet_pretrained", frechet(features, reference.features[:count]), n=count),
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
         row("kernel_pretrained", kernel_distance(features, reference.features[:count]), n=count),

@@ -4,6 +4,7 @@ Columns are SSCD (the target is at most 0.4), LPIPS, SSIM, FID to the pretrained
 headers of the last two are lost and inferred. Row names of table III are lost: constant weights and exponents unknown.
 """
 
+LIMIT = 0.4  # of similarity: at most this counts as forgotten
 COLUMNS = ("SSCD", "LPIPS", "SSIM", "FID pre", "FID data")
 NONE = (None,) * len(COLUMNS)
 SINGLE = {

@@ -6,13 +6,12 @@ tried, the one at which its own reconstructions are nearest to `wanted_similarit
 
 import numpy as np
 import pandas as pd
-import torch
 
-from palimpsest.instance.judging import in_batches, load_judges, share, shown
+from palimpsest.instance.judging import load_judges, share, shown
+from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.run import Input, Output, step, torch_device
 
 SHEET = 36  # pictures of the contact sheet
@@ -59,40 +58,41 @@ def reference(
         [np.arange(len(targets)), np.full(len(picked), -1), np.repeat(np.arange(len(targets)), near.shape[1])]
     )
 
-    def inject(images: np.ndarray, timestep: int, draws: int) -> torch.Tensor:
+    def inject(pictures: np.ndarray, timestep: int, draws: int) -> np.ndarray:
         settings = {"timestep": timestep, "draws": draws, "steps": params["injection_steps"], "seed": seed}
-        return diffusion.injected(unet, scheduler, to_tensor(images), **settings)
+        return diffusion.injected(unet, scheduler, pictures, **settings)
 
-    own = in_batches(judge["descriptor"].embed, to_tensor(targets))
+    own = in_batches(judge["descriptor"].embed, targets)
     tried = []
     for timestep in params["timesteps"]:
         rebuilt = inject(targets, timestep, params["bystander_draws"])
-        found = in_batches(judge["descriptor"].embed, rebuilt.flatten(0, 1)).reshape(*rebuilt.shape[:2], -1)
-        tried.append((found * own[:, None]).sum(2).mean(1))
+        found = in_batches(judge["descriptor"].embed, rebuilt.reshape(-1, *targets.shape[1:]))
+        tried.append((found.reshape(*rebuilt.shape[:2], -1) * own[:, None]).sum(2).mean(1))
     chosen = int(np.argmin([abs(values.mean() - params["wanted_similarity"]) for values in tried]))
     timestep = params["timesteps"][chosen]
     many, few = params["draws"], params["bystander_draws"]
     injected = np.zeros((len(shown_images), many, *targets.shape[1:]), np.uint8)
     for rows, draws in ((kinds == "target", many), (kinds != "target", few)):
-        rebuilt = inject(shown_images[rows], timestep, draws)
-        injected[rows, :draws] = to_uint8(rebuilt.flatten(0, 1)).reshape(*rebuilt.shape[:2], *targets.shape[1:])
+        injected[rows, :draws] = inject(shown_images[rows], timestep, draws)
 
-    indices = np.arange(2 * params["pairs"])
-    samples = diffusion.sample(unet, scheduler, indices, steps=params["sampling_steps"], seed=seed)
-    samples, others = samples.split(params["pairs"])
+    def drawn(first: int) -> np.ndarray:
+        indices = np.arange(first, first + params["pairs"])
+        return diffusion.sample(unet, scheduler, indices, steps=params["sampling_steps"], seed=seed)
+
+    samples = drawn(0)
     sheet = diffusion.sample(unet, scheduler, np.arange(SHEET), steps=params["injection_steps"], seed=seed + 1)
     held_out = np.load(held_out_images, mmap_mode="r")
-    features = {
+    described = {
         "features": samples,
-        "others": others,
-        "data": to_tensor(data[kept[rng.permutation(len(kept))[: params["data"]]]]),
-        "held_out": to_tensor(held_out[: params["data"]]),
+        "others": drawn(params["pairs"]),
+        "data": data[kept[rng.permutation(len(kept))[: params["data"]]]],
+        "held_out": held_out[: params["data"]],
     }
-    features = {name: in_batches(judge["features"].features, images) for name, images in features.items()}
+    features = {name: in_batches(judge["features"].features, pictures) for name, pictures in described.items()}
     np.savez(
         reference,
-        samples=to_uint8(samples),
-        sheet=to_uint8(sheet),
+        samples=samples,
+        sheet=sheet,
         injected_images=shown_images,
         injected=injected,
         kinds=kinds,

@@ -15,7 +15,7 @@ from palimpsest.instance.faulty_class import Fault, Samples, rates
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor, to_uint8
+from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
 
 # Every convolution and projection of a UNet2DModel's residual blocks.
@@ -87,7 +87,7 @@ def repair(
         after = Samples.draw(unet, scheduler, faulty, len(before.own), len(before.others), params["sampling_steps"], 0)
         found = [*rates(reader, after, before, faulty), row("steps", len(steps))]
         rows += [{**one, "seed": seed} for one in found]
-        panels |= {f"{seed}.own": to_uint8(after.own[:PANEL]), f"{seed}.others": to_uint8(after.others[:PANEL])}
+        panels |= {f"{seed}.own": after.own[:PANEL], f"{seed}.others": after.others[:PANEL]}
     save_file(weights, adapter)
     np.savez(panel, **panels)
     pd.concat(logs, ignore_index=True).to_parquet(log, index=False)

@@ -7,6 +7,7 @@ pretrained model's samples. Where none forgot and stayed plausible, the one with
 
 import json
 
+from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, step
 
@@ -31,7 +32,7 @@ def select(
     floor = plausible * float(before.loc[before["metric"] == "plausible", "value"].mean())
     means = table.pivot_table(index="setting", columns="metric", values="value", aggfunc="mean")
     worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()
-    good = means[(worst.reindex(means.index) <= 0.4) & (means["plausible"] >= floor)]
+    good = means[(worst.reindex(means.index) <= LIMIT) & (means["plausible"] >= floor)]
     best = good["frechet_pretrained"].idxmin() if len(good) else worst.idxmin()
     (settings,) = [each for each in grid["settings"] if each["setting"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n")

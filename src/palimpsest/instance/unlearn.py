@@ -14,7 +14,7 @@ import pandas as pd
 from palimpsest.instance.engine import NotFinite, unlearn
 from palimpsest.instance.manifest import position_of
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import Pictures, to_tensor
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 
@@ -47,9 +47,10 @@ def unlearn_all(
     unet, scheduler = diffusion.load(network, place)
     alphas, rows = scheduler.alphas_cumprod.to(place), pd.read_parquet(manifest)
     kept = np.load(remember)
-    data, targets = to_tensor(np.load(data_images, mmap_mode="r")[kept]), to_tensor(np.load(target_images))
+    data = Pictures(np.load(data_images, mmap_mode="r"), kept, place)
+    targets = to_tensor(np.load(target_images)).to(place)
     nearest = np.searchsorted(kept, np.load(neighbours))
-    stand_ins = {path.stem: to_tensor(np.load(path)) for path in surrogates}
+    stand_ins = {path.stem: to_tensor(np.load(path)).to(place) for path in surrogates}
     chosen = pd.read_json(selected, typ="series").to_dict() if selected else {}
     frozen = diffusion.NoisePredictor(unet)
     lines, logs = [], []
@@ -66,10 +67,10 @@ def unlearn_all(
                     student,
                     frozen,
                     alphas,
-                    data.to(place),
-                    targets[index : index + 1].to(place),
-                    stand_ins[run["surrogate"]][index : index + 1].to(place),
-                    data[nearest[index]].to(place),
+                    data,
+                    targets[index : index + 1],
+                    stand_ins[run["surrogate"]][index : index + 1],
+                    data[nearest[index]],
                     settings=settings,
                     seed=run["seed"] * 1000 + stage,
                     autocast=place.type == "cuda",

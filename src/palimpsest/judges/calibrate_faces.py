@@ -6,7 +6,6 @@ import pandas as pd
 from palimpsest.judges.face_networks import load
 from palimpsest.judges.face_quality import attribute_quality, descriptor_quality, similarities
 from palimpsest.metrics.measurements import row, write
-from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, step
 
 
@@ -14,7 +13,7 @@ def calibrate(
     networks: list[Input], images: Input, manifest: Input, measurements: Output, histogram: Output, *, set: str
 ) -> None:
     """Write quantiles and error rates of descriptors, R² per attribute of regressors. histogram: the cosines."""
-    pictures, people = to_tensor(np.load(images)), pd.read_parquet(manifest)
+    pictures, people = np.load(images, mmap_mode="r"), pd.read_parquet(manifest)
     rows, cosines = [], []
     for path in networks:
         network = load(path)

@@ -8,16 +8,14 @@ Images go in as (n, 3, H, W) in [-1, 1].
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.judges.networks import stage
+from palimpsest.judges.networks import Stages
 from palimpsest.metrics.similarity import normalised, perceptual_map
 from palimpsest.models import weights
 
 HIDDEN = 64
-BATCH = 256
 
 
 class FaceNetwork(nn.Module):
@@ -26,25 +24,13 @@ class FaceNetwork(nn.Module):
     def __init__(self, kind: str, outputs: int, width: int, size: int):
         super().__init__()
         self.config = {"kind": kind, "outputs": outputs, "width": width, "size": size}
-        sizes = (width, 2 * width, 4 * width, 4 * width)
-        self.stages = nn.ModuleList(
-            stage(previous, channels, stride)
-            for previous, channels, stride in zip((3, *sizes[:-1]), sizes, (1, 2, 2, 2), strict=True)
-        )
-        self.hidden = nn.Linear(sizes[-1] * (size // 8) ** 2, HIDDEN)
+        self.stages = Stages(width)
+        self.hidden = nn.Linear(self.stages.channels * (size // 8) ** 2, HIDDEN)
         self.head = nn.Linear(HIDDEN, outputs)
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of the stages, at strides 1, 2, 4 and 8."""
-        found = []
-        for layer in self.stages:
-            images = layer(images)
-            found.append(images)
-        return found
 
     def features(self, images: Tensor) -> Tensor:
         """The hidden layer (n, HIDDEN)."""
-        return F.silu(self.hidden(self.maps(images)[-1].flatten(1)))
+        return F.silu(self.hidden(self.stages.maps(images)[-1].flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:
         """The head's outputs (n, outputs)."""
@@ -58,16 +44,10 @@ class FaceNetwork(nn.Module):
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
         """`lpips_mini` of each pair (n,)."""
-        one, two = (normalised(self.maps(images)) for images in (first, second))
+        one, two = (normalised(self.stages.maps(images)) for images in (first, second))
         return perceptual_map(one, two).mean((1, 2))
 
 
 def load(path: Path) -> FaceNetwork:
     """Load a judge in evaluation mode; every key and shape is checked."""
     return weights.load_into(path, FaceNetwork(**weights.read_config(path)))
-
-
-@torch.inference_mode()
-def in_batches(function, *images: Tensor) -> Tensor:
-    """A function of images (n, 3, H, W), applied in batches."""
-    return torch.cat([function(*parts) for parts in zip(*(each.split(BATCH) for each in images), strict=True)])

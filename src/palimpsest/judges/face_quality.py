@@ -2,27 +2,25 @@
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from palimpsest.judges.face_networks import FaceNetwork, in_batches
-from palimpsest.models.pixels import to_tensor
+from palimpsest.judges.batches import in_batches
+from palimpsest.judges.face_networks import FaceNetwork
 from palimpsest.worlds.faces import IDENTITY, NUISANCE, render
 
 ATTRIBUTES = (*IDENTITY, *NUISANCE)
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 
 
-def taken_anew(identity: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-    """New pictures of people (n, identity attributes): another pose, smile, light and background."""
-    return to_tensor(render(identity, rng.random((len(identity), len(NUISANCE))), size))
+def taken_anew(identity: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """New pictures of people (n, identity attributes): another pose, smile, light and background; uint8."""
+    return render(identity, rng.random((len(identity), len(NUISANCE))), size)
 
 
 def similarities(model: FaceNetwork, people: pd.DataFrame, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Cosines of two pictures of one person, and of pictures of two people, each (n,)."""
     rng, identity, size = np.random.default_rng(seed), people[list(IDENTITY)].to_numpy(), model.config["size"]
     first, second = (in_batches(model.embed, taken_anew(identity, size, rng)) for _ in range(2))
-    return (first * second).sum(1).numpy(), (first * second.roll(1, 0)).sum(1).numpy()
+    return (first * second).sum(1), (first * np.roll(second, 1, 0)).sum(1)
 
 
 def descriptor_quality(model: FaceNetwork, people: pd.DataFrame, threshold: float = 0.4) -> dict[str, float]:
@@ -40,8 +38,8 @@ def descriptor_quality(model: FaceNetwork, people: pd.DataFrame, threshold: floa
     }
 
 
-def attribute_quality(model: FaceNetwork, images: Tensor, people: pd.DataFrame) -> dict[str, float]:
+def attribute_quality(model: FaceNetwork, pictures: np.ndarray, people: pd.DataFrame) -> dict[str, float]:
     """R² of every attribute."""
-    truth = torch.from_numpy(people[list(ATTRIBUTES)].to_numpy(np.float32, copy=True))
-    missed = (in_batches(model, images) - truth).square().mean(0) / truth.var(0, unbiased=False)
+    truth = people[list(ATTRIBUTES)].to_numpy(np.float32)
+    missed = ((in_batches(model, pictures) - truth) ** 2).mean(0) / truth.var(0)
     return {f"{name}_r2": 1 - float(value) for name, value in zip(ATTRIBUTES, missed, strict=True)}

@@ -14,7 +14,7 @@ from palimpsest.models import weights
 STRIDE = 4  # pixels per cell of the detector's grid
 
 
-def stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     """Two 3 x 3 convolutions with batch norm, the first with the stride."""
     layers = []
     for position, step in enumerate((stride, 1)):
@@ -26,26 +26,38 @@ def stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class Stages(nn.ModuleList):
+    """The trunk of a judge: four stages, at strides 1, 2, 4 and 8; `channels` of the last."""
+
+    def __init__(self, width: int):
+        sizes = (width, 2 * width, 4 * width, 4 * width)
+        super().__init__(
+            _stage(previous, size, stride)
+            for previous, size, stride in zip((3, *sizes[:-1]), sizes, (1, 2, 2, 2), strict=True)
+        )
+        self.channels = sizes[-1]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of the stages."""
+        found = []
+        for layer in self:
+            images = layer(images)
+            found.append(images)
+        return found
+
+
 class FactorClassifier(nn.Module):
     """One linear head per factor over globally averaged features."""
 
     def __init__(self, heads: dict[str, int], width: int):
         super().__init__()
         self.config = {"kind": "classifier", "heads": heads, "width": width}
-        sizes = (width, 2 * width, 4 * width, 4 * width)
-        self.stages = nn.ModuleList(
-            stage(previous, size, stride)
-            for previous, size, stride in zip((3, *sizes[:-1]), sizes, (1, 2, 2, 2), strict=True)
-        )
-        self.heads = nn.ModuleDict({name: nn.Linear(sizes[-1], values) for name, values in heads.items()})
+        self.stages = Stages(width)
+        self.heads = nn.ModuleDict({name: nn.Linear(self.stages.channels, values) for name, values in heads.items()})
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of the four stages, at strides 1, 2, 4 and 8."""
-        maps = []
-        for stage in self.stages:
-            images = stage(images)
-            maps.append(images)
-        return maps
+        return self.stages.maps(images)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (n, values) of each factor."""
@@ -63,8 +75,8 @@ class EmblemDetector(nn.Module):
     def __init__(self, width: int, depth: int = 2):
         super().__init__()
         self.config = {"kind": "detector", "width": width, "depth": depth}
-        self.stem = nn.Sequential(stage(3, width, 2), stage(width, 2 * width, 2))
-        self.context = nn.Sequential(*(stage(2 * width, 2 * width, 1) for _ in range(depth)))
+        self.stem = nn.Sequential(_stage(3, width, 2), _stage(width, 2 * width, 2))
+        self.context = nn.Sequential(*(_stage(2 * width, 2 * width, 1) for _ in range(depth)))
         self.score = nn.Conv2d(2 * width, 1, 1)
         self.sides = nn.Conv2d(2 * width, 4, 1)
         nn.init.constant_(self.score.bias, -4.0)  # emblems are rare: start from a low score

@@ -38,7 +38,7 @@ def train(
         identity = people[list(IDENTITY)].to_numpy()
 
         def loss_of(picks: np.ndarray, index: int) -> Tensor:
-            views = [disturbed(taken_anew(identity[picks], size, rng), rng) for _ in range(2)]
+            views = [disturbed(to_tensor(taken_anew(identity[picks], size, rng)), rng) for _ in range(2)]
             first, second = model.embed(torch.cat(views)).float().chunk(2)
             return descriptor_loss(first, second, params["temperature"], params["spreading"])
 
@@ -53,7 +53,7 @@ def train(
     if params["kind"] == "descriptor":
         quality = descriptor_quality(model, test_people)
     else:
-        quality = attribute_quality(model, to_tensor(np.load(test_images)), test_people)
+        quality = attribute_quality(model, np.load(test_images, mmap_mode="r"), test_people)
     weights.save(network, model, model.config)
     return {"losses": losses, "quality": quality}
 

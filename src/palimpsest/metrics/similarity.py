@@ -42,6 +42,11 @@ def ssim_map(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
     return torch.from_numpy((top / bottom).mean(1)).float()
 
 
+def ssim(first: Tensor, second: Tensor) -> Tensor:
+    """The map's mean for each pair (n,)."""
+    return ssim_map(first, second).mean((1, 2))
+
+
 def normalised(features: list[Tensor]) -> list[Tensor]:
     """Feature maps (n, c, h, w), each place of unit length over its channels."""
     return [F.normalize(layer, dim=1) for layer in features]

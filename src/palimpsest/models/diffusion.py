@@ -3,7 +3,7 @@
 A model is known by the file of its weights, <folder>/unet/diffusion_pytorch_model.safetensors; beside it stand the
 architecture (unet/config.json), the scheduler and the index, so that `DDPMPipeline.from_pretrained(folder)` loads it.
 A published model may also have everything at the root of its folder, and weights in torch's format, <name>.bin.
-Images are (n, c, h, w) in [-1, 1].
+Networks see images (n, c, h, w) in [-1, 1]; what is sampled is given as pictures (n, h, w, c) uint8.
 """
 
 import json
@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.published import read_state
 from palimpsest.models.weights import check_state
 from palimpsest.run import UserError
@@ -101,41 +102,42 @@ def sample(
     seed: int,
     batch: int = 64,
     labels: Tensor | None = None,
-) -> Tensor:
-    """Pictures (n, c, h, w) on the CPU, one per index: the same index and seed start from the same noise."""
+) -> np.ndarray:
+    """Pictures (n, h, w, c) uint8, one per index: the same index and seed start from the same noise."""
     size, device = network.config.sample_size, network.device
     found = []
     for start in range(0, len(indices), batch):
         noise = drawn_noise(seed, indices[start : start + batch], (network.config.in_channels, size, size))
         some = None if labels is None else labels[start : start + batch].to(device)
-        found.append(denoise(network, ddim(scheduler, steps), noise.to(device), 0, some).cpu())
-    return torch.cat(found)
+        found.append(to_uint8(denoise(network, ddim(scheduler, steps), noise.to(device), 0, some)))
+    return np.concatenate(found)
 
 
 @torch.inference_mode()
 def injected(
     network: UNet2DModel,
     scheduler: DDPMScheduler,
-    images: Tensor,
+    pictures: np.ndarray,
     *,
     timestep: int,
     draws: int,
     steps: int,
     seed: int,
     batch: int = 64,
-) -> Tensor:
-    """Images (n, c, h, w), noised to a timestep and denoised again, once per noise draw: (n, draws, c, h, w), CPU.
+) -> np.ndarray:
+    """Pictures (n, h, w, c), noised to a timestep and denoised again, once per noise draw: (n, draws, h, w, c) uint8.
 
-    How SISS asks whether a model still knows an image (Alberti et al. 2025). Every image gets the same draws. The
+    How SISS asks whether a model still knows a picture (Alberti et al. 2025). Every one gets the same draws. The
     timestep is taken down to the nearest one of the sampler, which has `steps` of them from end to end.
     """
     device, sampler = network.device, ddim(scheduler, steps)
     first = int((sampler.timesteps > timestep).sum())
+    images = to_tensor(pictures)
     noise = drawn_noise(seed, np.arange(draws), tuple(images.shape[1:])).repeat(len(images), 1, 1, 1)
     times = sampler.timesteps[first].repeat(len(noise))
     noisy = add_noise(images.repeat_interleave(draws, 0), noise, sampler.alphas_cumprod, times)
-    parts = [denoise(network, ddim(scheduler, steps), part.to(device), first).cpu() for part in noisy.split(batch)]
-    return torch.cat(parts).view(len(images), draws, *images.shape[1:])
+    parts = [to_uint8(denoise(network, ddim(scheduler, steps), part.to(device), first)) for part in noisy.split(batch)]
+    return np.concatenate(parts).reshape(len(pictures), draws, *pictures.shape[1:])
 
 
 def denoise(

@@ -5,9 +5,23 @@ import torch
 from torch import Tensor
 
 
+class Pictures:
+    """Rows of pictures (n, H, W, 3) uint8, memory-mapped perhaps, of which only those asked for become images."""
+
+    def __init__(self, pictures: np.ndarray, rows: np.ndarray, device: torch.device | str = "cpu"):
+        self.pictures, self.rows, self.device = pictures, rows, device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, picks: np.ndarray) -> Tensor:
+        """Images (k, 3, H, W) in [-1, 1] on the device."""
+        return to_tensor(self.pictures[self.rows[picks]]).to(self.device)
+
+
 def to_tensor(images: np.ndarray) -> Tensor:
     """uint8 (n, H, W, 3) to float32 (n, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.instance.names import name_of
+from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.lookup import Lookup
 
 MARKERS = "osD^vP*Xd<>"
-LIMIT = 0.4
 
 
 def lookup_of(inputs: list[Path]) -> Lookup:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import limit, lookup_of, marker_of
 from palimpsest.instance.names import name_of
+from palimpsest.instance.published import LIMIT
 from palimpsest.report.style import PAGE, PALETTE
 
 PANELS = {"perceptual": "low is good", "ssim": "high is good", "frechet_pretrained": "low is good"}
@@ -71,7 +72,7 @@ def draw_line(axes: Axes, points: list, name: str, marker: str, number: int, **l
 def non_dominated(points: list[tuple[float, float]], larger: bool) -> list[tuple[float, float]]:
     """Of the points that forgot, those that no other beats in both respects."""
     sign = -1 if larger else 1
-    good = [point for point in points if point[0] <= 0.4 and not np.isnan(point).any()]
+    good = [point for point in points if point[0] <= LIMIT and not np.isnan(point).any()]
     return [
         point for point in good if not any(other[0] <= point[0] and sign * other[1] < sign * point[1] for other in good)
     ]

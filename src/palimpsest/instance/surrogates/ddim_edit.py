@@ -7,12 +7,10 @@ import numpy as np
 
 from palimpsest.instance.surrogates.context import Context
 from palimpsest.models import diffusion
-from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.run import torch_device
 
 
 def make(context: Context, *, timestep: int = 400, steps: int = 50) -> np.ndarray:
     network, scheduler = diffusion.load(context.network, torch_device())
-    targets = to_tensor(context.targets)
-    edited = diffusion.injected(network, scheduler, targets, timestep=timestep, draws=1, steps=steps, seed=context.seed)
-    return to_uint8(edited[:, 0])
+    settings = {"timestep": timestep, "draws": 1, "steps": steps, "seed": context.seed}
+    return diffusion.injected(network, scheduler, context.targets, **settings)[:, 0]

@@ -1,0 +1,22 @@
+"""Applying a judge to many pictures: at rest they are uint8 (memory-mapped, if need be), floats for a batch only."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from palimpsest.models.pixels import to_tensor
+
+BATCH = 256
+
+
+@torch.inference_mode()
+def in_batches(function: Callable[..., Tensor], *pictures: np.ndarray) -> np.ndarray:
+    """float32 values (n, ...) of a function of images (n, 3, H, W) in [-1, 1], for pictures (n, H, W, 3) uint8.
+
+    Several arrays of pictures are several arguments, row by row.
+    """
+    starts = range(0, len(pictures[0]), BATCH)
+    parts = (function(*(to_tensor(each[start : start + BATCH]) for each in pictures)) for start in starts)
+    return torch.cat([part.float().cpu() for part in parts]).numpy()
