@@ -97,7 +97,10 @@ def test_a_network_survives_saving_and_a_wrong_file_is_refused(tmp_path):
 
 
 def test_batches_change_nothing(monkeypatch):
-    network, pictures = small().requires_grad_(False), np.random.default_rng(1).integers(0, 256, (10, 16, 16, 3), np.uint8)
+    network, pictures = (
+        small().requires_grad_(False),
+        np.random.default_rng(1).integers(0, 256, (10, 16, 16, 3), np.uint8),
+    )
     images = to_tensor(pictures)
     monkeypatch.setattr("palimpsest.judges.batches.BATCH", 3)
     assert np.allclose(in_batches(network.embed, pictures), network.embed(images), atol=1e-6)

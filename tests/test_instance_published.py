@@ -7,18 +7,17 @@ import re
 import sys
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
-from diffusers import DDPMScheduler, SD3Transformer2DModel, UNet2DModel
-from safetensors.torch import load_file
+from diffusers import (
+    DDPMScheduler,
+    UNet2DModel,
+)
 from torch import nn
 from torch.nn import functional as F
 
 from conftest import ROOT, copy_of_the_project, snakemake
-from palimpsest.instance import flow_matching, unlearn_sd3
 from palimpsest.instance.engine import unlearn
 from palimpsest.instance.judging import load_judges
 from palimpsest.instance.methods import surrogate
@@ -384,108 +383,26 @@ def test_the_judges_fill_their_roles(tmp_path, trunk):
     assert distances.shape == (4,) and (distances > 0).all()
 
 
-def test_the_surrogates_velocity_leads_from_the_surrogate_to_the_noised_target():
-    target, surrogate_image, noise, predicted = (random(4, 2, 3, 3, seed=seed).double() for seed in range(4))
-    levels = torch.tensor([0.02, 0.3, 0.7, 1.0]).double()
-    noisy = flow_matching.mixed(target, noise, levels)
-    wanted = flow_matching.surrogate_velocity(target, noise, surrogate_image, levels)
-    assert torch.allclose(flow_matching.clean_estimate(noisy, wanted, levels), surrogate_image, atol=1e-12)
-    assert torch.allclose(flow_matching.surrogate_velocity(target, noise, target, levels), noise - target)
-    # The two forms of the loss differ by the square of the level.
-    found = (flow_matching.clean_estimate(noisy, predicted, levels) - surrogate_image).square().sum((1, 2, 3))
-    assert torch.allclose(found, levels**2 * (predicted - wanted).square().sum((1, 2, 3)))
-    # Below the smallest level the quotient grows no more.
-    near = flow_matching.surrogate_velocity(target, noise, surrogate_image, torch.full((4,), 1e-6).double())
-    assert torch.allclose(near, noise - target + (target - surrogate_image) / 0.02)
-    assert flow_matching.noise_levels(torch.tensor([0, 499, 999]), 1000).tolist() == pytest.approx([0.001, 0.5, 1])
-
-
-TINY_SD3 = {
-    "sample_size": 8,
-    "patch_size": 2,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_layers": 2,
-    "attention_head_dim": 8,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 12,
-    "caption_projection_dim": 16,
-    "pooled_projection_dim": 10,
-    "pos_embed_max_size": 8,
-}
-
-
-@pytest.fixture
-def sd3(tmp_path):
-    """Paths of a tiny transformer as published, of cached latents and of a cached prompt."""
-    torch.manual_seed(0)
-    SD3Transformer2DModel(**TINY_SD3).save_pretrained(tmp_path / "transformer")
-    latents = {"targets": random(1, 4, 8, 8), "surrogates": random(1, 4, 8, 8, seed=1), "remember": random(6, 4, 8, 8)}
-    np.savez(tmp_path / "latents.npz", **latents)
-    np.savez(tmp_path / "embeddings.npz", prompt=random(1, 5, 12, seed=2), pooled=random(1, 10, seed=3))
-    return tmp_path / "transformer", tmp_path / "latents.npz", tmp_path / "embeddings.npz"
-
-
-def forget_loss(transformer: SD3Transformer2DModel, sd3) -> float:
-    """Mean distance of the clean estimates at the noised target to the surrogate, at fixed noise."""
-    latents, texts = np.load(sd3[1]), np.load(sd3[2])
-    target, other = (torch.from_numpy(latents[name]).expand(16, -1, -1, -1) for name in ("targets", "surrogates"))
-    times = torch.linspace(100, 999, 16).long()
-    levels = flow_matching.noise_levels(times, 1000)
-    network = unlearn_sd3.VelocityPredictor(
-        transformer.eval(), torch.from_numpy(texts["prompt"]), torch.from_numpy(texts["pooled"])
-    )
-    noisy = flow_matching.mixed(target, random(16, 4, 8, 8, seed=9), levels)
-    with torch.no_grad():
-        return float((flow_matching.clean_estimate(noisy, network(noisy, times), levels) - other).square().mean())
-
-
-@pytest.mark.parametrize("form", ["clean", "velocity"])
-def test_a_transformer_of_velocities_forgets_by_adapters(tmp_path, sd3, form):
-    adapter, log = tmp_path / "adapter.safetensors", tmp_path / "log.parquet"
-    report = unlearn_sd3.unlearn_sd3(
-        *sd3,
-        adapter,
-        log,
-        training={"steps": 30, "learning_rate": 0.01, "batch": 4},
-        settings={"form": form},
-        rank=4,
-        device="cpu",
-    )
-    # Ranks of 4 on 16 channels: in each block eight projections, in the last without the prompt's way out.
-    assert report == {"parameters": (8 + 7) * 4 * (16 + 16), "steps": 30}
-    steps = pd.read_parquet(log)
-    assert {"forget_loss", "remember_loss", "cosine"} <= set(steps.columns) and steps["backwards"].eq(8).all()
-    transformer = unlearn_sd3.load(sd3[0])
-    before = forget_loss(transformer, sd3)
-    transformer.load_lora_adapter(load_file(adapter), prefix="transformer")
-    assert forget_loss(transformer, sd3) < 0.9 * before
-
-
-def test_what_the_flow_matching_step_is_not_given_is_named(tmp_path, sd3):
-    outputs = (tmp_path / "adapter.safetensors", tmp_path / "log.parquet")
-    training = {"steps": 1, "learning_rate": 0.01, "batch": 2}
-    with pytest.raises(ValueError, match="give clean or velocity"):
-        unlearn_sd3.unlearn_sd3(*sd3, *outputs, training=training, settings={"form": "noise"}, device="cpu")
-    np.savez(tmp_path / "one.npz", targets=np.zeros((1, 4, 8, 8)))
-    with pytest.raises(UserError, match="no array surrogates, remember"):
-        unlearn_sd3.arrays(tmp_path / "one.npz", ("targets", "surrogates", "remember"), 4)
-    weights = sd3[0] / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(UserError, match="no folder of a Stable Diffusion 3 transformer"):
-        unlearn_sd3.load(sd3[0])
-
-
 def test_the_full_experiment_is_planned_from_its_files(tmp_path):
     folder = copy_of_the_project(tmp_path)
     rows = yaml.safe_load((ROOT / "config/full.yaml").read_text())
     for row in filter(None, rows["networks"].values()):
         files = [row[key] for key in ("config", "checkpoint", "file") if key in row]
-        for name in files or [f"{row['folder']}/{row['weights']}"]:
+        files += [f"{row['folder']}/{row['weights']}"] if "folder" in row else []
+        files += [f"{row['pipeline']}/model_index.json"] if "pipeline" in row else []
+        for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
     shown = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
-    for name in ("convert_diffusion", "take_file", "instance_unlearn", "instance_evaluate", "lcr_replace"):
+    for name in (
+        "convert_diffusion",
+        "take_file",
+        "check_pipeline",
+        "instance_evaluate_prompt",
+        "instance_unlearn",
+        "instance_evaluate",
+        "lcr_replace",
+    ):
         assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
     # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.
     assert not re.search(r"^(train_|calibrate_|instance_faulty|instance_repair)\w+ +\d+$", shown, re.MULTILINE)

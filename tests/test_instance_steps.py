@@ -19,11 +19,12 @@ from palimpsest.instance import engine, faulty_reference
 from palimpsest.instance.conflicts import TIMESTEPS, conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
 from palimpsest.instance.faulty_class import Fault, Samples
-from palimpsest.instance.make_surrogates import check, make_surrogates
+from palimpsest.instance.make_surrogates import make_surrogates
 from palimpsest.instance.paired import METRICS, paired
 from palimpsest.instance.reference import reference
 from palimpsest.instance.repair_class import ADAPTED, repair
 from palimpsest.instance.select import select
+from palimpsest.instance.surrogates.context import check
 from palimpsest.instance.targets import NEAREST, targets
 from palimpsest.instance.timestep_weights import timestep_weights
 from palimpsest.instance.unlearn import unlearn_all
@@ -868,7 +869,7 @@ def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
 
 def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):
     np.save(tmp_path / "few.npy", np.load(faulty.folder / "repaired.npy")[:3])
-    with pytest.raises(UserError, match=r"few\.npy has the shape \(3, 3, 16, 16\), the targets \(4, 3, 16, 16\)"):
+    with pytest.raises(UserError, match=r"few\.npy: uint8 \(3, 16, 16, 3\) for targets \(4, 16, 16, 3\)"):
         repaired(faulty, tmp_path / "few", repaired_images=tmp_path / "few.npy")
     with pytest.raises(UserError, match=r"method surrogate with \{'projektion': 'none'\}.*projektion"):
         repaired(faulty, tmp_path / "wrong", settings={"projektion": "none"})

@@ -108,15 +108,18 @@ def flags(*keys):
 
 def kind_of(row):
     """How a network is made: its trainer; for a published one the key that says where it lies."""
-    return row.get("trainer") or next(key for key in ("checkpoint", "folder", "file") if key in row)
+    return row.get("trainer") or next(key for key in ("checkpoint", "folder", "file", "pipeline") if key in row)
 
 
 def weights_of(name):
-    """A network's file below its folder: a diffusion model lies in the layout of the Hub, a single file stays one."""
+    """A network's file below its folder: a diffusion model lies in the layout of the Hub, a single file stays one.
+
+    A pipeline stays where it is: its file says where.
+    """
     kind = kind_of(setting("networks", name))
     if kind in ("ddpm", "folder"):
         return f"{name}/unet/diffusion_pytorch_model.safetensors"
-    return f"{name}.pt" if kind == "file" else f"{name}.safetensors"
+    return name + {"file": ".pt", "pipeline": ".json"}.get(kind, ".safetensors")
 
 
 def network(name):
@@ -136,7 +139,7 @@ wildcard_constraints:
 
 
 def networks_of(kind):
-    """Names of the configured networks of a kind: a trainer, or checkpoint, folder or file for published ones."""
+    """Names of the configured networks of a kind: a trainer, or checkpoint, folder, file or pipeline for published ones."""
     return [name for name, row in config["networks"].items() if kind_of(row) == kind]
 
 

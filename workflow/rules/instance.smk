@@ -2,6 +2,7 @@
 # Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a module of
 # palimpsest.instance.methods, {surrogate} a row of instance.surrogates.
 include: "instance_common.smk"
+include: "instance_prompted.smk"
 
 
 rule calibrate_face_judges:

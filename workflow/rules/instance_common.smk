@@ -125,12 +125,23 @@ def repairs():
     return list(config["instance"].get("faulty_class", {}).get("methods", {}))
 
 
+def prompt_cases():
+    """Prompts of a text-to-image model, where the experiment has one."""
+    return list(config["instance"].get("prompted", {}).get("cases", {}))
+
+
+def case_of(wildcards):
+    """A prompt's row: prompt, kept, targets, surrogates."""
+    return setting("instance", "prompted", "cases", wildcards.case)
+
+
 def instance_measurements():
     """Every measurement file of the family."""
     files = [f"{INSTANCE}/ridge/measurements.parquet"]
     files += ["<results>/judges/faces.parquet"] if networks_of("face_judge") else []
     files += [f"{INSTANCE}/faulty_class/{name}/measurements.parquet" for name in repairs()]
     files += [f"{INSTANCE}/faulty_class/reference/measurements.parquet"] if repairs() else []
+    files += [f"{INSTANCE}/prompted/{name}/measurements.parquet" for name in prompt_cases()]
     for model in setting("instance", "models"):
         base = f"{INSTANCE}/{model}"
         files += [f"{base}/{step}/measurements.parquet" for step in ("reference", "conflicts", "surrogates")]
@@ -151,6 +162,7 @@ REPORT_PARAMS["instance"] = lambda: {
     "surrogates": list(setting("instance", "surrogates")),
     "targets": list(setting("instance", "targets")),
     "repairs": repairs(),
+    "cases": prompt_cases(),
     "judges": {role: setting("instance", "judges", role)["name"] for role in ROLES},
     "explicit_sets": explicit_sets(),
 }
@@ -164,6 +176,9 @@ for name in setting("instance", "methods"):
     files_of(f"palimpsest.instance.methods.{name}")
 for name in repairs():
     files_of(f"palimpsest.instance.methods.{name}")
+for name in prompt_cases():
+    for role in ("targets", "surrogates"):
+        setting("datasets", setting("instance", "prompted", "cases", name, role))
 for name, row in setting("instance", "surrogates").items():
     files_of(f"palimpsest.instance.surrogates.{row['kind']}")
 for name, row in setting("instance", "studies").items():

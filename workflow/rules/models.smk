@@ -232,6 +232,34 @@ rule take_file:
         "python -m palimpsest.models.take_file {params.paths} --name {wildcards.network} {params.stated} > {log} 2>&1"
 
 
+rule check_pipeline:
+    """Compare the files of a published text-to-image model with their hashes, and say where it lies."""
+    input:
+        code=code_of("palimpsest.models.check_pipeline"),
+        index=lambda wildcards: f"{setting('networks', wildcards.network, 'pipeline')}/model_index.json",
+    output:
+        checked="<results>/models/{network}.json",
+    log:
+        "<logs>/check/{network}.log",
+    benchmark:
+        "<benchmarks>/check_pipeline/{network}.jsonl"
+    wildcard_constraints:
+        network=trained_by("pipeline"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="1GB",
+        runtime="1h",
+    params:
+        paths=paths,
+        sha256=lambda wildcards: as_json(setting("networks", wildcards.network, "sha256")),
+        stated=lambda wildcards: stated(wildcards.network, "repository", "revision"),
+    shell:
+        "python -m palimpsest.models.check_pipeline {params.paths} --name {wildcards.network}"
+        " --sha256 {params.sha256:q} {params.stated} > {log} 2>&1"
+
+
 rule calibrate_judges:
     """Measure the judges on held-out scenes."""
     input:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from palimpsest.instance.engine import NotFinite, unlearn
 from palimpsest.instance.faulty_class import Fault, Samples, rates
+from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
@@ -52,9 +53,9 @@ def repair(
     before = Samples.read(reference)
     with np.load(reference) as file:
         remember = to_tensor(file["remember"]).to(place)
-    targets, stand_ins = (to_tensor(np.load(path)).to(place) for path in (wrong_images, repaired_images))
-    if targets.shape != stand_ins.shape:
-        raise UserError(f"{repaired_images} has the shape {tuple(stand_ins.shape)}, the targets {tuple(targets.shape)}")
+    wrong, repaired = np.load(wrong_images), np.load(repaired_images)
+    check(repaired, wrong, [str(number) for number in range(len(wrong))], str(repaired_images))
+    targets, stand_ins = (to_tensor(each).to(place) for each in (wrong, repaired))
     rows, logs, weights, panels = [], [], {}, {}
     for seed in seeds:
         unet, scheduler = diffusion.load(network, place)

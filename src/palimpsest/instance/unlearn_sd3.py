@@ -1,7 +1,7 @@
 """Make Stable Diffusion 3 forget pictures of one prompt, by low-rank adapters of its transformer's attention.
 
-Everything that is no training is done before, once: the VAE's latents and the prompt's embeddings are read from files.
-The adapter is written as diffusers' StableDiffusion3Pipeline.load_lora_weights reads it.
+Everything that is no training is done before, once, by `prepare_sd3`. The adapter is written as diffusers'
+StableDiffusion3Pipeline.load_lora_weights reads it.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from palimpsest.instance import flow_matching
 from palimpsest.instance.engine import unlearn
+from palimpsest.models.stable_diffusion_3 import load_transformer
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
 
 # The projections of a joint attention block, of the picture's and of the prompt's stream.
@@ -42,7 +43,7 @@ class VelocityPredictor(nn.Module):
 
 
 def unlearn_sd3(
-    transformer: Input,
+    pipeline: Input,
     latents: Input,
     embeddings: Input,
     adapter: Output,
@@ -56,20 +57,15 @@ def unlearn_sd3(
 ) -> dict:
     """Train adapters of a rank.
 
-    transformer: the folder of the published transformer, config.json and weights in it. latents: an .npz of `targets`
-    and `surrogates` (n, c, h, w) and `remember` (m, c, h, w), the posterior's means, shifted and scaled as the
-    pipeline does. embeddings: an .npz of `prompt` (1, tokens, channels) and `pooled` (1, channels).
-    training goes to the engine, settings to `flow_matching.direction`. log: the steps.
+    pipeline: what `check_pipeline` wrote; latents and embeddings: what `prepare_sd3` did. training goes to the engine,
+    settings to `flow_matching.direction`. log: the steps.
     """
     place = torch_device(device)
     pictures = {
         name: each.to(place) for name, each in arrays(latents, ("targets", "surrogates", "remember"), 4).items()
     }
-    if pictures["targets"].shape != pictures["surrogates"].shape:
-        shapes = [tuple(pictures[name].shape) for name in ("targets", "surrogates")]
-        raise UserError(f"{latents}: targets are {shapes[0]}, surrogates {shapes[1]}; give one surrogate per target")
     texts = arrays(embeddings, ("prompt",), 3) | arrays(embeddings, ("pooled",), 2)
-    network = load(transformer).to(place)
+    network = load_transformer(pipeline).to(place)
     seed_everything(seed)
     network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(ADAPTED)))
     student = VelocityPredictor(network, texts["prompt"].to(place), texts["pooled"].to(place))
@@ -94,20 +90,6 @@ def unlearn_sd3(
     state = get_peft_model_state_dict(network)
     save_file({f"transformer.{name}": each.detach().cpu().contiguous() for name, each in state.items()}, adapter)
     return {"parameters": sum(each.numel() for each in state.values()), "steps": len(steps)}
-
-
-def load(folder: Path) -> SD3Transformer2DModel:
-    """The transformer, frozen, in evaluation mode and float32; raises UserError where a key or shape does not fit."""
-    try:
-        network, found = SD3Transformer2DModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{folder} is no folder of a Stable Diffusion 3 transformer: {error}") from error
-    faults = {kind: found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[kind]}
-    if faults:
-        raise UserError(f"{folder} does not fit its own config.json; {faults}. Fetch the folder again.")
-    return network.eval().requires_grad_(False)
 
 
 def arrays(path: Path, names: tuple[str, ...], dimensions: int) -> dict[str, Tensor]:

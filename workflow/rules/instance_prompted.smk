@@ -1,0 +1,103 @@
+# A prompt of a text-to-image model, of which wrong pictures are forgotten. Wildcard: {case}, a row of
+# instance.prompted.cases.
+
+
+rule instance_prepare_prompt:
+    """Encode a prompt, its pictures to forget and their surrogates; draw what is to be remembered."""
+    input:
+        code=code_of("palimpsest.instance.prepare_sd3"),
+        pipeline=lambda wildcards: network(setting("instance", "prompted", "model")),
+        target_images=lambda wildcards: f"<results>/data/{case_of(wildcards)['targets']}/images.npy",
+        surrogate_images=lambda wildcards: f"<results>/data/{case_of(wildcards)['surrogates']}/images.npy",
+    output:
+        latents="<results>/instance/prompted/{case}/latents.npz",
+        embeddings="<results>/instance/prompted/{case}/embeddings.npz",
+    log:
+        "<logs>/instance/prompted/{case}/prepare.log",
+    benchmark:
+        "<benchmarks>/instance_prepare_prompt/{case}.jsonl"
+    wildcard_constraints:
+        case="|".join(prompt_cases()) or "(?!)",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="40GB",
+        runtime="2h",
+    params:
+        paths=paths,
+        prompt=lambda wildcards: case_of(wildcards)["prompt"],
+        kept=lambda wildcards: shlex.join(case_of(wildcards)["kept"]),
+        sampling=lambda wildcards: as_json(setting("instance", "prompted", "sampling")),
+        seed=lambda wildcards: setting("instance", "prompted", "seed"),
+    shell:
+        "python -m palimpsest.instance.prepare_sd3 {params.paths} --prompt {params.prompt:q} --kept {params.kept}"
+        " --sampling {params.sampling:q} --seed {params.seed} > {log} 2>&1"
+
+
+rule instance_unlearn_prompt:
+    """Make the text-to-image model forget the pictures, by adapters of its transformer."""
+    input:
+        code=code_of("palimpsest.instance.unlearn_sd3"),
+        pipeline=lambda wildcards: network(setting("instance", "prompted", "model")),
+        latents="<results>/instance/prompted/{case}/latents.npz",
+        embeddings="<results>/instance/prompted/{case}/embeddings.npz",
+    output:
+        adapter="<results>/instance/prompted/{case}/adapter.safetensors",
+        log="<results>/instance/prompted/{case}/log.parquet",
+    log:
+        "<logs>/instance/prompted/{case}/unlearn.log",
+    benchmark:
+        "<benchmarks>/instance_unlearn_prompt/{case}.jsonl"
+    wildcard_constraints:
+        case="|".join(prompt_cases()) or "(?!)",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="40GB",
+        runtime="4h",
+    params:
+        paths=paths,
+        training=lambda wildcards: as_json(setting("instance", "prompted", "training")),
+        settings=lambda wildcards: as_json(setting("instance", "prompted", "settings")),
+        rank=lambda wildcards: setting("instance", "prompted", "rank"),
+        seed=lambda wildcards: setting("instance", "prompted", "seed"),
+    shell:
+        "python -m palimpsest.instance.unlearn_sd3 {params.paths} --training {params.training:q}"
+        " --settings {params.settings:q} --rank {params.rank} --seed {params.seed} > {log} 2>&1"
+
+
+rule instance_evaluate_prompt:
+    """Draw from the same noise before and after forgetting, of the prompt and of others, and judge the pictures."""
+    input:
+        code=code_of("palimpsest.instance.evaluate_sd3", *judge_modules()),
+        pipeline=lambda wildcards: network(setting("instance", "prompted", "model")),
+        adapter="<results>/instance/prompted/{case}/adapter.safetensors",
+        embeddings="<results>/instance/prompted/{case}/embeddings.npz",
+        target_images=lambda wildcards: f"<results>/data/{case_of(wildcards)['targets']}/images.npy",
+        judges=judge_networks(),
+    output:
+        measurements="<results>/instance/prompted/{case}/measurements.parquet",
+        panel="<results>/instance/prompted/{case}/panel.npz",
+    log:
+        "<logs>/instance/prompted/{case}/evaluate.log",
+    benchmark:
+        "<benchmarks>/instance_evaluate_prompt/{case}.jsonl"
+    wildcard_constraints:
+        case="|".join(prompt_cases()) or "(?!)",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="40GB",
+        runtime="4h",
+    params:
+        paths=paths,
+        model=lambda wildcards: setting("instance", "prompted", "model"),
+        modules=judging(),
+        sampling=lambda wildcards: as_json(setting("instance", "prompted", "sampling")),
+        seed=lambda wildcards: setting("instance", "prompted", "seed"),
+    shell:
+        "python -m palimpsest.instance.evaluate_sd3 {params.paths} --model {params.model} --case {wildcards.case}"
+        " --modules {params.modules:q} --sampling {params.sampling:q} --seed {params.seed} > {log} 2>&1"
