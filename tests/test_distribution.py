@@ -123,17 +123,20 @@ def test_features_that_never_fire_do_not_make_it_singular():
     assert not found.plausible(fires).any()
 
 
-def test_most_pictures_of_noise_are_far_away_and_faces_are_not():
-    features = load(ROOT / "resources/models/face_attributes.safetensors").features
-    noise = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8)
-    world = faces.make(900, 90210, "test").images
-    known, others, fresh, broken = (
-        in_batches(features, images) for images in (world[:400], world[400:800], world[800:], noise)
-    )
-    found = Plausibility(known, others)
-    assert found.plausible(fresh).mean() > 0.93
-    # Not every one: a judge of faces has no reason to place noise far from all of them.
-    assert found.plausible(broken).mean() < 0.15 and np.median(found.distance(broken)) > 1.1 * found.limit
+def test_noise_grain_and_mixtures_are_far_away_and_faces_are_not():
+    appearance = load(ROOT / "resources/models/face_attributes.safetensors").appearance
+    world, rng = faces.make(2200, 90210, "test").images, np.random.default_rng(0)
+    fresh = world[2000:]
+    broken = {
+        "noise": rng.integers(0, 256, fresh.shape, np.uint8),
+        "grain": np.clip(fresh + 60 * rng.standard_normal(fresh.shape), 0, 255).astype(np.uint8),
+        "upside down": fresh[:, ::-1],
+        "grey": np.full_like(fresh, 128),
+    }
+    found = Plausibility(*(in_batches(appearance, part) for part in (world[:1000], world[1000:2000])))
+    assert found.plausible(in_batches(appearance, fresh)).mean() > 0.95
+    for name, pictures in broken.items():
+        assert found.plausible(in_batches(appearance, pictures)).mean() < 0.02, name
 
 
 # The t interval

@@ -1,8 +1,9 @@
 """What a forgetful model is judged by: how its reconstructions of targets and its same-seed samples differ.
 
 Judges are given by role in the configuration, each a module of palimpsest.judges with `load(network)`: `descriptor` has
-`embed(images)`, `features` has `features(images)`, `perceptual` has `distance(first, second)`, and `attributes`, where
-there is one, reads attributes when called. Measurements are named by what they are; tables name the judge.
+`embed(images)`, `features` has `features(images)` and `appearance(images)`, `perceptual` has `distance(first, second)`,
+and `attributes`, where there is one, reads attributes when called. Measurements are named by what they are; tables name
+the judge.
 """
 
 from dataclasses import dataclass
@@ -38,12 +39,14 @@ class Reference:
 
     samples: (n, h, w, c), same-seed partners. injected: the pretrained model's reconstructions (images, draws, h, w,
     c) of `injected_images`, which are the targets, then the strangers, then each target's neighbours. features: of
-    the samples; data and held_out: features of training pictures and of others; timestep: of the injection.
+    the samples; data: features of training pictures; appearance and held_out: how these and other pictures look;
+    timestep: of the injection.
     """
 
     samples: np.ndarray
     features: np.ndarray
     data: np.ndarray
+    appearance: np.ndarray
     held_out: np.ndarray
     injected_images: np.ndarray
     injected: np.ndarray
@@ -122,7 +125,8 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
     count = len(samples)
     before = reference.samples[:count]
     features = in_batches(judges["features"].features, samples)
-    plausibility = Plausibility(reference.data, reference.held_out)
+    looks = in_batches(judges["features"].appearance, samples)
+    plausible = Plausibility(reference.appearance, reference.held_out).plausible(looks)
     rows = [
         shown(in_batches(judges["perceptual"].distance, before, samples), "perceptual"),
         shown(in_batches(ssim, before, samples), "ssim"),
@@ -130,7 +134,7 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
         row("kernel_pretrained", kernel_distance(features, reference.features[:count]), n=count),
         row("kernel_data", kernel_distance(features, reference.data), n=count),
-        row("plausible", *share(plausibility.plausible(features)), n=count),
+        row("plausible", *share(plausible), n=count),
     ]
     if "attributes" in judges:
         drift = np.abs(in_batches(judges["attributes"], samples) - in_batches(judges["attributes"], before)).mean(1)

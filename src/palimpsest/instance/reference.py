@@ -83,12 +83,13 @@ def reference(
     sheet = diffusion.sample(unet, scheduler, np.arange(SHEET), steps=params["injection_steps"], seed=seed + 1)
     held_out = np.load(held_out_images, mmap_mode="r")
     described = {
-        "features": samples,
+        "samples": samples,
         "others": drawn(params["pairs"]),
         "data": data[kept[rng.permutation(len(kept))[: params["data"]]]],
         "held_out": held_out[: params["data"]],
     }
     features = {name: in_batches(judge["features"].features, pictures) for name, pictures in described.items()}
+    looks = {name: in_batches(judge["features"].appearance, described[name]) for name in ("data", "held_out")}
     np.savez(
         reference,
         samples=samples,
@@ -98,7 +99,10 @@ def reference(
         kinds=kinds,
         owners=owners,
         timestep=timestep,
-        **{name: values for name, values in features.items() if name != "others"},
+        features=features["samples"],
+        data=features["data"],
+        appearance=looks["data"],
+        held_out=looks["held_out"],
     )
     lines = [
         (name, t, v)
@@ -107,16 +111,16 @@ def reference(
     ]
     pd.DataFrame(lines, columns=["target", "timestep", "value"]).to_parquet(curve, index=False)
     count = params["pairs"]
-    plausibility = Plausibility(features["data"], features["held_out"])
+    plausibility = Plausibility(looks["data"], looks["held_out"])
     rows = [
         row("injection_timestep", timestep),
         shown(tried[chosen], "injection_similarity"),
-        row("plausible_data", *share(plausibility.plausible(features["held_out"])), n=params["data"]),
+        row("plausible_data", *share(plausibility.plausible(looks["held_out"])), n=params["data"]),
         # The floors: what equal sources read, with as many pictures as every comparison has.
         row("frechet_floor", frechet(features["data"][:count], features["held_out"][:count]), n=count),
-        row("frechet_seeds", frechet(features["features"], features["others"]), n=count),
+        row("frechet_seeds", frechet(features["samples"], features["others"]), n=count),
         row("kernel_floor", kernel_distance(features["data"], features["held_out"]), n=params["data"]),
-        row("kernel_seeds", kernel_distance(features["features"], features["others"]), n=count),
+        row("kernel_seeds", kernel_distance(features["samples"], features["others"]), n=count),
     ]
     rows += [
         row("injection_curve", values.mean(), n=len(values), timestep=t)

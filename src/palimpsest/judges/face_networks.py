@@ -2,12 +2,14 @@
 
 `sscd_mini` describes who is shown: unit vectors, alike for two pictures of one person (the recipe of SSCD, Pizzi et al.
 2022: InfoNCE and spreading of nearest neighbours). It is not SSCD and its values are not comparable with SSCD's.
-`face_attributes` reads every attribute of a face; its last hidden layer gives `fd_mini`, its feature maps `lpips_mini`.
+`face_attributes` reads every attribute of a face; its last hidden layer gives `fd_mini`, its feature maps `lpips_mini`,
+both together what a picture looks like.
 Images go in as (n, 3, H, W) in [-1, 1].
 """
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +33,15 @@ class FaceNetwork(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """The hidden layer (n, HIDDEN)."""
         return F.silu(self.hidden(self.stages.maps(images)[-1].flatten(1)))
+
+    def appearance(self, images: Tensor) -> Tensor:
+        """The hidden layer with mean and spread of every channel of the first three stages (n, HIDDEN + 14 width).
+
+        A network that reads attributes through noise is blind to grain in its last layer, not in its first ones.
+        """
+        maps = self.stages.maps(images)
+        looks = [part for layer in maps[:3] for part in (layer.mean((2, 3)), layer.std((2, 3)))]
+        return torch.cat([F.silu(self.hidden(maps[-1].flatten(1))), *looks], 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """The head's outputs (n, outputs)."""

@@ -27,6 +27,10 @@ class Inception:
         pixels = images.to(self.device).clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
         return self.network(pixels, return_features=True)
 
+    def appearance(self, images: Tensor) -> Tensor:
+        """What a picture looks like: the same layer, which sees noise as well as contents."""
+        return self.features(images)
+
 
 def load(network: Path, sha256: str | None = None) -> Inception:
     """The network, on a GPU where there is one. sha256: of the file, where no record beside it states it.

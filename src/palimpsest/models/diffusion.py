@@ -86,8 +86,12 @@ class NoisePredictor(nn.Module):
 
 
 def ddim(scheduler: DDPMScheduler, steps: int) -> DDIMScheduler:
-    """The deterministic sampler (Song et al. 2021, eta 0) of a model, at so many evenly spaced timesteps."""
-    sampler = DDIMScheduler.from_config(scheduler.config)
+    """The deterministic sampler (Song et al. 2021, eta 0) of a model, at so many evenly spaced timesteps.
+
+    They end at the last one, pure noise ("trailing"): a sampler that starts from noise at an earlier one loses what
+    little signal is there (Lin et al. 2024, section 3.3).
+    """
+    sampler = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")
     sampler.set_timesteps(steps)
     return sampler
 
@@ -128,10 +132,10 @@ def injected(
     """Pictures (n, h, w, c), noised to a timestep and denoised again, once per noise draw: (n, draws, h, w, c) uint8.
 
     How SISS asks whether a model still knows a picture (Alberti et al. 2025). Every one gets the same draws. The
-    timestep is taken down to the nearest one of the sampler, which has `steps` of them from end to end.
+    timestep is taken down to the nearest one of the sampler, which has `steps` of them from end to end, or to its last.
     """
     device, sampler = network.device, ddim(scheduler, steps)
-    first = int((sampler.timesteps > timestep).sum())
+    first = min(int((sampler.timesteps > timestep).sum()), steps - 1)
     images = to_tensor(pictures)
     noise = drawn_noise(seed, np.arange(draws), tuple(images.shape[1:])).repeat(len(images), 1, 1, 1)
     times = sampler.timesteps[first].repeat(len(noise))
