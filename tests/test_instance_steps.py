@@ -273,11 +273,11 @@ def test_a_rectangle_outside_the_picture_is_refused(base, tmp_path, box):
 
 def test_the_models_own_edit_keeps_more_of_the_target_the_less_noise_it_gets(base, tmp_path):
     images = np.load(base.images).astype(int)
-    found = [made(base, tmp_path, "ddim_edit", timestep=timestep, steps=20) for timestep in (0, 100, 600)]
+    found = [made(base, tmp_path, "ddim_edit", timestep=timestep, steps=100) for timestep in (0, 100, 600)]
     errors = [np.abs(one - images).mean() for one in found]
     assert errors[0] < errors[1] < errors[2] and errors[0] < 5
-    assert np.array_equal(found[1], made(base, tmp_path, "ddim_edit", timestep=100, steps=20))
-    assert not np.array_equal(found[1], made(base, tmp_path, "ddim_edit", seed=1, timestep=100, steps=20))
+    assert np.array_equal(found[1], made(base, tmp_path, "ddim_edit", timestep=100, steps=100))
+    assert not np.array_equal(found[1], made(base, tmp_path, "ddim_edit", seed=1, timestep=100, steps=100))
 
 
 @pytest.fixture
@@ -351,13 +351,14 @@ def one_run(name: str, *names: str, seed: int = 0, training: dict | None = None,
         "setting": "default",
         "targets": list(names),
         "surrogate": "edit",
+        "remember": "data",
         "seed": seed,
         "training": {**TRAINING, **(training or {})},
         "settings": settings,
     }
 
 
-def forget(base, folder: Path, *runs: dict, method: str = "surrogate", selected: Path | None = None) -> dict:
+def forget(base, folder: Path, *runs: dict, method: str = "surrogate", **more: Path) -> dict:
     folder.mkdir(exist_ok=True)
     return unlearn_all(
         base.network,
@@ -372,8 +373,8 @@ def forget(base, folder: Path, *runs: dict, method: str = "surrogate", selected:
         folder / "log.parquet",
         method=method,
         plan={"runs": list(runs)},
-        selected=selected,
         device="cpu",
+        **more,
     )
 
 
@@ -436,6 +437,21 @@ def by_hand(base, start: Path, method: str, index: int, seed: int) -> dict[str, 
         **TRAINING,
     )
     return student.unet.state_dict()
+
+
+def test_what_is_remembered_may_be_the_models_own_samples(base, known, unlearned, tmp_path):
+    with np.load(known / "reference.npz") as file:
+        samples, drawn = file["samples"], np.load(known / "generated.npy")
+    # None of them is a sample that models are compared by.
+    assert drawn.shape == samples.shape and not any((drawn == one).all((1, 2, 3)).any() for one in samples)
+    run = {**one_run("alone", "first"), "remember": "generated"}
+    forget(base, tmp_path / "own", run, generated=known / "generated.npy")
+    found = weights_of(tmp_path / "own/models", "alone-1")
+    assert not equal(found, weights_of(unlearned / "models", "alone-1"))
+    # Nothing but the pool differs: with the data in the samples' place the weights are those of the data.
+    np.save(tmp_path / "as_data.npy", np.load(base.data[0])[np.load(base.remember)])
+    forget(base, tmp_path / "data", run, generated=tmp_path / "as_data.npy")
+    assert equal(weights_of(tmp_path / "data/models", "alone-1"), weights_of(unlearned / "models", "alone-1"))
 
 
 def test_a_chain_forgets_one_target_after_the_other(base, unlearned):
@@ -515,6 +531,7 @@ def known(base, tmp_path_factory) -> Path:
         folder / "reference.npz",
         folder / "curve.parquet",
         folder / "measurements.parquet",
+        folder / "generated.npy",
         model="tiny",
         modules=MODULES,
         params=PARAMS,

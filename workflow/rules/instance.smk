@@ -111,6 +111,7 @@ rule instance_reference:
         reference="<results>/instance/{model}/reference/reference.npz",
         curve="<results>/instance/{model}/reference/curve.parquet",
         measurements="<results>/instance/{model}/reference/measurements.parquet",
+        generated="<results>/instance/{model}/reference/generated.npy",
     log:
         "<logs>/instance/reference/{model}.log",
     benchmark:
@@ -174,6 +175,7 @@ rule instance_unlearn:
             f"<results>/instance/{wildcards.model}/surrogates/{name}.npy" for name in surrogates_of(wildcards.study)
         ],
         selected=selected,
+        generated=generated,
     output:
         models=directory("<results>/instance/{model}/{study}/{method}/models"),
         runs="<results>/instance/{model}/{study}/{method}/runs.parquet",

@@ -57,6 +57,7 @@ def options_of(study, method):
 def label_of(option):
     """How the measurements call a setting."""
     changed = {**option.get("training", {}), **option.get("settings", {})}
+    changed |= {"remember": option["remember"]} if "remember" in option else {}
     return ",".join(f"{name}={value}" for name, value in changed.items()) or "default"
 
 
@@ -77,6 +78,7 @@ def runs_of(study, method):
                             "setting": label,
                             "seed": seed,
                             "tuned": bool(row.get("tuned")),
+                            "remember": option.get("remember", "data"),
                             "training": {
                                 **setting("instance", "training"),
                                 **chosen.get("training", {}),
@@ -103,6 +105,14 @@ def selected(wildcards):
     if not setting("instance", "studies", wildcards.study).get("tuned"):
         return []
     return f"{INSTANCE}/{wildcards.model}/tuning/{wildcards.method}/selected.json"
+
+
+def generated(wildcards):
+    """The pretrained model's own samples, where a setting of the study, or of the tuning it follows, remembers them."""
+    tuned = setting("instance", "studies", wildcards.study).get("tuned")
+    options = options_of("tuning" if tuned else wildcards.study, wildcards.method)
+    wanted = any(option.get("remember") == "generated" for option in options)
+    return f"{INSTANCE}/{wildcards.model}/reference/generated.npy" if wanted else []
 
 
 def evaluation():

@@ -29,6 +29,7 @@ def reference(
     reference: Output,
     curve: Output,
     measurements: Output,
+    generated: Output,
     *,
     model: str,
     modules: dict,
@@ -41,7 +42,7 @@ def reference(
     params: `pairs` (same-seed samples), `sampling_steps`, `draws`, `injection_steps`, `timesteps` (those tried),
     `wanted_similarity`, `bystanders` (neighbours per target, and strangers), `bystander_draws`, `data` (pictures whose
     features stand for the data, and as many held-out ones).
-    curve: similarity by timestep (target, timestep, value).
+    curve: similarity by timestep (target, timestep, value). generated: as many samples again, which no comparison uses.
     """
     place = torch_device(device)
     unet, scheduler = diffusion.load(network, place)
@@ -79,12 +80,13 @@ def reference(
         indices = np.arange(first, first + params["pairs"])
         return diffusion.sample(unet, scheduler, indices, steps=params["sampling_steps"], seed=seed)
 
-    samples = drawn(0)
+    samples, others = drawn(0), drawn(params["pairs"])
+    np.save(generated, others)
     sheet = diffusion.sample(unet, scheduler, np.arange(SHEET), steps=params["injection_steps"], seed=seed + 1)
     held_out = np.load(held_out_images, mmap_mode="r")
     described = {
         "samples": samples,
-        "others": drawn(params["pairs"]),
+        "others": others,
         "data": data[kept[rng.permutation(len(kept))[: params["data"]]]],
         "held_out": held_out[: params["data"]],
     }

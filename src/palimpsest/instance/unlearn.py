@@ -33,13 +33,15 @@ def unlearn_all(
     method: str,
     plan: dict,
     selected: Input | None = None,
+    generated: Input | None = None,
     device: str = "auto",
 ) -> dict:
     """Train every run of the plan.
 
-    plan: {"runs": [{"name", "targets", "surrogate", "seed", "training", "settings"}, ...]}: `training` goes to the
-    engine, `settings` to the method. surrogates: files named as the runs name them. selected: the overrides that the
-    tuning chose; a run with `"tuned": true` takes them.
+    plan: {"runs": [{"name", "targets", "surrogate", "remember", "seed", "training", "settings"}, ...]}: `training` goes
+    to the engine, `settings` to the method; `remember` is "data" or "generated", the pretrained model's own samples.
+    surrogates: files named as the runs name them. selected: the overrides that the tuning chose; a run with
+    `"tuned": true` takes them.
     models: a folder with one model folder per stage; runs: a row for each; log: the steps of all.
     Raises UserError where a loss is not finite: the log, and the last finite weights, stay beside the outputs.
     """
@@ -48,6 +50,10 @@ def unlearn_all(
     alphas, rows = scheduler.alphas_cumprod.to(place), pd.read_parquet(manifest)
     kept = np.load(remember)
     data = Pictures(np.load(data_images, mmap_mode="r"), kept, place)
+    pools = {"data": data}
+    if generated:
+        samples = np.load(generated, mmap_mode="r")
+        pools["generated"] = Pictures(samples, np.arange(len(samples)), place)
     targets = to_tensor(np.load(target_images)).to(place)
     nearest = np.searchsorted(kept, np.load(neighbours))
     stand_ins = {path.stem: to_tensor(np.load(path)).to(place) for path in surrogates}
@@ -67,7 +73,7 @@ def unlearn_all(
                     student,
                     frozen,
                     alphas,
-                    data,
+                    pools[override.get("remember", run["remember"])],
                     targets[index : index + 1],
                     stand_ins[run["surrogate"]][index : index + 1],
                     data[nearest[index]],

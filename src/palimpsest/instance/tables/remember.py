@@ -1,0 +1,30 @@
+"""What is remembered: data, the pretrained model's own samples, or its predictions."""
+
+from palimpsest.instance.published import MARKED, SINGLE
+from palimpsest.instance.tables._rows import line, table
+from palimpsest.instance.tables._settings import study_rows
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+
+NAMES = {
+    "default": "data",
+    "remember=generated": "generated pictures",
+    "distilled=True": "data, distilled",
+}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: ours by what is remembered, then the published two, of which one is marked in an unknown way."""
+    ours = study_rows(lookup, params, "remember", NAMES)
+    published = {"published": SINGLE["surrogate"], "published, with a dagger": MARKED}
+    theirs = [line(lookup, name, {"model": "published"}, row) for name, row in published.items()]
+    return table(
+        [*ours, *theirs],
+        "Remembered",
+        "The remember loss: on the data, on the pretrained model’s own samples, or on its predictions for the data.",
+        "tab:instance-remember",
+        params,
+        "Columns as in the comparison. What the dagger of the published row means is lost; generated pictures, a "
+        "constant weight and no projection are the candidates, all of them measured here.",
+        compared=[True] * len(ours) + [False] * len(theirs),
+    )
