@@ -46,7 +46,7 @@ DOCTORED = {
 SURROGATE, ONE, TWO = {"method": "surrogate"}, {"count": 1}, {"count": 2}
 BASELINES = [
     made
-    for method in ("neggrad", "erasediff_port", "siss")
+    for method in ("neggrad_plus", "erasediff_port", "siss")
     for count in (1, 2)
     for made in (
         ("similarity_target", {"method": method, "count": count}, 0.2, 0.2),
@@ -60,6 +60,11 @@ MADE = {
         ("similarity_target", SURROGATE, 0.1, 0.8),
         ("perceptual", SURROGATE, 0.3, 0.3),
         ("perceptual", {"method": "oracle"}, 0.4, 0.4),
+        *(("plausible", {"method": method}, 0.5, 0.5) for method in ("surrogate", "pretrained")),
+    ],
+    "oracle_generalises": [
+        ("similarity_target", {"method": "oracle"}, 0.9, 0.1),
+        ("similarity_target", {"method": "pretrained"}, 0.9, 0.9),
     ],
     "surrogate_best": [
         *BASELINES,
@@ -67,18 +72,26 @@ MADE = {
         *(("perceptual", {**SURROGATE, **count}, 0.5, 0.5) for count in (ONE, TWO)),
     ],
     "strength_trades": [
-        ("similarity_target", {"surrogate": "edit_0.25"}, 0.8, 0.2),
-        ("similarity_target", {"surrogate": "edit_2"}, 0.1, 0.5),
-        ("ssim", {"surrogate": "edit_0.25"}, 0.9, 0.8),
-        ("ssim", {"surrogate": "edit_2"}, 0.8, 0.9),
+        ("similarity_target", {"surrogate": "edit_weak"}, 0.8, 0.2),
+        ("similarity_target", {"surrogate": "edit_strong"}, 0.1, 0.5),
+        ("ssim", {"surrogate": "edit_weak"}, 0.9, 0.8),
+        ("ssim", {"surrogate": "edit_strong"}, 0.8, 0.9),
     ],
     "weight_helps": [
+        ("similarity_target", DEFAULT, 0.1, 0.1),
+        ("similarity_target", {"setting": CONSTANT}, 0.1, 0.1),
         ("ssim", DEFAULT, 0.9, 0.7),
         ("ssim", {"setting": CONSTANT}, 0.8, 0.8),
         ("frechet_pretrained", DEFAULT, 1.0, 3.0),
         ("frechet_pretrained", {"setting": CONSTANT}, 2.0, 2.0),
     ],
-    "projection_helps": [("paired_frechet_pretrained", {"setting": "projection=forget"}, -0.5, 0.5)],
+    "projection_helps": [
+        ("paired_frechet_pretrained", {"setting": "projection=forget"}, -0.5, 0.5),
+        *(
+            ("similarity_target", {"setting": setting, "targets": "mean", "count": 1}, 0.1, 0.1)
+            for setting in ("projection=forget", "projection=none")
+        ),
+    ],
     "symmetric_hurts": [("paired_frechet_pretrained", {"setting": "projection=both"}, 0.5, -0.5)],
     "edit_best_surrogate": [
         ("similarity_target", EDIT, 0.1, 0.9),
@@ -90,8 +103,8 @@ MADE = {
         ),
     ],
     "works_out_of_domain": [
-        ("similarity_target", {"study": "domain", "targets": "glasses"}, 0.1, 0.9),
-        ("perceptual", {"study": "domain", "targets": "glasses"}, 0.3, 0.3),
+        ("similarity_target", {"study": "domain", "targets": "outside"}, 0.1, 0.9),
+        ("perceptual", {"study": "domain", "targets": "outside"}, 0.3, 0.3),
         ("perceptual", {**EDIT, "targets": "mean", "count": 1}, 0.3, 0.3),
     ],
     "mode_not_class": [

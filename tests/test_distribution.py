@@ -139,6 +139,13 @@ def test_noise_grain_and_mixtures_are_far_away_and_faces_are_not():
         assert found.plausible(in_batches(appearance, pictures)).mean() < 0.02, name
 
 
+def test_a_kernel_distance_of_pairs_is_zero_for_equal_sets_and_unbiased_for_independent_ones():
+    one, two = (np.random.default_rng(seed).standard_normal((96, 16)) for seed in (0, 1))
+    assert kernel_distance(one, one, paired=True) == pytest.approx(0, abs=1e-9)
+    assert kernel_distance(one, two, paired=True) == pytest.approx(kernel_distance(one, two), abs=0.02)
+    assert kernel_distance(one, two + 1, paired=True) > 0.2
+
+
 # The t interval
 
 

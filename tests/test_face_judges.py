@@ -102,7 +102,7 @@ def test_batches_change_nothing(monkeypatch):
         np.random.default_rng(1).integers(0, 256, (10, 16, 16, 3), np.uint8),
     )
     images = to_tensor(pictures)
-    monkeypatch.setattr("palimpsest.judges.batches.BATCH", 3)
+    monkeypatch.setattr("palimpsest.judges.batches.LARGEST", 3)
     assert np.allclose(in_batches(network.embed, pictures), network.embed(images), atol=1e-6)
     found = in_batches(network.distance, pictures, pictures[::-1])
     assert np.allclose(found, network.distance(images, images.flip(0)), atol=1e-6)

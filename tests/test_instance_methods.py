@@ -1,6 +1,7 @@
 """Instance unlearning: its formulas against closed forms, and every method on problems whose solution is known."""
 
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,10 +117,14 @@ def test_balance_never_lets_the_remember_loss_rise():
     assert balance(kept, torch.zeros(100), 0.1) == 0
 
 
-def test_uniform_noise_is_uniform():
-    found = uniform_noise(random(200_000), centred=False)
-    assert np.allclose(np.histogram(found.numpy(), 10, (0, 1))[0] / 200_000, 0.1, atol=0.005)
-    assert torch.allclose(uniform_noise(random(10), centred=True), uniform_noise(random(10), centred=False) - 0.5)
+def test_uniform_noise_is_uniform_and_independent_of_the_pictures_noise():
+    step = SimpleNamespace(forget=SimpleNamespace(noise=random(8, 3, 64, 64)), seed=3, index=5)
+    found = uniform_noise(step, centred=False)
+    assert np.allclose(np.histogram(found.numpy(), 10, (0, 1))[0] / found.numel(), 0.1, atol=0.005)
+    assert abs(np.corrcoef(found.ravel(), step.forget.noise.ravel())[0, 1]) < 0.02
+    assert torch.equal(uniform_noise(step, centred=True), found - 0.5)
+    later = SimpleNamespace(**{**vars(step), "index": 6})
+    assert not torch.equal(uniform_noise(later, centred=False), found)
 
 
 def test_noise_belongs_to_the_picture():
@@ -409,7 +414,9 @@ def test_the_paths_are_those_of_guided_deterministic_samples(guidance):
     step = recorded_step(frozen=Pointing(), schedule=LINEAR.float())
     points, times = guided_paths(step, guidance, 8, 5)
     assert points.shape == (5, 8, 1, 2, 2) and times[0] == 999 and times[-1] == 0 and (times.diff() < 0).all()
-    assert torch.equal(points[:, 0], drawn_noise(0, np.arange(5), (1, 2, 2)))
+    # From noise of its own: no sample that a model is judged by starts there.
+    judged = drawn_noise(0, np.arange(100), (1, 2, 2))
+    assert not any(torch.equal(point, noise) for point in points[:, 0] for noise in judged)
     # Guidance goes past the class's image, away from that of no class; on the way there the noise stays the same.
     own, none = Pointing.images[Affine.label], Pointing.images[Affine.unconditional]
     image = (none + guidance * (own - none)).expand(5, -1, -1, -1)

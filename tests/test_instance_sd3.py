@@ -256,15 +256,16 @@ def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prom
     assert (measurements.select(tables["moved"], method="surrogate", metric="perceptual")["value"] > 0).all()
     before = measurements.select(tables["moved"], method="pretrained", metric="samples_like_target")
     assert before["n"].tolist() == [2] and set(tables["moved"]["setting"]) == {"flag"}
-    table = prompted_table.build(Lookup(tmp_path / "moved/measurements.parquet", "instance"), {"cases": ["flag"]})
-    assert table.frame["LPIPS, prompt"].map(lambda found: found.value > 0).tolist() == [False, True]
+    known = {"cases": ["flag"], "judges": {"perceptual": "LPIPS"}}
+    table = prompted_table.build(Lookup(tmp_path / "moved/measurements.parquet", "instance"), known)
+    assert table.frame["Change, prompt"].map(lambda found: found.value > 0).tolist() == [False, True]
     params = {"cases": ["flag"], "own": 2, "kept": 3, "explicit_sets": []}
     drawn = prompted_figure.draw([tmp_path / "moved/panel.npz"], params)
     assert [axes.get_title() for axes in drawn.axes[:2]] == ["the prompt", "other prompts"] and len(drawn.axes) == 4
 
 
 def test_what_the_flow_matching_step_is_not_given_is_named(tmp_path, prompted):
-    with pytest.raises(ValueError, match="give clean or velocity"):
+    with pytest.raises(UserError, match="give clean or velocity"):
         forgotten(prompted, tmp_path, settings={"form": "noise"})
     np.savez(tmp_path / "one.npz", targets=np.zeros((1, 4, 8, 8)))
     with pytest.raises(UserError, match="no array surrogates, remember"):

@@ -120,7 +120,7 @@ rule instance_reference:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
+        mem="8GB",
         runtime="4h",
     params:
         paths=paths,
@@ -218,7 +218,7 @@ rule instance_evaluate:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
+        mem="8GB",
         runtime="12h",
     params:
         paths=paths,
@@ -251,7 +251,7 @@ rule instance_evaluate_network:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
+        mem="8GB",
         runtime="12h",
     params:
         paths=paths,

@@ -119,15 +119,9 @@ def evaluation():
     return as_json(setting("instance", "reference"))
 
 
-def beginnings(lists):
-    """Every beginning of every list of targets: what is forgotten on the way."""
-    return sorted({tuple(targets[:stage]) for targets in lists for stage in range(1, len(targets) + 1)})
-
-
 def all_targets():
-    """The lists of targets that each study forgets one after the other, and all of them."""
-    studies = {name: beginnings(row["targets"]) for name, row in setting("instance", "studies").items()}
-    return as_json({"studies": studies, "targets": sorted(set().union(*studies.values()))})
+    """The lists of targets that each study forgets, one after the other."""
+    return as_json({"studies": {name: row["targets"] for name, row in setting("instance", "studies").items()}})
 
 
 def repairs():
@@ -175,6 +169,7 @@ REPORT_PARAMS["instance"] = lambda: {
     "cases": prompt_cases(),
     "judges": {role: setting("instance", "judges", role)["name"] for role in ROLES},
     "explicit_sets": explicit_sets(),
+    "injection_steps": setting("instance", "reference", "injection_steps"),
 }
 
 # What the configuration names must be there, before anything is planned.

@@ -20,6 +20,7 @@ from palimpsest.run import Input, Output, step, torch_device
 TIMESTEPS = (0, 5, 10, 25, 50, 100, 175, 250, 400, 550, 700, 850, 999)
 WEIGHTS = (("const", 1.0), ("power", 0.5), ("power", 1.0), ("power", 2.0), ("power", 4.0), ("capped_snr", 1.0))
 BELOW = (10, 50, 100, 250)
+PIXELS = 2**18  # that go through the network at a time, with a gradient
 
 
 def conflicts(
@@ -53,10 +54,13 @@ def conflicts(
 
     def gradient(images, noise, times, wanted) -> tuple[torch.Tensor, float]:
         parameters.gradient.zero_()
-        predicted = predictor(add_noise(images, noise, alphas, times), times)
-        loss = squared_errors(wanted)(predicted, slice(None)).mean()
-        loss.backward()
-        return parameters.gradient.clone(), loss.item()
+        noisy, total = add_noise(images, noise, alphas, times), 0.0
+        for rows in torch.arange(len(images)).split(max(1, PIXELS // images[0, 0].numel())):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            loss = squared_errors(wanted)(predictor(noisy[part], times[part]), part).sum() / len(images)
+            loss.backward()
+            total += loss.item()
+        return parameters.gradient.clone(), total
 
     times = torch.from_numpy(rng.integers(len(alphas), size=len(remembered))).to(place)
     kept_gradient, _ = gradient(remembered, noise, times, noise)

@@ -9,9 +9,11 @@ every gradient is averaged over them before a method combines it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -175,6 +177,13 @@ class NotFinite(RuntimeError):
     def __init__(self, step: int, log: list[dict]):
         super().__init__(f"the gradient is not finite at step {step}: lower the learning rate or the method's strength")
         self.step, self.log = step, log
+
+
+def keep_steps(log: Path, error: NotFinite) -> Path:
+    """Write the steps of a stopped run beside the log it would have had; gives the path, which is no output."""
+    path = log.with_name("failed.parquet")
+    pd.DataFrame(error.log).to_parquet(path, index=False)
+    return path
 
 
 def draw(images: Tensor | Pictures, picks: np.ndarray, times: np.ndarray, seed: tuple[int, int, int]) -> Batch:

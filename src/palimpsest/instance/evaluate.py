@@ -5,6 +5,7 @@ import pandas as pd
 
 from palimpsest.instance.judging import Reference, integrity_rows, load_judges, similarity_rows
 from palimpsest.instance.manifest import position_of
+from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
@@ -12,7 +13,7 @@ from palimpsest.run import Input, Output, step, torch_device
 
 PANEL = 8  # reconstructions and samples kept as pictures
 LABELS = ("setting", "surrogate", "seed")
-COUNTED = ("steps", "forwards", "backwards", "mean_cosine", "conflict_rate")
+COUNTED = ("steps", "batch", "forwards", "backwards", "mean_cosine", "conflict_rate")
 
 
 def evaluate(
@@ -35,68 +36,77 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
 ) -> dict:
-    """Measure every model of a study (models, runs), or one network against each list of targets in plan["targets"],
-    labelled with the studies that have them, plan["studies"].
+    """Measure every model of a study (models, runs), or one network as if it had forgotten the targets of each study.
 
-    params as in `reference`. panel: pictures of each model, `<folder>.rebuilt` (targets, draws, h, w, c) and
-    `<folder>.samples`.
+    plan: {"studies": {name: lists of targets}}, for the latter. params as in `reference`. panel: pictures of each
+    model, `<folder>.rebuilt` (targets, draws, h, w, c) and `<folder>.samples`.
     """
     place = torch_device(device)
     known, judge = Reference.read(reference), load_judges(modules, judges)
     pictures, names = np.load(target_images), pd.read_parquet(manifest)
     if network is not None:
-        stages = [{"folder": "+".join(one), "targets": "+".join(one), "seed": 0} for one in plan["targets"]]
+        every = sorted({stage for lists in plan["studies"].values() for stage in beginnings(lists)})
+        stages = [{"folder": "+".join(one), "targets": "+".join(one), "seed": 0} for one in every]
         files = [network] * len(stages)
     else:
         stages = pd.read_parquet(runs).to_dict("records")
         files = [models / stage["folder"] / "unet" / diffusion.WEIGHTS for stage in stages]
-    rows, panels, samples, last = [], {}, None, None
+    rows, panels, last = [], {}, None
     for stage, file in zip(stages, files, strict=True):
         if file != last:
             unet, scheduler = diffusion.load(file, place)
             samples = diffusion.sample(
                 unet, scheduler, np.arange(params["pairs"]), steps=params["sampling_steps"], seed=seed
             )
-            last = file
+            integrity = integrity_rows(judge, known, samples)
+            free, last = in_batches(judge["descriptor"].embed, samples), file
         targets = [position_of(names, name, manifest) for name in stage["targets"].split("+")]
         rebuilt = rebuild(unet, scheduler, known, targets, params, seed)
-        found = similarity_rows(judge, known, rebuilt, samples, targets, pictures)
-        found += integrity_rows(judge, known, samples)
+        found = [*similarity_rows(judge, known, rebuilt, free, targets, pictures), *integrity]
         found += [row(key, stage[key]) for key in COUNTED if key in stage and not np.isnan(stage[key])]
         rows += [{**one, "targets": stage["targets"], **{key: stage.get(key, "") for key in LABELS}} for one in found]
         panels[f"{stage['folder']}.samples"] = samples[:PANEL]
         panels[f"{stage['folder']}.rebuilt"] = rebuilt["target"][:, :PANEL]
     if network is None:
-        rows = [{**one, "study": study} for one in rows + over_targets(rows)]
+        complete = {stage["targets"] for stage in stages if stage["complete"]}
+        rows = [{**one, "study": study} for one in rows + over_targets(rows, complete)]
     else:
-        rows = [
-            {**one, "study": name}
-            for name, lists in plan["studies"].items()
-            for one in of_lists(rows, ["+".join(each) for each in lists])
-        ]
+        rows = [{**one, "study": name} for name, lists in plan["studies"].items() for one in of_lists(rows, lists)]
     write(measurements, rows, family="instance", model=model, method=method)
     np.savez(panel, **panels)
     return {"models": len(stages)}
 
 
-def of_lists(rows: list[dict], lists: list[str]) -> list[dict]:
-    """The rows of some lists of targets, with their means."""
-    own = [one for one in rows if one["targets"] in lists]
-    return own + over_targets(own)
+def beginnings(lists: list[list[str]]) -> list[tuple[str, ...]]:
+    """Every beginning of every list of targets: what is forgotten on the way."""
+    return sorted({tuple(targets[:stage]) for targets in lists for stage in range(1, len(targets) + 1)})
 
 
-def over_targets(rows: list[dict]) -> list[dict]:
+def of_lists(rows: list[dict], lists: list[list[str]]) -> list[dict]:
+    """The rows of a study's lists of targets and of their beginnings, with the means."""
+    wanted = {"+".join(each) for each in beginnings(lists)}
+    own = [one for one in rows if one["targets"] in wanted]
+    return own + over_targets(own, {"+".join(each) for each in lists})
+
+
+def over_targets(rows: list[dict], complete: set[str]) -> list[dict]:
     """Means over lists of equally many targets, and over seeds, labelled `targets` "mean" and `count`.
 
-    With several of them the interval is the t interval of their values, else the value's own.
+    complete: the lists that were asked for; where there are some of a length, the beginnings of longer ones are left
+    out, and one that is both counts once. The interval is the t interval over the lists' values (their seeds averaged), of a single list over its seeds;
+    where there is one value only, or all are the same measurement, it is that one's own.
     """
-    frame = pd.DataFrame(rows).assign(count=lambda frame: frame["targets"].str.count(r"\+") + 1, seed=0)
+    frame = pd.DataFrame(rows).assign(count=lambda frame: frame["targets"].str.count(r"\+") + 1)
     frame["kind"] = frame["kind"].fillna("") if "kind" in frame else ""
+    asked = frame["targets"].isin(complete)
+    frame = frame[asked | ~asked.groupby(frame["count"]).transform("any")]
+    frame = frame.drop_duplicates(["metric", "targets", "kind", "setting", "surrogate", "seed"])
     means = []
     for labels, group in frame.groupby(["metric", "count", "kind", "setting", "surrogate"], sort=False):
         metric, count, kind, setting, surrogate = labels
-        values = group["value"].to_numpy()
-        low, high = t_interval(values)[:2] if len(values) > 1 else group[["low", "high"]].iloc[0]
+        several = group["targets"].nunique() > 1
+        values = (group.groupby("targets")["value"].mean() if several else group["value"]).to_numpy()
+        low, high = t_interval(values)[:2] if np.ptp(values) > 0 else group[["low", "high"]].iloc[0]
         given = {"targets": "mean", "count": count, "setting": setting, "surrogate": surrogate, "seed": 0}
         given |= {"kind": kind} if kind else {}
         means.append(row(metric, values.mean(), low, high, n=int(group["n"].sum()), **given))

@@ -71,14 +71,14 @@ def similarity_rows(
     judges: dict,
     reference: Reference,
     rebuilt: dict[str, np.ndarray],
-    samples: np.ndarray,
+    free: np.ndarray,
     targets: list[int],
     pictures: np.ndarray,
 ) -> list[dict]:
     """Similarity of reconstructions, per draw, and what happened to pictures that should have been left alone.
 
     rebuilt: the model's reconstructions (images, draws, h, w, c) by kind, in the order of `Reference.places`;
-    samples: what it draws freely; pictures: of all targets, of which `targets` are the numbers of its own.
+    free: descriptors of what it draws freely; pictures: of all targets, of which `targets` are the numbers of its own.
     similarity_target: to the target (SISS's reading); similarity_pretrained: to the pretrained model's reconstruction
     from the same noise (the paper's words). collateral: change of a picture's own similarity against the pretrained
     model, for the targets' neighbours and for strangers.
@@ -110,7 +110,7 @@ def similarity_rows(
         draws = rebuilt[kind].shape[1]
         change = to_own(rows, rebuilt[kind]) - to_own(rows, reference.injected[rows][:, :draws])
         found.append(shown(change.mean(1), "collateral", kind=kind))
-    alike = (described(samples[:, None])[:, 0] @ described(pictures[targets][:, None])[:, 0].T).max(1)
+    alike = (free @ described(pictures[targets][:, None])[:, 0].T).max(1)
     found.append(row("samples_like_target", *share(alike > LIMIT), n=len(alike)))
     return found
 
@@ -132,7 +132,7 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
         shown(in_batches(ssim, before, samples), "ssim"),
         row("frechet_pretrained", frechet(features, reference.features[:count]), n=count),
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
-        row("kernel_pretrained", kernel_distance(features, reference.features[:count]), n=count),
+        row("kernel_pretrained", kernel_distance(features, reference.features[:count], paired=True), n=count),
         row("kernel_data", kernel_distance(features, reference.data), n=count),
         row("plausible", *share(plausible), n=count),
     ]

@@ -21,7 +21,10 @@ NAMES = {
     "spm": "SPM",
     "duo": "DUO",
     # surrogates
-    "edit": "exact edit",
+    "edit": "edit",
+    "edit_weak": "weak edit",
+    "edit_medium": "medium edit",
+    "edit_strong": "strong edit",
     "ddim_edit": "DDIM edit",
     "nearest": "nearest neighbour",
     "flip": "flip",

@@ -10,7 +10,7 @@ import pandas as pd
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
-from palimpsest.instance.engine import NotFinite, unlearn
+from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
 from palimpsest.instance.faulty_class import Fault, Samples, rates
 from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
@@ -79,7 +79,8 @@ def repair(
                 **training,
             )
         except NotFinite as error:
-            raise UserError(f"method {method}, seed {seed}: {error}") from error
+            kept = keep_steps(log, error)
+            raise UserError(f"method {method}, seed {seed}: {error}. The steps are in {kept}.") from error
         except (TypeError, ValueError) as error:
             raise UserError(f"method {method} with {settings} and {training}: {error}") from error
         logs.append(pd.DataFrame(steps).assign(seed=seed))

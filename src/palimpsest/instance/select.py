@@ -2,7 +2,8 @@
 
 Of the grid's settings, those that forgot (similarity at most 0.4 for every tuning target) and whose samples are as
 plausible as `plausible` times the pretrained model's; of these, the one with the smallest Fréchet distance to the
-pretrained model's samples. Where none forgot and stayed plausible, the one with the lowest similarity.
+pretrained model's samples. Where none of those that forgot stayed plausible, the same choice among all that forgot;
+where none forgot, the one with the lowest similarity.
 """
 
 import json
@@ -32,8 +33,10 @@ def select(
     floor = plausible * float(before.loc[before["metric"] == "plausible", "value"].mean())
     means = table.pivot_table(index="setting", columns="metric", values="value", aggfunc="mean")
     worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()
-    good = means[(worst.reindex(means.index) <= LIMIT) & (means["plausible"] >= floor)]
-    best = good["frechet_pretrained"].idxmin() if len(good) else worst.idxmin()
+    forgot = means[worst.reindex(means.index) <= LIMIT]
+    good = forgot[forgot["plausible"] >= floor]
+    left = good if len(good) else forgot
+    best = left["frechet_pretrained"].idxmin() if len(left) else worst.idxmin()
     (settings,) = [each for each in grid["settings"] if each["setting"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n")
     rows = [row("selected", 1, setting=best), row("passed_settings", len(good), n=len(means))]

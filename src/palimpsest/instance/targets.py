@@ -9,6 +9,7 @@ import pandas as pd
 from palimpsest.run import Input, Output, UserError, step
 
 NEAREST = 20  # remembered pictures kept as neighbours of each target
+VALUES = 2**23  # of the data that are compared at a time, as float64
 
 
 def targets(
@@ -81,9 +82,10 @@ def refuse_twins(pictures: np.ndarray, names: list[str]) -> None:
             raise UserError(f"the targets {twin} and {name} are the same picture: leave one out")
 
 
-def squared_distances(wanted: np.ndarray, data: np.ndarray, batch: int = 2048) -> np.ndarray:
+def squared_distances(wanted: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Squared pixel distances (targets, n), exact: zero is equality."""
     flat = wanted.reshape(len(wanted), -1).astype(np.float64)
+    batch = max(1, VALUES // flat.shape[1])
     parts = []
     for start in range(0, len(data), batch):
         part = data[start : start + batch].reshape(-1, flat.shape[1]).astype(np.float64)

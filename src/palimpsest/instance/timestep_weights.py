@@ -21,15 +21,14 @@ def timestep_weights(form: Form, alphas_cumprod: Tensor, value: float) -> tuple[
     (Lee et al. 2026; the published form and exponent are lost). min_snr: min(SNR, value) / SNR for both (Hang et al.
     2023). capped_snr: the same for the forget loss, 1 for the other.
     """
-    steps = len(alphas_cumprod)
-    ones = torch.ones(steps, dtype=alphas_cumprod.dtype)
+    steps, ones = len(alphas_cumprod), torch.ones_like(alphas_cumprod)
     if form == "const":
         return value * ones, (1 - value) * ones
     if form in ("power", "one_minus_power"):
         power = ((torch.arange(steps) + 1) / steps).to(ones) ** value
         return power, ones if form == "power" else 1 - power
     if form in ("min_snr", "capped_snr"):
-        ratio = signal_to_noise(alphas_cumprod.cpu())
+        ratio = signal_to_noise(alphas_cumprod)
         capped = ratio.clamp(max=value) / ratio
         return capped, capped if form == "min_snr" else ones
     raise ValueError(f"weight is {form!r}: give const, power, one_minus_power, min_snr or capped_snr")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from palimpsest.instance.engine import NotFinite, unlearn
+from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
 from palimpsest.instance.manifest import position_of
 from palimpsest.models import diffusion
 from palimpsest.models.pixels import Pictures, to_tensor
@@ -98,6 +98,7 @@ def unlearn_all(
                 {
                     "folder": folder,
                     "targets": "+".join(run["targets"][:stage]),
+                    "complete": stage == len(run["targets"]),
                     **described(run, settings, training, steps),
                 }
             )
@@ -119,6 +120,7 @@ def described(run: dict, settings: dict, training: dict, steps: pd.DataFrame) ->
         "seed": run["seed"],
         "used": " ".join(f"{key}={value}" for key, value in {**training, **settings}.items()),
         "steps": len(steps),
+        "batch": training["batch"],
         "forwards": int(steps["forwards"].sum()),
         "backwards": int(steps["backwards"].sum()),
         "mean_cosine": float(cosine.mean()),
@@ -128,10 +130,9 @@ def described(run: dict, settings: dict, training: dict, steps: pd.DataFrame) ->
 
 def keep_failed(models: Path, log: Path, network, scheduler, error: NotFinite) -> tuple[Path, Path]:
     """Save what a stopped run leaves, under names that are no outputs."""
-    folder, steps = models.with_name("failed"), log.with_name("failed.parquet")
+    folder = models.with_name("failed")
     diffusion.save(folder / "unet" / diffusion.WEIGHTS, network, scheduler)
-    pd.DataFrame(error.log).to_parquet(steps, index=False)
-    return folder, steps
+    return folder, keep_steps(log, error)
 
 
 if __name__ == "__main__":

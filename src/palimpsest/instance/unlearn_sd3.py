@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from palimpsest.instance import flow_matching
-from palimpsest.instance.engine import unlearn
+from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
 from palimpsest.models.stable_diffusion_3 import load_transformer
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
 
@@ -84,7 +84,9 @@ def unlearn_sd3(
             autocast=place.type == "cuda",
             **training,
         )
-    except TypeError as error:
+    except NotFinite as error:
+        raise UserError(f"{error}. The steps are in {keep_steps(log, error)}.") from error
+    except (TypeError, ValueError) as error:
         raise UserError(f"unlearning with {settings} and {training}: {error}") from error
     pd.DataFrame(steps).to_parquet(log, index=False)
     state = get_peft_model_state_dict(network)

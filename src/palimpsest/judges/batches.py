@@ -8,7 +8,7 @@ from torch import Tensor
 
 from palimpsest.models.pixels import to_tensor
 
-BATCH = 256
+PIXELS, LARGEST = 2**21, 256  # of a batch: pixels, and pictures
 
 
 @torch.inference_mode()
@@ -17,6 +17,8 @@ def in_batches(function: Callable[..., Tensor], *pictures: np.ndarray) -> np.nda
 
     Several arrays of pictures are several arguments, row by row.
     """
-    starts = range(0, len(pictures[0]), BATCH)
-    parts = (function(*(to_tensor(each[start : start + BATCH]) for each in pictures)) for start in starts)
+    height, width = pictures[0].shape[1:3]
+    size = max(1, min(LARGEST, PIXELS // (height * width)))
+    starts = range(0, len(pictures[0]), size)
+    parts = (function(*(to_tensor(each[start : start + size]) for each in pictures)) for start in starts)
     return torch.cat([part.float().cpu() for part in parts]).numpy()

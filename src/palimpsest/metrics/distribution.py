@@ -19,17 +19,22 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
     return float(((mean_first - mean_second) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * shared)
 
 
-def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Squared maximum mean discrepancy under (x'y / d + 1)^3, unbiased for any n (KID, Bińkowski et al. 2018)."""
+def kernel_distance(first: np.ndarray, second: np.ndarray, paired: bool = False) -> float:
+    """Squared maximum mean discrepancy under (x'y / d + 1)^3, unbiased for any n (KID, Bińkowski et al. 2018).
+
+    paired: row i of both is the same thing before and after, so it is not compared with itself across the sets either;
+    equal sets then give zero (the U-statistic of Gretton et al. 2012, eq. 4).
+    """
 
     def kernel(one: np.ndarray, two: np.ndarray) -> np.ndarray:
         return (one.astype(np.float64) @ two.T / one.shape[1] + 1) ** 3
 
-    def within(one: np.ndarray) -> float:
-        values, count = kernel(one, one), len(one)
+    def without_diagonal(one: np.ndarray, two: np.ndarray) -> float:
+        values, count = kernel(one, two), len(one)
         return (values.sum() - np.trace(values)) / (count * (count - 1))
 
-    return float(within(first) + within(second) - 2 * kernel(first, second).mean())
+    across = without_diagonal(first, second) if paired else kernel(first, second).mean()
+    return float(without_diagonal(first, first) + without_diagonal(second, second) - 2 * across)
 
 
 class Plausibility:

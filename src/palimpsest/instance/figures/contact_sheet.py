@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import pictures
+from palimpsest.instance.names import name_of
 from palimpsest.report.style import PAGE
 
 
@@ -17,7 +18,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     sheets = {"training pictures": data[np.linspace(0, len(data) - 1, count).astype(int)]}
     for model, path in zip(params["models"], inputs[1:], strict=True):
         with np.load(path) as file:
-            sheets |= {f"{model.replace('_', ' ')}, 50 steps": file["sheet"][:count]}
+            sheets |= {f"{name_of(model)}, {params['injection_steps']} steps": file["sheet"][:count]}
     figure, axes = plt.subplots(1, len(sheets), figsize=(PAGE, PAGE / len(sheets) * (count / columns) / columns + 0.3))
     for place, (name, sheet) in zip(axes, sheets.items(), strict=True):
         pictures(place, sheet, bool(params["explicit_sets"]), columns)

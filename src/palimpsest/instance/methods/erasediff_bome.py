@@ -10,7 +10,7 @@ from palimpsest.instance.methods.erasediff_port import balance, uniform_noise
 
 
 def direction(step: Step, *, eta: float = 0.1, inner_steps: int = 2, inner_rate: float = 1e-3, centred: bool = True):
-    wanted, values = uniform_noise(step.forget.noise, centred), step.parameters.values
+    wanted, values = uniform_noise(step, centred), step.parameters.values
     start = values.clone()
     try:
         for _ in range(inner_steps):

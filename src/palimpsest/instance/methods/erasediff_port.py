@@ -5,21 +5,25 @@ raise the remember loss: G = G_r + max(0, eta - <G_r, G_f> / |G_f|^2) G_f. The p
 mean is not zero; `centred` draws it from [-1/2, 1/2).
 """
 
+import numpy as np
 import torch
 
 from palimpsest.instance.engine import Step
 
+UNIFORM = 5  # a stream of random draws beside the engine's and ESD's
+
 
 def direction(step: Step, *, eta: float = 1e-3, centred: bool = False):
     remember = step.error_gradient("remember", step.remember, step.remember.noise)
-    forget = step.error_gradient("forget", step.forget, uniform_noise(step.forget.noise, centred))
+    forget = step.error_gradient("forget", step.forget, uniform_noise(step, centred))
     step.watch(forget, remember)
     return remember + balance(remember, forget, eta) * forget
 
 
-def uniform_noise(noise: torch.Tensor, centred: bool) -> torch.Tensor:
-    """Uniform noise as a function of the Gaussian noise drawn (its distribution function): no further random draw."""
-    uniform = torch.special.ndtr(noise)
+def uniform_noise(step: Step, centred: bool) -> torch.Tensor:
+    """Uniform noise of the forget batch's shape, independent of the noise that its images have."""
+    rng = np.random.default_rng((step.seed, UNIFORM, step.index))
+    uniform = torch.from_numpy(rng.random(step.forget.noise.shape, np.float32)).to(step.forget.noise.device)
     return uniform - 0.5 if centred else uniform
 
 

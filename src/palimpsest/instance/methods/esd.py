@@ -12,7 +12,7 @@ from torch import Tensor
 from palimpsest.instance.engine import Step, squared_errors
 from palimpsest.models.forward_process import drawn_noise
 
-POINTS, CLASSES = 3, 4  # streams of random draws beside the engine's
+POINTS, CLASSES, PATHS = 3, 4, 6  # streams of random draws beside the engine's and EraseDiff's
 
 
 def direction(step: Step, *, eta: float = 1.0, guidance: float = 3.0, sampling_steps: int = 20, paths: int = 32):
@@ -47,7 +47,9 @@ def guided_paths(step: Step, guidance: float, sampling_steps: int, paths: int) -
     """Every point of deterministic guided samples (paths, steps, c, h, w), and the timesteps (steps,)."""
     alphas = step.alphas_cumprod
     times = torch.linspace(len(alphas) - 1, 0, sampling_steps, device=alphas.device).round().long()
-    noisy = drawn_noise(step.seed, np.arange(paths), tuple(step.forget.images.shape[1:])).to(alphas.device)
+    # A stream of its own: no noise that samples are later judged from.
+    number = int(np.random.SeedSequence((step.seed, PATHS)).generate_state(1)[0])
+    noisy = drawn_noise(number, np.arange(paths), tuple(step.forget.images.shape[1:])).to(alphas.device)
     points = []
     for here, there in zip(times, [*times[1:], None], strict=True):
         points.append(noisy)

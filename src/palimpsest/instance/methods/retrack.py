@@ -10,11 +10,15 @@ from palimpsest.instance.engine import Step
 from palimpsest.models.forward_process import implied_noise
 
 
-def direction(step: Step, *, share: float = 0.005):
-    batch, neighbours = step.forget, step.neighbours
+def direction(step: Step, *, share: float = 0.005, neighbours: int = 10):
+    batch = step.forget
     noisy = step.noisy(batch)
     implied = torch.stack(
-        [implied_noise(noisy, one.expand_as(noisy), step.alphas_cumprod, batch.timesteps) for one in neighbours], 1
+        [
+            implied_noise(noisy, one.expand_as(noisy), step.alphas_cumprod, batch.timesteps)
+            for one in step.neighbours[:neighbours]
+        ],
+        1,
     )
     likely = (-implied.double().square().sum((2, 3, 4)) / 2).softmax(1).float()
 

@@ -26,8 +26,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Forgetting and integrity, every method with the setting that the declared rule chose for it on other targets.",
         "tab:instance-comparison",
         params,
-        f"{explained(params)} Published rows had one budget each, untuned; EraseDiff's stands beside the port that "
-        "such papers run.",
+        f"{explained(params)} Published rows had one budget each, untuned; EraseDiff’s stands beside the port that "
+        "such papers run, NegGrad’s beside the form with a remember loss that the source describes.",
         full=True,
         group="group",
         compared=compared,

@@ -28,14 +28,15 @@ def build(lookup: Lookup, params: dict) -> Table:
     for model in params["models"]:
         for method in params["methods"]:
             here = lookup.of(model=model, method=method, study="comparison", **ONE)
-            steps, forwards, backwards = (here.get(key).value for key in ("steps", "forwards", "backwards"))
+            counted = ("steps", "batch", "forwards", "backwards")
+            steps, batch, forwards, backwards = (here.get(key).value for key in counted)
             rows.append(
                 {
                     "Method": name_of(method),
                     "Steps": steps,
                     "Forward": forwards,
                     "Backward": backwards,
-                    "Units per step": (forwards + 2 * backwards) / steps / params["batch"],
+                    "Units per step": (forwards + 2 * backwards) / steps / batch,
                     "Expected": THEORY.get(method, "–"),
                     "Conflicts": here.get("conflict_rate").value,
                 }

@@ -11,10 +11,10 @@ FORMATS = {
     "Wrong": Format(0, "percent", better="low"),
     "Right": Format(0, "percent"),
     "Class kept": Format(0, "percent", interval=False),
-    "LPIPS, good": Format(3, interval=False),
+    "Change, good": Format(3, interval=False),
     "SSIM, good": Format(3, interval=False),
     "Others kept": Format(0, "percent", interval=False),
-    "LPIPS, others": Format(3, interval=False),
+    "Change, others": Format(3, interval=False),
 }
 
 
@@ -31,10 +31,10 @@ def build(lookup: Lookup, params: dict) -> Table:
                 "Wrong": here.get("wrong_rate"),
                 "Right": here.get("right_rate"),
                 "Class kept": here.get("class_kept"),
-                "LPIPS, good": here.get("perceptual", kind="good"),
+                "Change, good": here.get("perceptual", kind="good"),
                 "SSIM, good": here.get("ssim", kind="good"),
                 "Others kept": here.get("others_kept"),
-                "LPIPS, others": here.get("perceptual", kind="others"),
+                "Change, others": here.get("perceptual", kind="others"),
             }
         )
     rows.sort(key=lambda row: ("", "by picture", "by prompt").index(row["group"]))
@@ -48,6 +48,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         group="group",
         wide=True,
         compared=[row["group"] != "" for row in rows],
-        notes="LPIPS: lpips_mini by the judge's features. The source shows pictures of this case, no number. Methods "
-        "that erase a prompt are given the class as the prompt.",
+        notes="Change: as lpips_mini, by the features of the judge of flags. The source shows pictures of this case, "
+        "no number. Methods that erase a prompt are given the class as the prompt; every method has one setting.",
     )

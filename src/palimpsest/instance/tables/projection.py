@@ -16,7 +16,7 @@ NAMES = {
     "projection=forget,per_layer=True": "forget gradient, layer by layer",
 }
 SMALL = Format(3)
-SHOWN = {"similarity_target": "S", "perceptual": "LPIPS", "ssim": "SSIM", "frechet_pretrained": "FD pre"}
+SHOWN = {"similarity_target": "S", "perceptual": "Change", "ssim": "SSIM", "frechet_pretrained": "FD pre"}
 
 
 def build(lookup: Lookup, params: dict) -> Table:

@@ -9,7 +9,7 @@ from palimpsest.report.typeset import Format, Table
 FORMATS = {
     "Like a target": Format(0, "percent", better="low"),
     "Similarity": Format(2, better="low"),
-    **{column: Format(3, interval=False) for column in ("LPIPS, prompt", "LPIPS, others", "SSIM, others")},
+    **{column: Format(3, interval=False) for column in ("Change, prompt", "Change, others", "SSIM, others")},
 }
 
 
@@ -25,19 +25,19 @@ def build(lookup: Lookup, params: dict) -> Table:
                     "Method": name_of(method),
                     "Like a target": here.get("samples_like_target"),
                     "Similarity": here.get("similarity_target"),
-                    "LPIPS, prompt": here.get("perceptual", kind="own"),
-                    "LPIPS, others": here.get("perceptual", kind="kept"),
+                    "Change, prompt": here.get("perceptual", kind="own"),
+                    "Change, others": here.get("perceptual", kind="kept"),
                     "SSIM, others": here.get("ssim", kind="kept"),
                 }
             )
     return Table(
         pd.DataFrame(rows),
         caption="A text-to-image model that forgets wrong pictures of a prompt, by adapters of its transformer. Like a "
-        "target: samples of the prompt (%) whose similarity to one is above the limit. LPIPS, SSIM: change of samples "
-        "from the same noise, of the prompt and of others that should stay.",
+        "target: samples of the prompt (%) whose similarity to one is above the limit. Change, SSIM: of samples from "
+        "the same noise, of the prompt and of others that should stay.",
         label="tab:instance-prompted",
         formats=FORMATS,
         group="group",
         compared=[False] * len(rows),
-        notes="The source shows pictures of this case, no number.",
+        notes=f"Change: {params['judges']['perceptual']}. The source shows pictures of this case, no number.",
     )

@@ -36,8 +36,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         ),
         (
             "NegGrad, one target and four",
-            listed(SINGLE["neggrad"]),
-            listed(SEQUENCE["neggrad"]),
+            listed(SINGLE["neggrad_plus"]),
+            listed(SEQUENCE["neggrad_plus"]),
             "the budgets are not comparable",
         ),
         ("flip, marked as forgotten", listed(KIND["flip"]), "limit 0.4", "at most, not below, the limit"),

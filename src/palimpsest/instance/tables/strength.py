@@ -19,10 +19,10 @@ def build(lookup: Lookup, params: dict) -> Table:
     return table(
         rows,
         "Strength (its S)",
-        "A stronger edit forgets more and keeps less: the surrogate method by the strength of the exact edit.",
+        "The surrogate method by the strength of the surrogate's edit.",
         "tab:instance-strength",
         params,
-        "Columns as in the comparison. In brackets how alike the surrogate itself is. Strength 1 moves every attribute "
-        "by half its range. The published axis is another editor's weight.",
+        f"Columns as in the comparison. In brackets how alike the surrogate itself is. Strength: {params['axis']}. The "
+        "published axis is another editor’s weight.",
         compared=[True] * (len(rows) - len(STRENGTH)) + [False] * len(STRENGTH),
     )

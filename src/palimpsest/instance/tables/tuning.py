@@ -28,7 +28,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Method",
         "The tuning: as many settings of every method on a target of its own. Of those that forget with samples "
         "at least 0.95 times as plausible as the pretrained model’s, the one with the smallest FD pre is taken (*); "
-        "where there is none, the one that forgets most.",
+        "where there is none, the same of all that forget; where none does, the one that forgets most.",
         "tab:instance-tuning",
         params,
         compared=[False] * len(rows),
