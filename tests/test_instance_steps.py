@@ -589,7 +589,7 @@ def test_the_pretrained_network_has_changed_nothing(base, known, tmp_path):
     values = table.set_index("metric")["value"]
     assert values["ssim"].min() > 0.99 and values["perceptual"].max() < 1e-3
     assert values["frechet_pretrained"].abs().max() < 1e-3
-    assert values["kernel_pretrained"].abs().max() < 1e-3 < values["kernel_data"].abs().min()
+    assert values["kernel_pretrained"].abs().max() < 0.1 * values["kernel_data"].abs().min()
     assert values["collateral"].abs().max() < 0.01 and values["similarity_pretrained"].min() > 0.99
     assert set(table.loc[table["metric"] == "collateral", "kind"]) == {"neighbour", "stranger"}
     # What it reads of the target is what the reference measured of it.

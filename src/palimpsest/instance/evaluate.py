@@ -93,8 +93,8 @@ def over_targets(rows: list[dict], complete: set[str]) -> list[dict]:
     """Means over lists of equally many targets, and over seeds, labelled `targets` "mean" and `count`.
 
     complete: the lists that were asked for; where there are some of a length, the beginnings of longer ones are left
-    out, and one that is both counts once. The interval is the t interval over the lists' values (their seeds averaged), of a single list over its seeds;
-    where there is one value only, or all are the same measurement, it is that one's own.
+    out, and one that is both counts once. The interval is the t interval over the lists' values (their seeds averaged),
+    of a single list over its seeds; where there is one value only, or all are the same, it is that one's own.
     """
     frame = pd.DataFrame(rows).assign(count=lambda frame: frame["targets"].str.count(r"\+") + 1)
     frame["kind"] = frame["kind"].fillna("") if "kind" in frame else ""
