@@ -1,6 +1,7 @@
 """Instance unlearning: its formulas against closed forms, and every method on problems whose solution is known."""
 
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -188,8 +189,8 @@ def test_a_surrogate_equal_to_the_target_gives_the_plain_gradient():
 
 def recorded_step(surrogate=SURROGATE, micro_batch=8, network=None, frozen=None, schedule=SCHEDULE):
     network, zeros = network or Affine(), np.zeros(8, np.int64)
-    remember = engine.draw(KNOWN, np.arange(8), zeros, (0, 0, 0))
-    forget = engine.draw(TARGET, zeros, zeros, (0, 1, 0))
+    remember = engine.draw(KNOWN, np.arange(8), zeros, np.arange(8), (0, 0, 0))
+    forget = engine.draw(TARGET, zeros, zeros, np.arange(8), (0, 1, 0))
     parameters = FlatParameters(network)
     shown = surrogate.expand(8, -1, -1, -1)
     return engine.Step(
@@ -337,6 +338,28 @@ def test_memory_that_suffices_for_no_image_and_other_errors_are_raised():
     with pytest.raises(RuntimeError, match="mat1"):
         step.error_gradient("forget", step.forget, step.forget.noise)
     assert not step.memory
+
+
+def one_of_two(rank: int, folder: Path) -> None:
+    """A process of two that train together."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    network, log = forget_with("surrogate", steps=10)
+    torch.save(network.state_dict(), folder / f"{rank}.pt")
+    (folder / f"{rank}.txt").write_text(str(log[0]["backwards"]))
+    if rank == 0:
+        with pytest.raises(ValueError, match="a batch of 7 cannot be shared evenly by 2 processes"):
+            forget_with("surrogate", steps=1, batch=7)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_train_the_network_that_one_does(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)
+    alone = forget_with("surrogate", steps=10)[0].state_dict()
+    for rank in range(2):
+        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert all(torch.allclose(together[name], alone[name], atol=1e-6) for name in alone)
+        # Each of them sends half of both batches backwards.
+        assert (tmp_path / f"{rank}.txt").read_text() == "8"
 
 
 class Filling(Cramped):

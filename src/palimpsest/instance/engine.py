@@ -2,8 +2,9 @@
 
 A method gives, at each step, one flat gradient: a function of what it may see of the step (`Step`). The engine draws
 the batches, keeps parameters and gradients as flat float32 buffers, clips, warms up, averages the weights and logs. Two
-gradients are two passes, each freed before the next: no graph is retained, and where several processes train together
-every gradient is averaged over them before a method combines it.
+gradients are two passes, each freed before the next: no graph is retained. Where several processes train together
+(torch.distributed) each computes its share of one batch, and every gradient is averaged over them before a method
+combines it: the result is that of one process.
 """
 
 import math
@@ -186,11 +187,23 @@ def keep_steps(log: Path, error: NotFinite) -> Path:
     return path
 
 
-def draw(images: Tensor | Pictures, picks: np.ndarray, times: np.ndarray, seed: tuple[int, int, int]) -> Batch:
-    """The picked images with noise of their own: a function of the seed and the place in the run only."""
-    picked, number = images[picks], int(np.random.SeedSequence(seed).generate_state(1)[0])
-    noise = drawn_noise(number, np.arange(len(picks)), tuple(picked.shape[1:])).to(picked.device)
-    return Batch(picked, noise, torch.from_numpy(times).to(picked.device))
+def draw(
+    images: Tensor | Pictures, picks: np.ndarray, times: np.ndarray, places: np.ndarray, seed: tuple[int, int, int]
+) -> Batch:
+    """The picked images at some places of a batch, with noise of their own: a function of seed and place only."""
+    picked, number = images[picks[places]], int(np.random.SeedSequence(seed).generate_state(1)[0])
+    noise = drawn_noise(number, places, tuple(picked.shape[1:])).to(picked.device)
+    return Batch(picked, noise, torch.from_numpy(times[places]).to(picked.device))
+
+
+def own_places(batch: int) -> np.ndarray:
+    """The places of a batch that this process computes: all of them, or its share where several train together."""
+    if not torch.distributed.is_initialized():
+        return np.arange(batch)
+    processes = torch.distributed.get_world_size()
+    if batch % processes:
+        raise ValueError(f"a batch of {batch} cannot be shared evenly by {processes} processes")
+    return np.arange(torch.distributed.get_rank(), batch, processes)
 
 
 def unlearn(
@@ -232,7 +245,7 @@ def unlearn(
     optimiser = torch.optim.AdamW([vector], learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     mean = parameters.values.clone()
     first_time = len(alphas_cumprod) - 1 if timesteps == "last" else 0
-    memory, log, first_loss = {}, [], None
+    memory, log, first_loss, own = {}, [], None, own_places(batch)
     for index in tqdm(range(steps), mininterval=5):
         rng = np.random.default_rng((seed, TIMES, index))
         times = rng.integers(first_time, len(alphas_cumprod), (2, batch))
@@ -242,11 +255,11 @@ def unlearn(
             frozen,
             parameters,
             alphas_cumprod,
-            draw(remember, picks, times[REMEMBER], (seed, REMEMBER, index)),
-            draw(target, chosen, times[FORGET], (seed, FORGET, index)),
-            surrogate[chosen],
+            draw(remember, picks, times[REMEMBER], own, (seed, REMEMBER, index)),
+            draw(target, chosen, times[FORGET], own, (seed, FORGET, index)),
+            surrogate[chosen[own]],
             neighbours,
-            micro_batch or batch,
+            micro_batch or len(own),
             autocast,
             index,
             memory,
