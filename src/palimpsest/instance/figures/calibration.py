@@ -14,12 +14,12 @@ from palimpsest.report.style import COLUMN, GREY, PALETTE
 def draw(inputs: list[Path], params: dict) -> Figure:
     """inputs: cosines of the judges, then the injection curve of every model. params: `wanted` similarity."""
     cosines = pd.read_parquet(inputs[0])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 1.9))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.1))
     for number, (pair, values) in enumerate(cosines.groupby("pair", sort=False)):
         sns.kdeplot(x=values["cosine"], ax=left, color=PALETTE[number], fill=True, alpha=0.3, label=pair, clip=(-1, 1))
     limit(left)
     left.set(xlabel=params["judges"]["descriptor"], ylabel="density", yticks=[])
-    left.legend(loc="upper left", handlelength=1, bbox_to_anchor=(0, 1.12))
+    left.legend(loc="lower left", handlelength=1, bbox_to_anchor=(-0.05, 1.0))
     for path in inputs[1:]:
         curve = pd.read_parquet(path)
         for _, part in curve.groupby("target"):
@@ -28,5 +28,5 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         right.plot(mean.index, mean, color="black", marker="o", markersize=2.5, label="mean of targets")
     right.axhline(params["wanted"], color=PALETTE[2], linestyle=":", label="wanted")
     right.set(xlabel="injection timestep t", ylabel="similarity, pretrained", ylim=(None, 1.0))
-    right.legend(loc="lower left", handlelength=1.4)
+    right.legend(loc="lower left", handlelength=1.4, bbox_to_anchor=(-0.05, 1.0))
     return figure

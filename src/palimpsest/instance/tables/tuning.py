@@ -16,10 +16,12 @@ def build(lookup: Lookup, params: dict) -> Table:
             here = lookup.of(model=model, method=method)
             settings = list(here.rows("similarity_target", study="tuning")["setting"].unique())
             chosen = set(here.rows("selected")["setting"])
+            shared = set.intersection(*(set(setting.split(",")) for setting in settings)) if settings else set()
             for position, setting in enumerate(settings):
+                own = ", ".join(part for part in setting.split(",") if part not in shared) or "default"
                 mark = " *" if setting in chosen else ""
                 row = line(here, name_of(method) if not position else "", {"setting": setting, "study": "tuning"})
-                rows.append({**row, ("", "Setting"): setting.replace(",", ", ") + mark})
+                rows.append({**row, ("", "Setting"): own + mark})
     first = [("", "Row"), ("", "Setting")]
     frame = pd.DataFrame(rows)
     ordered = frame[first + [column for column in frame.columns if column not in first]]
