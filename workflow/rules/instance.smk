@@ -219,7 +219,7 @@ rule instance_evaluate:
     threads: 1
     resources:
         mem="8GB",
-        runtime="12h",
+        runtime="24h",
     params:
         paths=paths,
         modules=judging(),
