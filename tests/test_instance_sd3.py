@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
@@ -25,6 +26,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
+from conftest import copy_of_the_project, snakemake
 from palimpsest.instance import evaluate_sd3, flow_matching, prepare_sd3, unlearn_sd3
 from palimpsest.instance.figures import prompted as prompted_figure
 from palimpsest.instance.tables import prompted as prompted_table
@@ -262,6 +264,42 @@ def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prom
     params = {"cases": ["flag"], "own": 2, "kept": 3, "explicit_sets": []}
     drawn = prompted_figure.draw([tmp_path / "moved/panel.npz"], params)
     assert [axes.get_title() for axes in drawn.axes[:2]] == ["the prompt", "other prompts"] and len(drawn.axes) == 4
+
+
+@pytest.mark.workflow
+def test_a_prompts_pictures_are_forgotten_from_the_configuration(tmp_path, prompted):
+    folder, place = copy_of_the_project(tmp_path / "project"), "resources/checkpoints/sd3"
+    shutil.copytree(prompted.pipeline, folder / place)
+    pictures = {"world": "faces", "params": {"n": 2, "seed": 3, "split": "fit", "size": 32}}
+    case = {
+        "prompt": "it's a flag",
+        "kept": ["another flag", "a 'field'"],
+        "targets": "wrong",
+        "surrogates": "repaired",
+    }
+    prompt = {
+        "model": "sd3",
+        "rank": 2,
+        "training": {"steps": 2, "learning_rate": 0.01, "batch": 2},
+        "settings": {"form": "clean"},
+        "sampling": {"remember": 2, "samples": 2, "steps": 1, "guidance": 2.0},
+        "seed": 0,
+        "cases": {"ireland": case},
+    }
+    overlay = {
+        "experiment": "prompted",
+        "families": ["instance"],
+        "datasets": {"wrong": pictures, "repaired": {**pictures, "params": {**pictures["params"], "ood": "inverted"}}},
+        "networks": {"sd3": {"pipeline": place, "sha256": prompted.hashes}},
+        "instance": {"prompted": prompt},
+    }
+    (folder / "prompted.yaml").write_text(yaml.safe_dump(overlay))
+    made = "results/prompted/instance/prompted/ireland/measurements.parquet"
+    snakemake(folder, "--configfile", "prompted.yaml", "--", made)
+    table = measurements.read([folder / made])
+    assert set(table["method"]) == {"pretrained", "surrogate"} and set(table["model"]) == {"sd3"}
+    told = json.loads((folder / made).with_name("latents.record.json").read_text())["arguments"]
+    assert told["prompt"] == case["prompt"] and told["kept"] == case["kept"]
 
 
 def test_what_the_flow_matching_step_is_not_given_is_named(tmp_path, prompted):
