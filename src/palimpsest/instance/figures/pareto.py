@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from palimpsest.instance.figures._common import limit, lookup_of, marker_of
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
+from palimpsest.instance.tables._rows import worst_similarity
 from palimpsest.report.style import PAGE, PALETTE
 
 PANELS = {"perceptual": "low is good", "ssim": "high is good", "frechet_pretrained": "low is good"}
@@ -25,9 +26,8 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         for number, method in enumerate(params["methods"]):
             here = lookup.of(model=model, method=method, study="tuning", targets="mean", count=1)
             settings = list(here.rows("similarity_target")["setting"].unique())
-            points = [
-                (here.get("similarity_target", setting=s).value, here.get(metric, setting=s).value) for s in settings
-            ]
+            tried = lookup.of(model=model, method=method, study="tuning")
+            points = [(worst_similarity(tried, setting=s), here.get(metric, setting=s).value) for s in settings]
             every += draw_line(axes, sorted(points), name_of(method), marker_of(method, params["methods"]), number)
         here = lookup.of(model=model, method="surrogate", study="strength", targets="mean", count=1)
         strengths = here.rows("similarity_target")["surrogate"].unique()
@@ -54,7 +54,8 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             axes.set_yscale("symlog", linthresh=0.1 if metric == "perceptual" else 1)
             axes.set_ylim(bottom=-0.02)
         axes.set(
-            xlabel=params["judges"]["descriptor"], ylabel=f"{NAMES[metric].format(**params['judges'])} ({meaning})"
+            xlabel=f"{params['judges']['descriptor']}, worst target",
+            ylabel=f"{NAMES[metric].format(**params['judges'])} ({meaning})",
         )
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.8)
     return figure

@@ -51,6 +51,13 @@ def line(here: Lookup, name: str, labels: dict, published: tuple | None = None) 
     return {("", "Row"): name, **found, **theirs}
 
 
+def worst_similarity(here: Lookup, **labels) -> float:
+    """The highest similarity of a single target that a setting was tried on, seeds averaged: what the rule reads."""
+    found = here.rows("similarity_target", **labels)
+    single = found[(found["targets"] != "mean") & ~found["targets"].str.contains("+", regex=False)]
+    return float(single["value"].max()) if len(single) else math.nan
+
+
 def own_similarity(lookup: Lookup, model: str, surrogate: str, study: str) -> float:
     """How alike the surrogate itself is to the study's targets, on average."""
     targets = lookup.rows("similarity_target", model=model, study=study, method="surrogate")["targets"].unique()
