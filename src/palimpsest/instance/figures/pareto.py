@@ -53,10 +53,8 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         if metric != "ssim":
             axes.set_yscale("symlog", linthresh=0.1 if metric == "perceptual" else 1)
             axes.set_ylim(bottom=-0.02)
-        axes.set(
-            xlabel=f"{params['judges']['descriptor']}, worst target",
-            ylabel=f"{NAMES[metric].format(**params['judges'])} ({meaning})",
-        )
+        axes.set_xlabel(f"{params['judges']['descriptor']}, worst target")
+        axes.set_ylabel(f"{NAMES[metric].format(**params['judges'])} ({meaning})")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.8)
     return figure
 

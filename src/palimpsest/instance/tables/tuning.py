@@ -34,7 +34,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "where there is none, the same of all that forget; where none does, the one that forgets most.",
         "tab:instance-tuning",
         params,
-        "Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which the "
-        "rule reads; the others are means over them.",
+        "Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
+        "the rule reads; the others are means over them.",
         compared=[False] * len(rows),
     )
