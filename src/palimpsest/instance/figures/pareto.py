@@ -52,7 +52,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         limit(axes)
         if metric != "ssim":
             axes.set_yscale("symlog", linthresh=0.1 if metric == "perceptual" else 1)
-            axes.set_ylim(bottom=-0.02)
+            axes.set_ylim(-0.02, 1.5 * np.nanmax([point[1] for point in every]))
         axes.set_xlabel(f"{params['judges']['descriptor']}, worst target")
         axes.set_ylabel(f"{NAMES[metric].format(**params['judges'])} ({meaning})")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.8)
