@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import ROOT, copy_of_the_project, heed_interrupts, snakemake
 
@@ -44,6 +45,12 @@ def test_the_smoke_run_makes_every_part_of_the_paper(smoke):
     assert len(list(paper.glob("tables/*.tex"))) >= 10
     assert len(list(paper.glob("figures/*.pdf"))) >= 8
     assert (paper / "scorecard.html").stat().st_size > 1000
+
+
+def test_the_papers_parts_stand_in_the_order_of_the_configuration(smoke):
+    order = yaml.safe_load((ROOT / "config/mini.yaml").read_text())["families"]
+    shown = (smoke / "results/smoke/paper/families.tex").read_text()
+    assert re.findall(r"sections/(\w+)", shown) == order and order != sorted(order)
 
 
 def test_a_second_run_has_nothing_to_do(smoke):

@@ -49,7 +49,7 @@ rule judge_claims:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        families=lambda wildcards: as_json(families()),
+        families=lambda wildcards: in_order(families()),
     shell:
         "python -m palimpsest.report.claims {params.paths} --families {params.families:q} > {log} 2>&1"
 
@@ -72,7 +72,7 @@ rule number:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        families=lambda wildcards: as_json(families()),
+        families=lambda wildcards: in_order(families()),
         experiment=setting("experiment"),
         procedural=lambda wildcards: as_json(is_procedural()),
     shell:

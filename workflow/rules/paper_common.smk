@@ -7,6 +7,11 @@ def families():
     return {name: setting(name, "models") for name in setting("families")}
 
 
+def in_order(given):
+    """A parameter's text on the command line where the order counts: that of the paper's parts."""
+    return json.dumps(given)
+
+
 def report_of(family, kind):
     """The tables or figures of a family: name to settings."""
     return setting("report", family, kind)

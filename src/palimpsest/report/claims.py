@@ -75,9 +75,9 @@ def read(path: Path) -> list[dict]:
 
 
 def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
-    """The verdict on one claim for every model, and overall."""
+    """The verdict on one claim for every model, and overall; of a single model its name is not said each time."""
     constants = {"margin": claim.get("margin", 0.0)}
-    by_model, lines, reasons = {}, [], []
+    by_model, lines, reasons, models = {}, [], [], list(models)
     for model in models:
         here = lookup.of(**{"model": model, **claim.get("where", {})})
         needs = claim.get("needs")
@@ -95,7 +95,8 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
         if holds and fails:
             raise UserError(f"claim {claim['id']!r} both holds and fails for {model}: its expressions overlap")
         by_model[model] = HOLDS if holds else FAILS if fails else MIXED
-        lines.append(f"{name_of(claim['family'], model)}: {shown} ({by_model[model]})")
+        several = f"{name_of(claim['family'], model)}: {shown} ({by_model[model]})"
+        lines.append(several if len(models) > 1 else shown)
     return {
         "id": claim["id"],
         "family": claim["family"],
