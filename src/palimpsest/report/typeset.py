@@ -125,7 +125,7 @@ class Table:
             r"\centering",
             rf"\caption{{{tex(self.caption)}}}",
         ]
-        lines += [rf"\label{{{self.label}}}", rf"\{self.size}", r"\setlength{\tabcolsep}{3pt}"]
+        lines += [rf"\label{{{self.label}}}", rf"\{self.size}", r"\setlength{\tabcolsep}{2.5pt}"]
         lines += [rf"\begin{{tabular}}{{@{{}}{''.join(self._alignment(c) for c in body.columns)}@{{}}}}", r"\toprule"]
         lines += self._header(body.columns)
         for position in range(len(body)):
