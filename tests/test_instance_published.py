@@ -17,7 +17,7 @@ from diffusers import (
 from torch import nn
 from torch.nn import functional as F
 
-from conftest import ROOT, copy_of_the_project, snakemake
+from conftest import ROOT
 from palimpsest.instance.engine import unlearn
 from palimpsest.instance.judging import load_judges
 from palimpsest.instance.methods import surrogate
@@ -381,29 +381,3 @@ def test_the_judges_fill_their_roles(tmp_path, trunk):
     assert in_batches(judges["features"].features, first).shape == (4, 2048)
     distances = in_batches(judges["perceptual"].distance, first, second)
     assert distances.shape == (4,) and (distances > 0).all()
-
-
-def test_the_full_experiment_is_planned_from_its_files(tmp_path):
-    folder = copy_of_the_project(tmp_path)
-    rows = yaml.safe_load((ROOT / "config/full.yaml").read_text())
-    for row in filter(None, rows["networks"].values()):
-        files = [row[key] for key in ("config", "checkpoint", "file") if key in row]
-        files += [f"{row['folder']}/{row['weights']}"] if "folder" in row else []
-        files += [f"{row['pipeline']}/model_index.json"] if "pipeline" in row else []
-        for name in files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).touch()
-    shown = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
-    for name in (
-        "convert_diffusion",
-        "take_file",
-        "check_pipeline",
-        "instance_evaluate_prompt",
-        "instance_unlearn",
-        "instance_evaluate",
-        "lcr_replace",
-    ):
-        assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
-    # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.
-    assert not re.search(r"^(train_|calibrate_|instance_faulty|instance_repair)\w+ +\d+$", shown, re.MULTILINE)
-    assert "tiny_" not in shown and "faces_" not in shown

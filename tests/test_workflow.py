@@ -161,13 +161,18 @@ def test_every_experiment_can_be_planned(experiment):
 def test_the_full_experiment_can_be_planned_once_its_files_are_there(tmp_path):
     folder = copy_of_the_project(tmp_path / "full")
     missing = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", check=False)
-    assert missing.returncode != 0
-    assert "resources/checkpoints/vqgan_" in missing.stdout
-    for name in ("vqgan_gumbel_f8", "vqgan_imagenet_f16_16384"):
-        for file in ("model.yaml", "last.ckpt"):
-            path = folder / "resources/checkpoints" / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    done = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
-    assert "convert_checkpoint" in done
-    assert "train_" not in done.split("Job stats:")[1].split("total")[0]
+    assert missing.returncode != 0 and "resources/checkpoints/" in missing.stdout
+    for row in filter(None, yaml.safe_load((ROOT / "config/full.yaml").read_text())["networks"].values()):
+        files = [row[key] for key in ("config", "checkpoint", "file") if key in row]
+        files += [f"{row['folder']}/{row['weights']}"] if "folder" in row else []
+        files += [f"{row['pipeline']}/model_index.json"] if "pipeline" in row else []
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+    shown = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
+    made = ("convert_checkpoint", "convert_diffusion", "take_file", "check_pipeline", "instance_evaluate_prompt")
+    for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
+        assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
+    # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.
+    assert not re.search(r"^(train_|calibrate_|instance_faulty|instance_repair)\w+ +\d+$", shown, re.MULTILINE)
+    assert "tiny_" not in shown and "faces_" not in shown
