@@ -1,5 +1,82 @@
-# A prompt of a text-to-image model, of which wrong pictures are forgotten. Wildcard: {case}, a row of
-# instance.prompted.cases.
+# Conditional models that draw some pictures wrong: a class of a small model, a prompt of a text-to-image model.
+# Wildcards: {repair} a method of instance.faulty_class, {case} a row of instance.prompted.cases.
+
+
+rule instance_faulty_reference:
+    """Sample the conditional model that draws a class wrong, before anything is unlearned."""
+    input:
+        code=code_of("palimpsest.instance.faulty_reference"),
+        network=lambda wildcards: network(setting("instance", "faulty_class", "model")),
+        judge=lambda wildcards: network(setting("instance", "faulty_class", "judge")),
+    output:
+        samples="<results>/instance/faulty_class/reference/samples.npz",
+        measurements="<results>/instance/faulty_class/reference/measurements.parquet",
+    log:
+        "<logs>/instance/faulty_class/reference.log",
+    benchmark:
+        "<benchmarks>/instance_faulty_reference.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="1h",
+    params:
+        paths=paths,
+        model=lambda wildcards: setting("instance", "faulty_class", "model"),
+        fault=lambda wildcards: as_json(setting("instance", "faulty_class", "fault")),
+        params=lambda wildcards: as_json(setting("instance", "faulty_class", "reference")),
+    shell:
+        "python -m palimpsest.instance.faulty_reference {params.paths} --model {params.model} --fault {params.fault:q}"
+        " --params {params.params:q} > {log} 2>&1"
+
+
+rule instance_repair_class:
+    """Make the conditional model forget its wrong pictures by one method."""
+    input:
+        code=code_of("palimpsest.instance.repair_class", "palimpsest.instance.methods.{repair}"),
+        network=lambda wildcards: network(setting("instance", "faulty_class", "model")),
+        judge=lambda wildcards: network(setting("instance", "faulty_class", "judge")),
+        reference="<results>/instance/faulty_class/reference/samples.npz",
+        wrong_images=lambda wildcards: f"<results>/data/{setting('instance', 'faulty_class', 'targets')}/images.npy",
+        repaired_images=lambda wildcards: f"<results>/data/{setting('instance', 'faulty_class', 'surrogates')}/images.npy",
+    output:
+        adapter="<results>/instance/faulty_class/{repair}/adapter.safetensors",
+        log="<results>/instance/faulty_class/{repair}/log.parquet",
+        panel="<results>/instance/faulty_class/{repair}/panel.npz",
+        measurements="<results>/instance/faulty_class/{repair}/measurements.parquet",
+    log:
+        "<logs>/instance/faulty_class/{repair}.log",
+    benchmark:
+        "<benchmarks>/instance_repair_class/{repair}.jsonl"
+    wildcard_constraints:
+        repair="|".join(repairs()) or "(?!)",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime="4h",
+    params:
+        paths=paths,
+        model=lambda wildcards: setting("instance", "faulty_class", "model"),
+        fault=lambda wildcards: as_json(setting("instance", "faulty_class", "fault")),
+        params=lambda wildcards: as_json(setting("instance", "faulty_class", "reference")),
+        training=lambda wildcards: as_json(
+            {
+                **setting("instance", "faulty_class", "training"),
+                **setting("instance", "faulty_class", "methods", wildcards.repair).get("training", {}),
+            }
+        ),
+        settings=lambda wildcards: as_json(
+            setting("instance", "faulty_class", "methods", wildcards.repair).get("settings", {})
+        ),
+        rank=lambda wildcards: setting("instance", "faulty_class", "methods", wildcards.repair, "rank"),
+        seeds=lambda wildcards: " ".join(map(str, setting("instance", "faulty_class", "seeds"))),
+    shell:
+        "python -m palimpsest.instance.repair_class {params.paths} --model {params.model} --method {wildcards.repair}"
+        " --fault {params.fault:q} --params {params.params:q} --training {params.training:q}"
+        " --settings {params.settings:q} --rank {params.rank} --seeds {params.seeds} > {log} 2>&1"
 
 
 rule instance_prepare_prompt:
