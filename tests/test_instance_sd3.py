@@ -204,7 +204,7 @@ def forgotten(prompted, folder, **given):
     """The step on the encoded pictures."""
     inputs = (prompted.checked, prompted.latents, prompted.embeddings)
     outputs = (folder / "adapter.safetensors", folder / "log.parquet")
-    training = {"steps": 20, "learning_rate": 0.01, "batch": 4}
+    training = {"steps": 30, "learning_rate": 0.01, "batch": 4}
     return unlearn_sd3.unlearn_sd3(
         *inputs, *outputs, **{"training": training, "settings": {}, "rank": 4, "device": "cpu", **given}
     )
@@ -214,13 +214,13 @@ def forgotten(prompted, folder, **given):
 def test_a_transformer_of_velocities_forgets_by_adapters(tmp_path, prompted, form):
     report = forgotten(prompted, tmp_path, settings={"form": form})
     # Ranks of 4 on 16 channels: in each block eight projections, in the last without the prompt's way out.
-    assert report == {"parameters": (8 + 7) * 4 * (16 + 16), "steps": 20}
+    assert report == {"parameters": (8 + 7) * 4 * (16 + 16), "steps": 30}
     steps = pd.read_parquet(tmp_path / "log.parquet")
     assert {"forget_loss", "remember_loss", "cosine"} <= set(steps.columns) and steps["backwards"].eq(8).all()
     transformer = sd3.load_transformer(prompted.checked)
     before = forget_loss(transformer, prompted)
     transformer.load_lora_adapter(load_file(tmp_path / "adapter.safetensors"), prefix="transformer")
-    assert forget_loss(transformer, prompted) < before
+    assert forget_loss(transformer, prompted) < 0.9 * before
 
 
 def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prompted):

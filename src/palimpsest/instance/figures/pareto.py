@@ -63,16 +63,7 @@ def draw_line(axes: Axes, points: list, name: str, marker: str, number: int, **l
     """Draw a method's settings; gives the points back."""
     if points:
         colour = PALETTE[number % len(PALETTE)]
-        axes.plot(
-            *np.array(points).T,
-            marker=marker,
-            color=colour,
-            markersize=4,
-            linewidth=0.8,
-            label=name,
-            clip_on=False,
-            **look,
-        )
+        axes.plot(*np.array(points).T, marker=marker, color=colour, markersize=4, linewidth=0.8, label=name, **look)
     return points
 
 
