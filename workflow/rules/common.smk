@@ -100,6 +100,11 @@ def setting(*keys):
     return value
 
 
+def growing(amount, unit):
+    """A job's memory or time: so much at first, and so much more at each attempt that a cluster makes."""
+    return lambda wildcards, attempt: f"{amount * attempt}{unit}"
+
+
 def flags(*keys):
     """Settings that are arguments of a step, one flag each."""
     given = {name: value if isinstance(value, list) else [value] for name, value in setting(*keys).items()}

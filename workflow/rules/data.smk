@@ -19,8 +19,8 @@ rule make_data:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="30m",
+        mem=growing(2, "GB"),
+        runtime=growing(30, "m"),
     params:
         paths=paths,
         world=lambda wildcards: setting("datasets", wildcards.set, "world"),

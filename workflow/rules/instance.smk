@@ -23,8 +23,8 @@ rule calibrate_face_judges:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         set=setting("instance", "held_out"),
@@ -53,8 +53,8 @@ rule instance_targets:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem=growing(4, "GB"),
+        runtime=growing(30, "m"),
     params:
         paths=paths,
         sets=" ".join(target_sets()),
@@ -85,8 +85,9 @@ rule instance_surrogate:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem=growing(4, "GB"),
+        runtime=growing(30, "m"),
+        gpu=1,
     params:
         paths=paths,
         kind=lambda wildcards: setting("instance", "surrogates", wildcards.surrogate, "kind"),
@@ -120,8 +121,9 @@ rule instance_reference:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="8GB",
-        runtime="4h",
+        mem=growing(8, "GB"),
+        runtime=growing(4, "h"),
+        gpu=1,
     params:
         paths=paths,
         modules=judging(),
@@ -151,8 +153,9 @@ rule instance_compare_surrogates:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem=growing(4, "GB"),
+        runtime=growing(30, "m"),
+        gpu=1,
     params:
         paths=paths,
         modules=judging(),
@@ -188,8 +191,9 @@ rule instance_unlearn:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="12h",
+        mem=growing(4, "GB"),
+        runtime=growing(12, "h"),
+        gpu=1,
     params:
         paths=paths,
         plan=plan,
@@ -218,8 +222,9 @@ rule instance_evaluate:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="8GB",
-        runtime="24h",
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
+        gpu=1,
     params:
         paths=paths,
         modules=judging(),
@@ -251,8 +256,9 @@ rule instance_evaluate_network:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="8GB",
-        runtime="12h",
+        mem=growing(8, "GB"),
+        runtime=growing(12, "h"),
+        gpu=1,
     params:
         paths=paths,
         modules=judging(),
@@ -331,8 +337,9 @@ rule instance_conflicts:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="1h",
+        mem=growing(4, "GB"),
+        runtime=growing(1, "h"),
+        gpu=1,
     params:
         paths=paths,
     shell:

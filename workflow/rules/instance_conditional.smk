@@ -19,8 +19,9 @@ rule instance_faulty_reference:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="1h",
+        mem=growing(4, "GB"),
+        runtime=growing(1, "h"),
+        gpu=1,
     params:
         paths=paths,
         model=lambda wildcards: setting("instance", "faulty_class", "model"),
@@ -55,8 +56,9 @@ rule instance_repair_class:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="4h",
+        mem=growing(4, "GB"),
+        runtime=growing(4, "h"),
+        gpu=1,
     params:
         paths=paths,
         model=lambda wildcards: setting("instance", "faulty_class", "model"),
@@ -99,8 +101,9 @@ rule instance_prepare_prompt:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="40GB",
-        runtime="2h",
+        mem=growing(40, "GB"),
+        runtime=growing(2, "h"),
+        gpu=1,
     params:
         paths=paths,
         prompt=lambda wildcards: case_of(wildcards)["prompt"],
@@ -132,8 +135,9 @@ rule instance_unlearn_prompt:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="40GB",
-        runtime="4h",
+        mem=growing(40, "GB"),
+        runtime=growing(4, "h"),
+        gpu=1,
     params:
         paths=paths,
         training=lambda wildcards: as_json(setting("instance", "prompted", "training")),
@@ -167,8 +171,9 @@ rule instance_evaluate_prompt:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="40GB",
-        runtime="4h",
+        mem=growing(40, "GB"),
+        runtime=growing(4, "h"),
+        gpu=1,
     params:
         paths=paths,
         model=lambda wildcards: setting("instance", "prompted", "model"),

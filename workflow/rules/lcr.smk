@@ -21,8 +21,9 @@ rule lcr_encode:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="2h",
+        mem=growing(4, "GB"),
+        runtime=growing(2, "h"),
+        gpu=1,
     params:
         paths=paths,
         sampling=preset("sampling"),
@@ -47,8 +48,8 @@ rule lcr_masks:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         params=mask_params,
@@ -72,8 +73,8 @@ rule lcr_count:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -100,8 +101,8 @@ rule lcr_score:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -131,8 +132,8 @@ rule lcr_cooccurrence:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -164,8 +165,9 @@ rule lcr_reconstruct:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="2h",
+        mem=growing(4, "GB"),
+        runtime=growing(2, "h"),
+        gpu=1,
     params:
         paths=paths,
         concept=setting("lcr", "concept"),
@@ -210,8 +212,9 @@ rule lcr_replace:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="4h",
+        mem=growing(4, "GB"),
+        runtime=growing(4, "h"),
+        gpu=1,
     params:
         paths=paths,
         concept=setting("lcr", "concept"),

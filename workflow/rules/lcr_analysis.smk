@@ -20,8 +20,9 @@ rule lcr_model_card:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="10m",
+        mem=growing(4, "GB"),
+        runtime=growing(10, "m"),
+        gpu=1,
     params:
         paths=paths,
     shell:
@@ -45,8 +46,9 @@ rule lcr_encoder_noise:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="10m",
+        mem=growing(4, "GB"),
+        runtime=growing(10, "m"),
+        gpu=1,
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("lcr", "encoder_noise")),
@@ -72,8 +74,8 @@ rule lcr_code_stats:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -103,8 +105,8 @@ rule lcr_localise:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -137,8 +139,8 @@ rule lcr_classify:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -166,8 +168,8 @@ rule lcr_counterfactual:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -193,8 +195,9 @@ rule lcr_locality:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="10m",
+        mem=growing(4, "GB"),
+        runtime=growing(10, "m"),
+        gpu=1,
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("lcr", "locality")),
@@ -222,8 +225,9 @@ rule lcr_injection:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="1h",
+        mem=growing(4, "GB"),
+        runtime=growing(1, "h"),
+        gpu=1,
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("lcr", "injection")),

@@ -23,8 +23,8 @@ rule train_judge:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="2h",
+        mem=growing(4, "GB"),
+        runtime=growing(2, "h"),
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
@@ -54,8 +54,8 @@ rule train_vqgan:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="4h",
+        mem=growing(4, "GB"),
+        runtime=growing(4, "h"),
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
@@ -84,8 +84,8 @@ rule train_face_judge:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="1h",
+        mem=growing(2, "GB"),
+        runtime=growing(1, "h"),
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
@@ -114,8 +114,8 @@ rule train_factors:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime="1h",
+        mem=growing(2, "GB"),
+        runtime=growing(1, "h"),
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
@@ -143,8 +143,8 @@ rule train_ddpm:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="4h",
+        mem=growing(4, "GB"),
+        runtime=growing(4, "h"),
     params:
         paths=paths,
         params=lambda wildcards: as_json(setting("networks", wildcards.network, "params")),
@@ -171,8 +171,8 @@ rule convert_checkpoint:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="8GB",
-        runtime="30m",
+        mem=growing(8, "GB"),
+        runtime=growing(30, "m"),
     params:
         paths=paths,
         sha256=lambda wildcards: setting("networks", wildcards.network, "sha256"),
@@ -197,8 +197,8 @@ rule convert_diffusion:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem=growing(4, "GB"),
+        runtime=growing(30, "m"),
     params:
         paths=paths,
         stated=lambda wildcards: stated(wildcards.network, "sha256", "repository", "revision"),
@@ -223,8 +223,8 @@ rule take_file:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="1GB",
-        runtime="30m",
+        mem=growing(1, "GB"),
+        runtime=growing(30, "m"),
     params:
         paths=paths,
         stated=lambda wildcards: stated(wildcards.network, "sha256", "url"),
@@ -249,8 +249,8 @@ rule check_pipeline:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="1GB",
-        runtime="1h",
+        mem=growing(1, "GB"),
+        runtime=growing(1, "h"),
     params:
         paths=paths,
         sha256=lambda wildcards: as_json(setting("networks", wildcards.network, "sha256")),
@@ -278,8 +278,8 @@ rule calibrate_judges:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="10m",
+        mem=growing(4, "GB"),
+        runtime=growing(10, "m"),
     params:
         paths=paths,
     shell:
@@ -304,8 +304,8 @@ rule detect:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime="1h",
+        mem=growing(4, "GB"),
+        runtime=growing(1, "h"),
     params:
         paths=paths,
         module=lambda wildcards: detector(wildcards.detector)["module"],
