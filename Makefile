@@ -4,7 +4,7 @@ SHELL := bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKS := envs/driver.lock.txt envs/torch.lock.txt envs/dev.lock.txt
+LOCKS := driver torch paper notebooks dev
 LATEX := latexmk texlive-latex-base texlive-latex-recommended lmodern
 CORES ?= all
 EXPERIMENT ?= mini
@@ -28,16 +28,12 @@ test: setup latex lint unit  ## lint, unit tests, the smoke experiment
 
 setup: $(VENV)/.installed
 
-# torch comes in a step of its own: pip takes a CPU build where its configuration offers one (--find-links or
-# --extra-index-url), else the standard build. Everything else is pinned by hash.
-$(VENV)/.installed: $(LOCKS) pyproject.toml
+$(VENV)/.installed: envs/install.sh $(wildcard envs/*.lock.txt) pyproject.toml
 	@echo "Setting up $(VENV) ..."
+	rm -f $@
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r envs/bootstrap.lock.txt
-	$(BIN)/python -m pip install --quiet --no-deps "$$(grep '^torch==' envs/torch.in)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --compile-bytecode $(LOCKS:%=-r %)
+	bash envs/install.sh $(BIN)/python $(LOCKS)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q $(VENV)/lib/python3*/site-packages/torch || true
 	touch $@
 
 latex:

@@ -16,6 +16,8 @@ min_version("9.27")
 
 
 configfile: "config/mini.yaml"
+configfile: "config/models.yaml"
+configfile: "config/datasets.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -30,6 +32,7 @@ pathvars:
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/sources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-import layouts
 from palimpsest import run
+from palimpsest.imitations import taming as layouts
 from palimpsest.models import checkpoints, vqgan
 from palimpsest.models.vqgan import VQGAN
 from palimpsest.run import UserError, step
@@ -21,7 +21,7 @@ STATES = {"gumbel": "taming.models.vqgan.GumbelVQ", "nearest": "taming.models.vq
 def published(request, tmp_path_factory):
     """A model of a published shape, converted: (taming's modules, ours, what the step reported)."""
     folder = tmp_path_factory.mktemp(request.param)
-    shape = {"vqgan_gumbel_f8": layouts.GUMBEL_F8, "vqgan_imagenet_f16_1024": layouts.NEAREST_F16_1024}[request.param]
+    shape = layouts.ARCHITECTURES[request.param]
     config, checkpoint, model = layouts.write(folder, *shape)
     network = folder / "network.safetensors"
     report = checkpoints.convert(config, checkpoint, network, name=request.param, sha256=run.sha256(checkpoint).upper())
@@ -35,6 +35,11 @@ def published(request, tmp_path_factory):
 def small(tmp_path):
     """A small model in the nearest-neighbour layout: (yaml, checkpoint, taming's modules)."""
     return layouts.write(tmp_path, "nearest", 64, SMALL)
+
+
+def converted(config, checkpoint, network, name):
+    """Convert a checkpoint that is the one it has to be."""
+    return checkpoints.convert(config, checkpoint, network, name=name, sha256=run.sha256(checkpoint))
 
 
 def pictures(count=2, side=64):
@@ -84,11 +89,7 @@ def test_the_report_says_what_was_left_out(published):
 
 @pytest.mark.parametrize("name", checkpoints.PUBLISHED)
 def test_published_shapes(name, tmp_path):
-    quantiser, codes, network = {
-        "vqgan_gumbel_f8": layouts.GUMBEL_F8,
-        "vqgan_imagenet_f16_1024": layouts.NEAREST_F16_1024,
-        "vqgan_imagenet_f16_16384": layouts.NEAREST_F16_16384,
-    }[name]
+    quantiser, codes, network = layouts.ARCHITECTURES[name]
     layouts.write_yaml(tmp_path / "model.yaml", STATES[quantiser], codes, network)
     config = checkpoints.read_architecture(tmp_path / "model.yaml")
     checkpoints.check_name(name, config, tmp_path / "model.yaml")
@@ -105,7 +106,7 @@ def test_published_shapes(name, tmp_path):
 def test_ties_fall_as_in_taming(small, tmp_path):
     """Latents far from a codebook of close rows: float32 cannot tell the distances apart, the rounding decides."""
     config, checkpoint, model = small
-    checkpoints.convert(config, checkpoint, tmp_path / "network.safetensors", name="small")
+    converted(config, checkpoint, tmp_path / "network.safetensors", name="small")
     ours = vqgan.load(tmp_path / "network.safetensors")
     latents = 1e4 * torch.randn(4, 32, 8, 8, generator=torch.Generator().manual_seed(1))
     wanted = model.quantize(latents)[2][2].view(4, 8, 8)
@@ -117,7 +118,7 @@ def test_ties_fall_as_in_taming(small, tmp_path):
 def test_a_legacy_file_without_zip_is_read_too(small, tmp_path):
     config, _, model = small
     layouts.write_checkpoint(tmp_path / "old.ckpt", model.state(), _use_new_zipfile_serialization=False)
-    checkpoints.convert(config, tmp_path / "old.ckpt", tmp_path / "network.safetensors", name="old")
+    converted(config, tmp_path / "old.ckpt", tmp_path / "network.safetensors", name="old")
     ours = vqgan.load(tmp_path / "network.safetensors")
     assert all(torch.equal(value, model.state()[key]) for key, value in ours.state_dict().items())
 
@@ -125,7 +126,7 @@ def test_a_legacy_file_without_zip_is_read_too(small, tmp_path):
 def test_half_precision_becomes_single(small, tmp_path):
     config, _, model = small
     layouts.write_checkpoint(tmp_path / "half.ckpt", {key: value.half() for key, value in model.state().items()})
-    checkpoints.convert(config, tmp_path / "half.ckpt", tmp_path / "network.safetensors", name="half")
+    converted(config, tmp_path / "half.ckpt", tmp_path / "network.safetensors", name="half")
     ours = vqgan.load(tmp_path / "network.safetensors")
     assert {value.dtype for value in ours.state_dict().values()} == {torch.float32}
 
@@ -137,7 +138,7 @@ def test_every_misfit_is_listed(small, tmp_path):
     state["quantize.embedding.weight"] = torch.zeros(65, 32)
     layouts.write_checkpoint(tmp_path / "wrong.ckpt", state)
     with pytest.raises(UserError) as caught:
-        checkpoints.convert(config, tmp_path / "wrong.ckpt", tmp_path / "network.safetensors", name="wrong")
+        converted(config, tmp_path / "wrong.ckpt", tmp_path / "network.safetensors", name="wrong")
     message = str(caught.value)
     assert "missing encoder.conv_in.weight (32, 3, 3, 3)" in message
     assert "unexpected encoder.surplus.weight" in message
@@ -150,7 +151,7 @@ def test_damaged_tensors_are_refused(small, tmp_path, value):
     config, _, model = small
     layouts.write_checkpoint(tmp_path / "damaged.ckpt", {**model.state(), "encoder.conv_in.bias": value})
     with pytest.raises(UserError, match=r"damaged.*\n.*encoder\.conv_in\.bias"):
-        checkpoints.convert(config, tmp_path / "damaged.ckpt", tmp_path / "network.safetensors", name="damaged")
+        converted(config, tmp_path / "damaged.ckpt", tmp_path / "network.safetensors", name="damaged")
 
 
 def test_a_wrong_hash_is_refused(small, tmp_path):
@@ -183,7 +184,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(small, tmp_path, zippe
     assert mark.exists(), "the bait works with the ordinary loader"
     mark.rmdir()
     with pytest.raises(UserError, match=r"evil\.ckpt asks for (posix|nt|os)\.mkdir .* nothing of it ran"):
-        checkpoints.convert(config, path, tmp_path / "network.safetensors", name="evil")
+        converted(config, path, tmp_path / "network.safetensors", name="evil")
     assert not mark.exists()
     assert not (tmp_path / "network.safetensors").exists()
 
@@ -195,14 +196,14 @@ def test_what_is_no_checkpoint_is_refused(small, tmp_path, content):
     config, _, _ = small
     (tmp_path / "other.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"other\.ckpt is no readable checkpoint .*fetch it again"):
-        checkpoints.convert(config, tmp_path / "other.ckpt", tmp_path / "network.safetensors", name="other")
+        converted(config, tmp_path / "other.ckpt", tmp_path / "network.safetensors", name="other")
 
 
 def test_a_truncated_checkpoint_is_refused(small, tmp_path):
     config, checkpoint, _ = small
     (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:-3000])
     with pytest.raises(UserError, match=r"cut\.ckpt is no readable checkpoint"):
-        checkpoints.convert(config, tmp_path / "cut.ckpt", tmp_path / "network.safetensors", name="cut")
+        converted(config, tmp_path / "cut.ckpt", tmp_path / "network.safetensors", name="cut")
 
 
 @pytest.mark.parametrize("content", [{"model": 1}, [torch.zeros(2)]])
@@ -210,7 +211,7 @@ def test_another_kind_of_checkpoint_is_refused(small, tmp_path, content):
     config, _, _ = small
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="no Lightning checkpoint: no state_dict"):
-        checkpoints.convert(config, tmp_path / "other.ckpt", tmp_path / "network.safetensors", name="other")
+        converted(config, tmp_path / "other.ckpt", tmp_path / "network.safetensors", name="other")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,7 @@ def test_the_step_writes_a_record(small, tmp_path):
     config, checkpoint, _ = small
     network = tmp_path / "models" / "small.safetensors"
     arguments = ["--config", config, "--checkpoint", checkpoint, "--network", network, "--name", "small"]
+    arguments += ["--sha256", run.sha256(checkpoint)]
     step(checkpoints.convert, [str(argument) for argument in arguments])
     record = run.read_record(network)["result"]
     assert record["checkpoint_sha256"] == run.sha256(checkpoint)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -18,6 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from conftest import ROOT
+from palimpsest.imitations import diffusion as imitation
+from palimpsest.imitations import state_dict
 from palimpsest.instance.engine import unlearn
 from palimpsest.instance.judging import load_judges
 from palimpsest.instance.methods import surrogate
@@ -30,22 +31,7 @@ from palimpsest.run import UserError, sha256, step
 # SSCD and Inception are published as TorchScript, and as nothing newer.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
 
-# config.json and scheduler_config.json of google/ddpm-celebahq-256, but for the size of the pictures.
-CELEBAHQ = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "block_out_channels": [128, 128, 256, 256, 512, 512],
-    "layers_per_block": 2,
-    "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
-    "attention_head_dim": None,
-    "norm_num_groups": 32,
-    "norm_eps": 1e-6,
-    "act_fn": "silu",
-    "freq_shift": 1,
-    "flip_sin_to_cos": False,
-    "downsample_padding": 0,
-}
+CELEBAHQ = {**imitation.ARCHITECTURES["ddpm_celebahq"], "sample_size": 64}
 SMALL = {
     **CELEBAHQ,
     "block_out_channels": [32, 32],
@@ -53,8 +39,6 @@ SMALL = {
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
 }
-LINEAR = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "clip_sample": True}
-OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -63,30 +47,17 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def made(size: int, **config) -> UNet2DModel:
     torch.manual_seed(0)
-    return UNet2DModel(sample_size=size, **config).eval().requires_grad_(False)
-
-
-def old_state(network: UNet2DModel) -> dict[str, torch.Tensor]:
-    """The state dict with the attention's names of the published files."""
-    new_names = "|".join(re.escape(name) for name in OLD_NAMES)
-    return {
-        re.sub(rf"\.({new_names})\.", lambda match: f".{OLD_NAMES[match[1]]}.", name): tensor
-        for name, tensor in network.state_dict().items()
-    }
+    return UNet2DModel(**{**config, "sample_size": size}).eval().requires_grad_(False)
 
 
 def write(folder, network: UNet2DModel, layout: str, **schedule):
     """A folder as the Hub has it: `root` with old names in torch's format, or `parts`; gives the weights' path."""
-    scheduler = DDPMScheduler(**{**LINEAR, **schedule})
-    path = folder / ("unet" if layout == "parts" else "") / "diffusion_pytorch_model.safetensors"
-    if layout == "parts":
-        path.parent.mkdir(parents=True)
-        diffusion.save(path, network, scheduler)
-        return path
-    network.save_config(folder)
-    scheduler.save_config(folder)
-    path = path.with_suffix(".bin")
-    torch.save(old_state(network), path)
+    scheduler = DDPMScheduler(**{**imitation.LINEAR, **schedule})
+    if layout == "root":
+        return imitation.write(folder, network, scheduler)
+    path = folder / "unet" / diffusion.WEIGHTS
+    path.parent.mkdir(parents=True)
+    diffusion.save(path, network, scheduler)
     return path
 
 
@@ -146,7 +117,7 @@ def test_both_layouts_load_as_diffusers_loads_them(tmp_path, layout):
 
 
 def test_the_old_names_are_those_of_the_attention(tmp_path):
-    names = set(old_state(made(16, **SMALL)))
+    names = set(imitation.old_state(made(16, **SMALL)))
     assert "mid_block.attentions.0.query.weight" in names and not any(".to_" in name for name in names)
 
 
@@ -201,7 +172,7 @@ def test_a_model_is_converted_only_with_its_hash(tmp_path):
     output.parent.mkdir()
     with pytest.raises(UserError, match=f"has the sha256 {sha256(path)}, expected 0000"):
         convert_diffusion.convert(path, output, **with_hash(path, sha256="0" * 64))
-    with pytest.raises(UserError, match=rf"networks\.ddpm has no sha256\. .* {sha256(path)}"):
+    with pytest.raises(UserError, match=rf"checkpoints\.ddpm has no sha256\. .* {sha256(path)}"):
         convert_diffusion.convert(path, output, name="ddpm")
     assert not output.exists()
 
@@ -236,29 +207,10 @@ def script(path, network: nn.Module):
     return path
 
 
-def alexnet() -> nn.Sequential:
-    """`features` of torchvision's AlexNet."""
-    return nn.Sequential(
-        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-    )
-
-
-def alexnet_file(path, trunk: nn.Sequential, **changes):
-    """The published state dict, of parameters and in torch's old format: the trunk, and of the classifier one layer."""
-    state = {f"features.{name}": nn.Parameter(tensor) for name, tensor in trunk.state_dict().items()}
-    state |= {"classifier.6.bias": torch.zeros(1000), **changes}
-    torch.save(state, path, _use_new_zipfile_serialization=False)
-    return path
-
-
 @pytest.fixture
 def trunk():
     torch.manual_seed(0)
-    return alexnet().requires_grad_(False)
+    return state_dict.alexnet().requires_grad_(False)
 
 
 def test_sscd_embeds_resized_normalised_pictures(tmp_path):
@@ -287,7 +239,7 @@ def test_inception_sees_pictures_of_8_bits(tmp_path):
 
 
 def test_lpips_is_that_of_its_package(tmp_path, trunk, monkeypatch):
-    path = alexnet_file(tmp_path / "alexnet-owt-7be5be79.pth", trunk)
+    path = state_dict.write(tmp_path / "alexnet-owt-7be5be79.pth", trunk)
     judge = lpips_alex.load(path, sha256(path))
     # The package needs torchvision, which is not installed: this stands in for the one network it takes from it.
     torchvision = ModuleType("torchvision")
@@ -304,7 +256,7 @@ def test_lpips_is_that_of_its_package(tmp_path, trunk, monkeypatch):
 
 
 def test_pictures_of_another_range_or_shape_are_refused(tmp_path, trunk):
-    judge = lpips_alex.load(alexnet_file(tmp_path / "alexnet.pth", trunk))
+    judge = lpips_alex.load(state_dict.write(tmp_path / "alexnet.pth", trunk))
     good = random(1, 3, 64, 64)
     with pytest.raises(ValueError, match=r"give them in \[-1, 1\]"):
         judge.distance(good, 127.5 * (good + 1))
@@ -323,7 +275,7 @@ def test_pictures_of_another_range_or_shape_are_refused(tmp_path, trunk):
 )
 def test_another_alexnet_is_refused(tmp_path, trunk, changes, named):
     with pytest.raises(UserError, match=named):
-        lpips_alex.load(alexnet_file(tmp_path / "alexnet.pth", trunk, **changes))
+        lpips_alex.load(state_dict.write(tmp_path / "alexnet.pth", trunk, **changes))
 
 
 @pytest.mark.parametrize("judge", [sscd, inception])
@@ -360,7 +312,7 @@ def test_a_file_is_taken_with_its_hash_and_opened_as_its_record_says(tmp_path):
     script(taken, Descriptor())
     with pytest.raises(UserError, match="expected"):
         sscd.load(taken)
-    with pytest.raises(SystemExit, match=r"networks\.sscd has no sha256"):
+    with pytest.raises(SystemExit, match=r"checkpoints\.sscd has no sha256"):
         step(take_file.take, given)
 
 
@@ -368,7 +320,7 @@ def test_the_judges_fill_their_roles(tmp_path, trunk):
     files = {
         "descriptor": script(tmp_path / "sscd.pt", Descriptor()),
         "features": script(tmp_path / "inception.pt", Detector()),
-        "perceptual": alexnet_file(tmp_path / "alexnet.pth", trunk),
+        "perceptual": state_dict.write(tmp_path / "alexnet.pth", trunk),
     }
     networks = [tmp_path / f"models/{role}.pt" for role in files]
     for path, taken in zip(files.values(), networks, strict=True):

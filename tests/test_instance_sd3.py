@@ -10,23 +10,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
+from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5TokenizerFast,
-)
 
 from conftest import copy_of_the_project, snakemake
+from palimpsest.imitations import pipeline
 from palimpsest.instance import evaluate_sd3, flow_matching, prepare_sd3, unlearn_sd3
 from palimpsest.instance.figures import prompted as prompted_figure
 from palimpsest.instance.tables import prompted as prompted_table
@@ -59,53 +47,30 @@ def test_the_surrogates_velocity_leads_from_the_surrogate_to_the_noised_target()
     assert flow_matching.noise_levels(torch.tensor([0, 499, 999]), 1000).tolist() == pytest.approx([0.001, 0.5, 1])
 
 
-LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 SIDE = 64  # pixels, of 8 x 8 latents
+
+
+ENCODER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+TRANSFORMER = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 32,
+    "caption_projection_dim": 16,
+    "pooled_projection_dim": 32,
+    "pos_embed_max_size": 8,
+}
 
 
 def save_tiny_pipeline(folder) -> None:
     """A pipeline of Stable Diffusion 3 as it is published, every part with random weights and a few channels."""
     torch.manual_seed(0)
-    words = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "words").mkdir(parents=True)
-    (folder / "words/vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
-    (folder / "words/merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "words"), model_max_length=77)
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -2.0) for letter in LETTERS)]
-    encoder = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ends = {"vocab_size": len(words), "bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1}
-    first, second = (
-        CLIPTextModelWithProjection(CLIPTextConfig(**encoder, **ends, projection_dim=16)) for _ in range(2)
-    )
-    third = T5EncoderModel(T5Config(vocab_size=len(pieces), d_model=32, d_ff=16, d_kv=8, num_layers=1, num_heads=2))
-    vae = AutoencoderKL(
-        latent_channels=4,
-        block_out_channels=(4, 4, 4, 4),
-        norm_num_groups=4,
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        scaling_factor=1.5305,
-        shift_factor=0.0609,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    transformer = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=32,
-        caption_projection_dim=16,
-        pooled_projection_dim=32,
-        pos_embed_max_size=8,
-    )
-    scheduler, last = FlowMatchEulerDiscreteScheduler(shift=3.0), T5TokenizerFast(vocab=pieces, extra_ids=0)
-    StableDiffusion3Pipeline(
-        transformer, scheduler, vae, first, tokenizer, second, tokenizer, third, last
-    ).save_pretrained(folder / "pipeline")
+    vae = {**pipeline.VAE, "latent_channels": 4, "block_out_channels": (4, 4, 4, 4), "norm_num_groups": 4}
+    third = {"d_model": 32, "d_ff": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2}
+    pipeline.write(folder, TRANSFORMER, vae, ENCODER, ENCODER, third)
 
 
 def hashes_of(folder) -> dict[str, str]:
@@ -116,7 +81,7 @@ def hashes_of(folder) -> dict[str, str]:
 def prompted(tmp_path_factory):
     """The pipeline, compared with its hashes; pictures to forget and repaired ones; all of it encoded."""
     folder = tmp_path_factory.mktemp("sd3")
-    save_tiny_pipeline(folder)
+    save_tiny_pipeline(folder / "pipeline")
     place = SimpleNamespace(folder=folder, pipeline=folder / "pipeline")
     place.hashes = hashes_of(place.pipeline)
     for name in ("checked.json", "targets.npy", "repaired.npy", "latents.npz", "embeddings.npz"):
@@ -268,8 +233,12 @@ def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prom
 
 @pytest.mark.workflow
 def test_a_prompts_pictures_are_forgotten_from_the_configuration(tmp_path, prompted):
-    folder, place = copy_of_the_project(tmp_path / "project"), "resources/checkpoints/sd3"
-    shutil.copytree(prompted.pipeline, folder / place)
+    folder, given = copy_of_the_project(tmp_path / "project"), str(prompted.pipeline)
+    files = {
+        str(path.relative_to(given)): {"sha256": sha256(path)}
+        for path in prompted.pipeline.rglob("*")
+        if path.is_file()
+    }
     pictures = {"world": "faces", "params": {"n": 2, "seed": 3, "split": "fit", "size": 32}}
     case = {
         "prompt": "it's a flag",
@@ -290,7 +259,10 @@ def test_a_prompts_pictures_are_forgotten_from_the_configuration(tmp_path, promp
         "experiment": "prompted",
         "families": ["instance"],
         "datasets": {"wrong": pictures, "repaired": {**pictures, "params": {**pictures["params"], "ood": "inverted"}}},
-        "networks": {"sd3": {"pipeline": place, "sha256": prompted.hashes}},
+        "networks": {"sd3": {"published": "sd3"}},
+        "checkpoints": {
+            "sd3": {"layout": "pipeline", "licence": "none", "page": "none", "path": given, "files": files}
+        },
         "instance": {"prompted": prompt},
     }
     (folder / "prompted.yaml").write_text(yaml.safe_dump(overlay))

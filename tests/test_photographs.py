@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from skimage import data
 
 from conftest import copy_of_the_project, snakemake
+from palimpsest.imitations.pictures import KINDS
 from palimpsest.metrics.measurements import read, select
 
 pytestmark = pytest.mark.workflow
@@ -17,51 +17,28 @@ FULL = ("--configfile", "config/full.yaml", "photographs.yaml")
 RULES = ("random_safe", "nn_embed", "mean_colour")
 
 
-def faces(count: int, seed: int) -> list[np.ndarray]:
-    """Square crops of one public-domain portrait, each around the face, of several sizes and exposures."""
-    rng, portrait = np.random.default_rng(seed), data.astronaut()
-    crops = []
-    for index in range(count):
-        side, left, top = rng.integers(190, 330), rng.integers(90, 130), rng.integers(0, 20)
-        crop = portrait[top : top + side, left : left + side][:, :: -1 if index % 2 else 1]
-        crops.append(np.clip(crop * rng.uniform(0.7, 1.2), 0, 255).astype(np.uint8))
-    return crops
-
-
-def things(count: int, seed: int) -> list[np.ndarray]:
-    """Square crops of pictures without a person."""
-    rng, pictures = (
-        np.random.default_rng(seed),
-        [data.coffee(), data.chelsea(), data.rocket(), data.hubble_deep_field()],
-    )
-    crops = []
-    for index in range(count):
-        picture = pictures[index % len(pictures)]
-        side = rng.integers(150, 280)
-        top, left = (rng.integers(length - side) for length in picture.shape[:2])
-        crops.append(picture[top : top + side, left : left + side])
-    return crops
-
-
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """A copy of the project in which `full` has run on folders of photographs; the faces are marked explicit."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("photographs"))
-    datasets = {}
-    for seed, (name, draw) in enumerate(
-        {"forget_fit": faces, "safe_fit": things, "forget_test": faces, "safe_test": things}.items()
-    ):
-        place = folder / "resources/photographs" / name
+    for kind in ("portraits", "things"):
+        place = folder / "resources/photographs" / kind
         place.mkdir(parents=True)
-        for index, picture in enumerate(draw(12, seed)):
+        for index, picture in enumerate(KINDS[kind](24, 256, np.random.default_rng(0))):
             Image.fromarray(picture).save(place / f"{index:02}.{'png' if index % 2 else 'jpg'}")
         (place / "notes.txt").write_text("no picture")
-        marked = {"explicit": True, "consent": True} if draw is faces else {}
-        datasets[name] = {"params": {"size": 128, "near_duplicates": "keep", **marked}}
+    shared = {"size": 128, "near_duplicates": "keep"}
+    halves = {"fit": [0, 0.5], "test": [0.5, 1]}
+    datasets = {
+        f"{kind}_{half}": {"params": {**shared, "part": part}}
+        for kind in ("forget", "safe")
+        for half, part in halves.items()
+    }
     architecture = yaml.safe_load((folder / "config/mini.yaml").read_text())["networks"]["tiny_vq"]["params"]
     overlay = {
         "experiment": "photographs",
         "families": ["lcr"],
+        "collections": {"portraits": {"explicit": True, "consent": True}},
         "datasets": datasets,
         "networks": {
             "vqgan_gumbel_f8": None,
@@ -133,7 +110,7 @@ def test_every_edit_is_measured_and_painting_the_region_hides_the_face(photograp
 
 
 def test_unreadable_files_are_listed(photographs):
-    record = json.loads((photographs / "data/forget_fit/images.record.json").read_text())
+    record = json.loads((photographs / "data/forget_test/images.record.json").read_text())
     assert [row["path"] for row in record["result"]["unreadable"]] == ["notes.txt"]
 
 

@@ -41,6 +41,7 @@ validate(config, "../schemas/config.schema.yaml")
 KNOWN_FAMILIES = {path.name.removesuffix(".schema.yaml") for path in Path("workflow/schemas").glob("*.schema.yaml")}
 KNOWN_FAMILIES -= {"config"}
 SHARED_KEYS = {"experiment", "base_models", "families", "datasets", "networks", "detectors", "report"}
+SHARED_KEYS |= {"checkpoints", "collections"}
 for name in sorted(set(config) - SHARED_KEYS - KNOWN_FAMILIES):
     raise WorkflowError(f"the configuration has an unknown key {name!r}; families are {sorted(KNOWN_FAMILIES)}")
 for name in sorted({*config["families"], *config["report"]} - (KNOWN_FAMILIES & set(config))):
@@ -75,7 +76,8 @@ def code_of(*modules):
 def paths(wildcards, input, output):
     """The inputs and outputs of a step as its arguments: `--codes results/... --counts results/...`."""
     given = {**dict(input.items()), **dict(output.items())}
-    given.pop("code", None)
+    for name in ("code", "files"):  # files: what a step finds by the path of their folder, a parameter
+        given.pop(name, None)
     return " ".join(
         f"--{name.replace('_', '-')} {shlex.join(map(str, [value] if isinstance(value, str) else value))}"
         for name, value in given.items()
@@ -112,8 +114,8 @@ def flags(*keys):
 
 
 def kind_of(row):
-    """How a network is made: its trainer; for a published one the key that says where it lies."""
-    return row.get("trainer") or next(key for key in ("checkpoint", "folder", "file", "pipeline") if key in row)
+    """How a network is made: its trainer; for a published one the layout of its checkpoint."""
+    return row["trainer"] if "trainer" in row else setting("checkpoints", row["published"], "layout")
 
 
 def weights_of(name):
@@ -122,9 +124,11 @@ def weights_of(name):
     A pipeline stays where it is: its file says where.
     """
     kind = kind_of(setting("networks", name))
-    if kind in ("ddpm", "folder"):
+    if kind in ("ddpm", "diffusion"):
         return f"{name}/unet/diffusion_pytorch_model.safetensors"
-    return name + {"file": ".pt", "pipeline": ".json"}.get(kind, ".safetensors")
+    return name + {"torchscript": ".pt", "state_dict": ".pt", "onnx": ".onnx", "pipeline": ".json"}.get(
+        kind, ".safetensors"
+    )
 
 
 def network(name):
@@ -143,20 +147,14 @@ wildcard_constraints:
     family="|".join(config["families"]),
 
 
-def networks_of(kind):
-    """Names of the configured networks of a kind: a trainer, or checkpoint, folder, file or pipeline for published ones."""
-    return [name for name, row in config["networks"].items() if kind_of(row) == kind]
+def networks_of(*kinds):
+    """Names of the configured networks of some kinds: a trainer, or the layout of a published checkpoint."""
+    return [name for name, row in config["networks"].items() if kind_of(row) in kinds]
 
 
-def trained_by(kind):
-    """A wildcard's pattern for the networks of a kind; one that nothing matches where there is none."""
-    return "|".join(networks_of(kind)) or "(?!)"
-
-
-def stated(name, *keys):
-    """What a published network's row says of its file, as arguments; a key that is not there gives none."""
-    row = setting("networks", name)
-    return " ".join(f"--{key} {shlex.quote(row[key])}" for key in keys if key in row)
+def made_from(*kinds):
+    """A wildcard's pattern for the networks of some kinds; one that nothing matches where there is none."""
+    return "|".join(networks_of(*kinds)) or "(?!)"
 
 
 def optional_network(name):
@@ -176,7 +174,7 @@ def is_procedural():
 
 def explicit_sets():
     """Names of the sets whose pictures no figure may show sharp."""
-    return [name for name, row in config["datasets"].items() if row["params"].get("explicit", False) is not False]
+    return [name for name in config["datasets"] if params_of_set(name).get("explicit", False) is not False]
 
 
 def training_data(role):
@@ -195,5 +193,6 @@ for row in config["datasets"].values():
 for row in config["detectors"].values():
     files_of(f"palimpsest.judges.{row['module']}")
 for row in config["networks"].values():
+    kind_of(row)
     for key in {"train", "test"} & row.keys():
         setting("datasets", row[key])

@@ -1,12 +1,21 @@
 # Data sets: pictures, masks of the concept, one manifest row each.
 
 
+def params_of_set(name):
+    """The arguments of a set's world; what its collection knows comes from there."""
+    if not (collection := collection_of(name)):
+        return setting("datasets", name, "params")
+    marks = {key: value for key, value in setting("collections", collection).items() if key in ("explicit", "consent")}
+    return {**setting("datasets", name, "params"), **marks, "root": pictures_of(collection)}
+
+
 rule make_data:
     """Draw or read one data set."""
     input:
         code=lambda wildcards: code_of(
             "palimpsest.worlds.make", f"palimpsest.worlds.{setting('datasets', wildcards.set, 'world')}"
         ),
+        files=lambda wildcards: pictures_of(collection_of(wildcards.set)) if collection_of(wildcards.set) else [],
     output:
         images="<results>/data/{set}/images.npy",
         masks="<results>/data/{set}/masks.npy",
@@ -24,6 +33,6 @@ rule make_data:
     params:
         paths=paths,
         world=lambda wildcards: setting("datasets", wildcards.set, "world"),
-        params=lambda wildcards: as_json(setting("datasets", wildcards.set, "params")),
+        params=lambda wildcards: as_json(params_of_set(wildcards.set)),
     shell:
         "python -m palimpsest.worlds.make {params.paths} --world {params.world} --params {params.params:q} > {log} 2>&1"

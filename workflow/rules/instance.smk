@@ -342,8 +342,9 @@ rule instance_conflicts:
         gpu=1,
     params:
         paths=paths,
+        settings=lambda wildcards: flags("instance", "conflicts"),
     shell:
-        "python -m palimpsest.instance.conflicts {params.paths} --model {wildcards.model} > {log} 2>&1"
+        "python -m palimpsest.instance.conflicts {params.paths} --model {wildcards.model} {params.settings} > {log} 2>&1"
 
 
 rule instance_ridge:

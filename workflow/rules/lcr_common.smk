@@ -16,7 +16,9 @@ def preset(*keys):
 def codebook_size(wildcards):
     """The number of codes K of the wildcard's model."""
     row = setting("networks", wildcards.model)
-    return row["params"]["architecture"]["codes"] if "trainer" in row else row["codes"]
+    if "trainer" in row:
+        return row["params"]["architecture"]["codes"]
+    return setting("checkpoints", row["published"], "codes")
 
 
 def mask_params(wildcards):

@@ -18,7 +18,7 @@ rule train_judge:
     benchmark:
         "<benchmarks>/train_judge/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("judge"),
+        network=made_from("judge"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -49,7 +49,7 @@ rule train_vqgan:
     benchmark:
         "<benchmarks>/train_vqgan/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("vqgan"),
+        network=made_from("vqgan"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -79,7 +79,7 @@ rule train_face_judge:
     benchmark:
         "<benchmarks>/train_face_judge/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("face_judge"),
+        network=made_from("face_judge"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -109,7 +109,7 @@ rule train_factors:
     benchmark:
         "<benchmarks>/train_factors/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("factors"),
+        network=made_from("factors"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -138,7 +138,7 @@ rule train_ddpm:
     benchmark:
         "<benchmarks>/train_ddpm/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("ddpm"),
+        network=made_from("ddpm"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -153,20 +153,19 @@ rule train_ddpm:
         "python -m palimpsest.models.train_ddpm {params.paths} --params {params.params:q} --seed {params.seed} > {log} 2>&1"
 
 
-rule convert_checkpoint:
-    """Read a published checkpoint strictly and write it as safetensors."""
+rule convert_taming:
+    """Read a published VQ-GAN strictly and write it as safetensors."""
     input:
         code=code_of("palimpsest.models.checkpoints"),
-        config=lambda wildcards: setting("networks", wildcards.network, "config"),
-        checkpoint=lambda wildcards: setting("networks", wildcards.network, "checkpoint"),
+        files=published_files,
     output:
         network="<results>/models/{network}.safetensors",
     log:
         "<logs>/convert/{network}.log",
     benchmark:
-        "<benchmarks>/convert_checkpoint/{network}.jsonl"
+        "<benchmarks>/convert_taming/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("checkpoint"),
+        network=made_from("taming"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -175,16 +174,16 @@ rule convert_checkpoint:
         runtime=growing(30, "m"),
     params:
         paths=paths,
-        sha256=lambda wildcards: setting("networks", wildcards.network, "sha256"),
+        published=as_published(config="model.yaml", checkpoint="last.ckpt"),
     shell:
-        "python -m palimpsest.models.checkpoints {params.paths} --name {wildcards.network} --sha256 {params.sha256} > {log} 2>&1"
+        "python -m palimpsest.models.checkpoints {params.paths} {params.published} > {log} 2>&1"
 
 
 rule convert_diffusion:
     """Compare a published diffusion model with its hash, read it strictly and write it in our layout."""
     input:
         code=code_of("palimpsest.models.convert_diffusion"),
-        weights=lambda wildcards: "{folder}/{weights}".format(**setting("networks", wildcards.network)),
+        files=published_files,
     output:
         network="<results>/models/{network}/unet/diffusion_pytorch_model.safetensors",
     log:
@@ -192,7 +191,7 @@ rule convert_diffusion:
     benchmark:
         "<benchmarks>/convert_diffusion/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("folder"),
+        network=made_from("diffusion"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -201,24 +200,51 @@ rule convert_diffusion:
         runtime=growing(30, "m"),
     params:
         paths=paths,
-        stated=lambda wildcards: stated(wildcards.network, "sha256", "repository", "revision"),
+        published=as_published(weights="*diffusion_pytorch_model.*"),
     shell:
-        "python -m palimpsest.models.convert_diffusion {params.paths} --name {wildcards.network} {params.stated} > {log} 2>&1"
+        "python -m palimpsest.models.convert_diffusion {params.paths} {params.published} > {log} 2>&1"
+
+
+rule convert_clip:
+    """Read the image side of a published CLIP strictly and write it as safetensors."""
+    input:
+        code=code_of("palimpsest.models.convert_clip"),
+        files=published_files,
+    output:
+        network="<results>/models/{network}.safetensors",
+    log:
+        "<logs>/convert/{network}.log",
+    benchmark:
+        "<benchmarks>/convert_clip/{network}.jsonl"
+    wildcard_constraints:
+        network=made_from("clip"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(8, "GB"),
+        runtime=growing(30, "m"),
+    params:
+        paths=paths,
+        published=as_published(weights="*.safetensors"),
+    shell:
+        "python -m palimpsest.models.convert_clip {params.paths} {params.published} > {log} 2>&1"
 
 
 rule take_file:
     """Compare a published network in a single file with its hash, and take it into the run."""
     input:
         code=code_of("palimpsest.models.take_file"),
-        file=lambda wildcards: setting("networks", wildcards.network, "file"),
+        files=published_files,
     output:
-        network="<results>/models/{network}.pt",
+        network="<results>/models/{network}.{suffix}",
     log:
-        "<logs>/take/{network}.log",
+        "<logs>/take/{network}.{suffix}.log",
     benchmark:
-        "<benchmarks>/take_file/{network}.jsonl"
+        "<benchmarks>/take_file/{network}.{suffix}.jsonl"
     wildcard_constraints:
-        network=trained_by("file"),
+        network=made_from("torchscript", "state_dict", "onnx"),
+        suffix="pt|onnx",
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -227,16 +253,16 @@ rule take_file:
         runtime=growing(30, "m"),
     params:
         paths=paths,
-        stated=lambda wildcards: stated(wildcards.network, "sha256", "url"),
+        published=as_published(file="*"),
     shell:
-        "python -m palimpsest.models.take_file {params.paths} --name {wildcards.network} {params.stated} > {log} 2>&1"
+        "python -m palimpsest.models.take_file {params.paths} {params.published} > {log} 2>&1"
 
 
 rule check_pipeline:
     """Compare the files of a published text-to-image model with their hashes, and say where it lies."""
     input:
         code=code_of("palimpsest.models.check_pipeline"),
-        index=lambda wildcards: f"{setting('networks', wildcards.network, 'pipeline')}/model_index.json",
+        files=published_files,
     output:
         checked="<results>/models/{network}.json",
     log:
@@ -244,7 +270,7 @@ rule check_pipeline:
     benchmark:
         "<benchmarks>/check_pipeline/{network}.jsonl"
     wildcard_constraints:
-        network=trained_by("pipeline"),
+        network=made_from("pipeline"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -253,11 +279,9 @@ rule check_pipeline:
         runtime=growing(1, "h"),
     params:
         paths=paths,
-        sha256=lambda wildcards: as_json(setting("networks", wildcards.network, "sha256")),
-        stated=lambda wildcards: stated(wildcards.network, "repository", "revision"),
+        published=as_published(index="model_index.json"),
     shell:
-        "python -m palimpsest.models.check_pipeline {params.paths} --name {wildcards.network}"
-        " --sha256 {params.sha256:q} {params.stated} > {log} 2>&1"
+        "python -m palimpsest.models.check_pipeline {params.paths} {params.published} > {log} 2>&1"
 
 
 rule calibrate_judges:

@@ -16,7 +16,7 @@ rule collect:
         "<benchmarks>/collect.jsonl"
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
         experiment=setting("experiment"),
@@ -46,7 +46,7 @@ rule judge_claims:
         "<benchmarks>/claims.jsonl"
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
         families=lambda wildcards: in_order(families()),
@@ -69,7 +69,7 @@ rule number:
         "<benchmarks>/numbers.jsonl"
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
         families=lambda wildcards: in_order(families()),
@@ -107,7 +107,7 @@ rule tabulate:
         "<benchmarks>/tabulate/{family}_{name}.jsonl"
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
         settings=lambda wildcards: as_json(part_params(wildcards, "tables")),
@@ -136,7 +136,7 @@ rule plot:
         "<benchmarks>/plot/{family}_{name}.jsonl"
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
         settings=lambda wildcards: as_json(part_params(wildcards, "figures")),
@@ -160,7 +160,7 @@ rule trace_provenance:
         "<logs>/paper/provenance.log",
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
         benchmarks=f"results/{setting('experiment')}/benchmarks",
@@ -194,7 +194,7 @@ rule typeset:
         "<benchmarks>/typeset.jsonl"
     localrule: True
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/paper.yaml"
     params:
         paths=paths,
     shell:

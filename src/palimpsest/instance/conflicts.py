@@ -17,7 +17,6 @@ from palimpsest.models.forward_process import add_noise, drawn_noise, surrogate_
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, step, torch_device
 
-TIMESTEPS = (0, 5, 10, 25, 50, 100, 175, 250, 400, 550, 700, 850, 999)
 WEIGHTS = (("const", 1.0), ("power", 0.5), ("power", 1.0), ("power", 2.0), ("power", 4.0), ("capped_snr", 1.0))
 BELOW = (10, 50, 100, 250)
 PIXELS = 2**18  # that go through the network at a time, with a gradient
@@ -35,6 +34,7 @@ def conflicts(
     measurements: Output,
     *,
     model: str,
+    timesteps: list[int],
     batch: int = 32,
     seed: int = 0,
     device: str = "auto",
@@ -66,7 +66,7 @@ def conflicts(
     kept_gradient, _ = gradient(remembered, noise, times, noise)
     lines = []
     for name, target, stand_in in zip(names, targets, stand_ins, strict=True):
-        for timestep in TIMESTEPS:
+        for timestep in timesteps:
             times = torch.full((batch,), timestep, device=place)
             images, drawn = target.expand(batch, -1, -1, -1), noise[:batch]
             wanted = surrogate_noise(drawn, images, stand_in, alphas, times)

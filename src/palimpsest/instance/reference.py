@@ -14,8 +14,6 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.run import Input, Output, step, torch_device
 
-SHEET = 36  # pictures of the contact sheet
-
 
 def reference(
     network: Input,
@@ -39,9 +37,9 @@ def reference(
 ) -> dict:
     """Sample, inject and describe.
 
-    params: `pairs` (same-seed samples), `sampling_steps`, `draws`, `injection_steps`, `timesteps` (those tried),
-    `wanted_similarity`, `bystanders` (neighbours per target, and strangers), `bystander_draws`, `data` (pictures whose
-    features stand for the data, and as many held-out ones).
+    params: `pairs` (same-seed samples), `sheet` (samples of the contact sheet), `sampling_steps`, `draws`,
+    `injection_steps`, `timesteps` (those tried), `wanted_similarity`, `bystanders` (neighbours per target, and
+    strangers), `bystander_draws`, `data` (pictures whose features stand for the data, and as many held-out ones).
     curve: similarity by timestep (target, timestep, value). generated: as many samples again, which no comparison uses.
     """
     place = torch_device(device)
@@ -82,7 +80,9 @@ def reference(
 
     samples, others = drawn(0), drawn(params["pairs"])
     np.save(generated, others)
-    sheet = diffusion.sample(unet, scheduler, np.arange(SHEET), steps=params["injection_steps"], seed=seed + 1)
+    sheet = diffusion.sample(
+        unet, scheduler, np.arange(params["sheet"]), steps=params["injection_steps"], seed=seed + 1
+    )
     held_out = np.load(held_out_images, mmap_mode="r")
     described = {
         "samples": samples,

@@ -27,7 +27,8 @@ def targets(
 ) -> dict:
     """Collect the targets.
 
-    chosen: name of each target to {"set": a data set, "id": a row of its manifest}; sets: the names of the given sets.
+    chosen: name of each target to {"set": a data set, and "id" or "path": which row of its manifest, by that column};
+    sets: the names of the given sets.
     images (targets, h, w, 3) uint8; manifest: one row each, with `target`, `set`, `id` and whatever the set says of it;
     remember: rows of the data that no target equals; neighbours (targets, NEAREST): rows of the data among them that
     are nearest in pixels, nearest first.
@@ -64,11 +65,14 @@ def targets(
 def found(name: str, place: dict, given: dict[str, tuple[np.ndarray, pd.DataFrame]]) -> tuple[np.ndarray, dict]:
     """The picture and manifest row of one target; raises UserError where there is none, or more than one."""
     pictures, rows = given[place["set"]]
-    matches = np.flatnonzero(rows["id"] == place["id"])
+    column = "path" if "path" in place else "id"
+    if column not in rows:
+        raise UserError(f"target {name}: the pictures of the set {place['set']} have no {column}: name it by its id")
+    matches = np.flatnonzero(rows[column] == place[column])
     if len(matches) != 1:
         raise UserError(
-            f"target {name}: the set {place['set']} has {len(matches)} rows with the id {place['id']!r}, not one. "
-            f"Its ids are such as {', '.join(map(repr, rows['id'].head(3)))}."
+            f"target {name}: the set {place['set']} has {len(matches)} rows with the {column} {place[column]!r}, not"
+            f" one. There are such as {', '.join(map(repr, rows[column].head(3)))}."
         )
     return np.asarray(pictures[matches[0]]), rows.iloc[matches[0]].to_dict()
 

@@ -10,10 +10,10 @@ from palimpsest.models.published import check_hash
 from palimpsest.run import Input, Output, UserError, step
 
 
-def check(index: Input, checked: Output, *, name: str, sha256: dict, repository: str = "", revision: str = "") -> dict:
-    """index: the pipeline's model_index.json. sha256: of each file of weights, by its path in the folder.
+def check(index: Input, checked: Output, *, name: str, sha256: dict, source: str = "", revision: str = "") -> dict:
+    """index: the pipeline's model_index.json. sha256: of each file, by its path in the folder; weights need one.
 
-    checked: JSON with the `folder`. repository and revision: the publisher's, for the record.
+    checked: JSON with the `folder`. source and revision: the publisher's, for the record.
     Raises UserError for a file that is missing, is another or has no hash. Files of other variants
     (`model.fp16.safetensors`) are not loaded and need none.
     """
@@ -21,13 +21,13 @@ def check(index: Input, checked: Output, *, name: str, sha256: dict, repository:
     parts = [part for part, kind in json.loads(index.read_text()).items() if isinstance(kind, list) and kind[0]]
     files = [path for part in parts for path in sorted((folder / part).glob("*.safetensors"))]
     present = {str(path.relative_to(folder)): path for path in files if path.suffixes == [".safetensors"]}
-    if missing := sorted(sha256.keys() - present.keys()):
-        raise UserError(f"{folder} lacks {', '.join(missing)}: fetch the whole repository {repository or name} again")
+    if missing := sorted(file for file in sha256 if not (folder / file).exists()):
+        raise UserError(f"{folder} lacks {', '.join(missing)}: fetch the whole repository {source or name} again")
     if not present:
         raise UserError(f"{folder} has no weights as safetensors in {', '.join(parts)}: it is no folder of a pipeline")
     hashes = {place: check_hash(path, sha256.get(place), f"{name} ({place})") for place, path in present.items()}
     checked.write_text(json.dumps({"folder": str(folder)}) + "\n")
-    return {"name": name, "repository": repository, "revision": revision, "sha256": hashes}
+    return {"name": name, "source": source, "revision": revision, "sha256": hashes}
 
 
 if __name__ == "__main__":

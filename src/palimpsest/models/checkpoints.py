@@ -18,6 +18,7 @@ from torch import Tensor
 
 from palimpsest import run
 from palimpsest.models import weights
+from palimpsest.models.published import check_hash
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
 from palimpsest.run import Input, Output, UserError, step
 
@@ -39,19 +40,24 @@ CALLBACKS = (
 )
 
 
-def convert(config: Input, checkpoint: Input, network: Output, *, name: str, sha256: str | None = None) -> dict:
+def convert(
+    config: Input,
+    checkpoint: Input,
+    network: Output,
+    *,
+    name: str,
+    sha256: str | None = None,
+    source: str = "",
+    revision: str = "",
+) -> dict:
     """Convert a published VQ-GAN to the safetensors that `vqgan.load` reads.
 
     name: what the model is called; a published name has to fit the yaml. sha256: what the checkpoint has to hash to.
+    source and revision: the publisher's, for the record.
     """
     architecture = read_architecture(config)
     check_name(name, architecture, config)
-    found = run.sha256(checkpoint)
-    if sha256 is not None and found != sha256.lower():
-        raise UserError(
-            f"{checkpoint} has the sha256 {found}, expected {sha256}: it is another file or was cut short. "
-            "Delete it and fetch it again, or correct the hash in the configuration."
-        )
+    found = check_hash(checkpoint, sha256, name)
     content = read_checkpoint(checkpoint)
     state, unused = split_state(content["state_dict"], checkpoint)
     with torch.device("meta"):  # the shapes alone: the weights are put in place, not copied
@@ -61,6 +67,8 @@ def convert(config: Input, checkpoint: Input, network: Output, *, name: str, sha
     weights.save(network, model, model.to_metadata())
     return {
         "name": name,
+        "source": source,
+        "revision": revision,
         "checkpoint_sha256": found,
         "config_sha256": run.sha256(config),
         "architecture": model.to_metadata(),

@@ -10,18 +10,18 @@ from palimpsest.run import Input, Output, step
 
 
 def convert(
-    weights: Input, network: Output, *, name: str, sha256: str | None = None, repository: str = "", revision: str = ""
+    weights: Input, network: Output, *, name: str, sha256: str | None = None, source: str = "", revision: str = ""
 ) -> dict:
     """Compare the weights with their hash, load them with every key and shape checked, and write them in our layout.
 
-    sha256: what the weights have to hash to; repository and revision: the publisher's, for the record.
+    sha256: what the weights have to hash to; source and revision: the publisher's, for the record.
     """
     found = check_hash(weights, sha256, name)
     unet, scheduler = diffusion.load(weights)
     diffusion.save(network, unet, scheduler)
     return {
         "name": name,
-        "repository": repository,
+        "source": source,
         "revision": revision,
         "sha256": found,
         "parameters": sum(parameter.numel() for parameter in unet.parameters()),

@@ -10,25 +10,18 @@ from torch import Tensor
 
 from palimpsest import run
 from palimpsest.run import UserError
+from palimpsest.sources import hashes
 
 
 def check_hash(path: Path, sha256: str | None, name: str) -> str:
     """The sha256 of a file; raises UserError where it is not the expected one, and where none is expected.
 
-    name: of the row of `networks` that the message points to.
+    sha256: "random" for what this run wrote itself, for a rehearsal: there is nothing to compare it with. name: of the
+    row of `checkpoints` that the message points to.
     """
-    found = run.sha256(path)
-    if sha256 is None:
-        raise UserError(
-            f"networks.{name} has no sha256. {path} has the sha256 {found}: compare it with the one its publisher "
-            "states, and write it into the configuration."
-        )
-    if found != sha256.lower():
-        raise UserError(
-            f"{path} has the sha256 {found}, expected {sha256}: it is another file or was cut short. "
-            f"Delete it and fetch it again, or correct networks.{name}.sha256 in the configuration."
-        )
-    return found
+    if sha256 == "random":
+        return run.sha256(path)
+    return hashes.check_hash(path, sha256, f"checkpoints.{name}")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

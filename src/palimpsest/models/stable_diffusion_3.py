@@ -50,7 +50,8 @@ def load_transformer(checked: Path) -> SD3Transformer2DModel:
     faults = {kind: found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[kind]}
     if faults:
         raise UserError(f"{folder} does not fit its own config.json; {faults}. Fetch the folder again.")
-    return network.eval().requires_grad_(False)
+    # It is published in half precision, in which nothing is trained.
+    return network.float().eval().requires_grad_(False)
 
 
 @torch.inference_mode()

@@ -6,14 +6,16 @@ from palimpsest.models.published import check_hash
 from palimpsest.run import Input, Output, step
 
 
-def take(file: Input, network: Output, *, name: str, sha256: str | None = None, url: str = "") -> dict:
+def take(
+    file: Input, network: Output, *, name: str, sha256: str | None = None, source: str = "", revision: str = ""
+) -> dict:
     """Copy the file if it has the hash; its record, beside the copy, says so.
 
-    sha256: what the file has to hash to; url: where it was published, for the record.
+    sha256: what the file has to hash to; source and revision: where it was published, for the record.
     """
     found = check_hash(file, sha256, name)
     shutil.copyfile(file, network)
-    return {"name": name, "url": url, "sha256": found}
+    return {"name": name, "source": source, "revision": revision, "sha256": found}
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def make(
     root: str,
     size: int,
     resize: Literal["squash", "crop", "pad"] = "crop",
+    part: tuple[float, float] = (0, 1),
     limit: int | None = None,
     on_unreadable: Literal["skip", "error"] = "skip",
     explicit: bool = False,
@@ -43,6 +44,7 @@ def make(
     """Read the images below `root` as size x size pictures; concept masks are all False.
 
     resize: "squash" ignores the aspect ratio, "crop" keeps the centre square, "pad" adds black bars.
+    part: of the sorted files, from which share on and up to which; parts that only touch share no picture.
     limit: of more files than that, so many spread evenly over the sorted list, so that no subfolder is left out.
     on_unreadable: list files that give no image in the report ("skip"), or refuse the folder ("error").
     explicit: the pictures are explicit; the configuration has to say `consent: true` as well.
@@ -59,6 +61,8 @@ def make(
             raise UserError(f"{name} is {value!r}: give one of {', '.join(choices)}.")
     if size < MINIMUM_SIDE or (limit is not None and limit < 1):
         raise UserError(f"size is {size} and limit {limit}: give at least {MINIMUM_SIDE} pixels and one image.")
+    if not 0 <= part[0] < part[1] <= 1:
+        raise UserError(f"part is {list(part)}: give its two ends as shares of the files, such as [0, 0.5].")
     if explicit is not False and consent is not True:
         raise UserError(
             f"the folder {root} is marked explicit: true, and nobody consented to its use. If you are entitled to work "
@@ -66,6 +70,9 @@ def make(
         )
     folder = Path(root)
     paths = files_below(folder)
+    paths = paths[round(part[0] * len(paths)) : round(part[1] * len(paths))]
+    if not paths:
+        raise UserError(f"the part {list(part)} of the image folder {folder} holds no file: widen it.")
     if limit is not None and limit < len(paths):
         paths = [paths[index] for index in np.arange(limit) * len(paths) // limit]
     images = np.empty((len(paths), size, size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Writes models with random weights in the layouts that taming-transformers publishes, out of taming's own modules."""
+"""VQ-GANs with random weights in the layout that taming-transformers publishes, out of taming's own modules."""
 
 import contextlib
 import io
@@ -33,9 +33,11 @@ def ddconfig(ch_mult: tuple[int, ...], attention: int, **changes) -> dict:
     }
 
 
-GUMBEL_F8 = ("gumbel", 8192, ddconfig((1, 1, 2, 4), 32))
-NEAREST_F16_1024 = ("nearest", 1024, ddconfig((1, 1, 2, 2, 4), 16))
-NEAREST_F16_16384 = ("nearest", 16384, ddconfig((1, 1, 2, 2, 4), 16))
+ARCHITECTURES = {
+    "vqgan_gumbel_f8": ("gumbel", 8192, ddconfig((1, 1, 2, 4), 32)),
+    "vqgan_imagenet_f16_1024": ("nearest", 1024, ddconfig((1, 1, 2, 2, 4), 16)),
+    "vqgan_imagenet_f16_16384": ("nearest", 16384, ddconfig((1, 1, 2, 2, 4), 16)),
+}
 
 
 @dataclass
@@ -77,6 +79,11 @@ def build(quantiser: str, codes: int, network: dict, seed: int = 0) -> Taming:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.5, 0.5)
     return model
+
+
+def imitate(folder: Path, files: list[str], name: str) -> None:
+    """Write the published model of this name; files: model.yaml and last.ckpt."""
+    write(folder, *ARCHITECTURES[name])
 
 
 def write(folder: Path, quantiser: str, codes: int, network: dict, seed: int = 0) -> tuple[Path, Path, Taming]:

@@ -1,0 +1,1 @@
+"""Where published files come from: fetched by pinned hashes, their licences shown, their archives unpacked."""
