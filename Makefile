@@ -11,7 +11,7 @@ EXPERIMENT ?= mini
 RESULTS = results/$(EXPERIMENT)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: paper test setup latex lint unit smoke bench readme locks clean
+.PHONY: paper test setup latex lint unit smoke rehearsal bench readme locks clean
 
 paper: setup latex  ## data to typeset paper, on config/mini.yaml
 	@started=$$SECONDS; \
@@ -58,6 +58,10 @@ unit: setup
 
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+rehearsal: setup latex  ## every rule of config/full.yaml at true size on random weights; whole where there is a GPU
+	$(BIN)/snakemake --cores $(CORES) --configfile config/full.yaml config/rehearsal.yaml \
+		$$(if nvidia-smi --list-gpus 2> /dev/null | grep -q .; then echo config/rehearsal_gpu.yaml; fi)
 
 bench: setup  ## speed and memory against the original's way, in one run
 	$(BIN)/python -m bench

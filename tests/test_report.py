@@ -205,8 +205,16 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
         "- {name: otherD, family: other, value: 'value(\"x\")'}\n"
     )
     macros, sections = tmp_path / "numbers.tex", tmp_path / "families.tex"
+    about = {"procedural": True, "rehearsal": False}
     quoting.numbers(
-        run[0], definitions, macros, sections, families={"lcr": list(MODELS)}, experiment="test", procedural=True
+        run[0],
+        definitions,
+        macros,
+        sections,
+        families={"lcr": list(MODELS)},
+        experiment="test",
+        procedural=True,
+        rehearsal=False,
     )
     text = macros.read_text()
     assert r"\newcommand{\lcrA}{0.95 [0.93, 0.97] (Gumbel) and 0.95 [0.93, 0.97] (nearest)}" in text

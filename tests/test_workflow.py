@@ -158,20 +158,15 @@ def test_every_experiment_can_be_planned(experiment):
     assert "lcr_replace" in done.stdout or "Nothing to be done" in done.stdout
 
 
-def test_the_full_experiment_can_be_planned_once_its_files_are_there(tmp_path):
+def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path):
     folder = copy_of_the_project(tmp_path / "full")
     alone = ("--config", "families=[lcr]")
     missing = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", *alone, check=False)
-    assert missing.returncode != 0 and "resources/checkpoints/vqgan_" in missing.stdout
-    for row in filter(None, yaml.safe_load((ROOT / "config/full.yaml").read_text())["networks"].values()):
-        files = [row[key] for key in ("config", "checkpoint", "file") if key in row]
-        files += [f"{row['folder']}/{row['weights']}"] if "folder" in row else []
-        files += [f"{row['pipeline']}/model_index.json"] if "pipeline" in row else []
-        for name in files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).touch()
+    assert missing.returncode != 0 and "resources/photographs/" in missing.stdout
+    for row in yaml.safe_load((ROOT / "config/full.yaml").read_text())["collections"].values():
+        (folder / row["path"]).mkdir(parents=True, exist_ok=True)
     shown = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
-    made = ("convert_checkpoint", "convert_diffusion", "take_file", "check_pipeline", "instance_evaluate_prompt")
+    made = ("fetch", "convert_taming", "convert_diffusion", "take_file", "check_pipeline", "instance_evaluate_prompt")
     for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
         assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
     # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.

@@ -75,9 +75,10 @@ rule number:
         families=lambda wildcards: in_order(families()),
         experiment=setting("experiment"),
         procedural=lambda wildcards: as_json(is_procedural()),
+        rehearsal=lambda wildcards: as_json(is_rehearsal()),
     shell:
         "python -m palimpsest.report.numbers {params.paths} --families {params.families:q}"
-        " --experiment {params.experiment} --procedural {params.procedural} > {log} 2>&1"
+        " --experiment {params.experiment} --procedural {params.procedural} --rehearsal {params.rehearsal} > {log} 2>&1"
 
 
 rule tabulate:

@@ -21,17 +21,19 @@ def numbers(
     families: dict,
     experiment: str,
     procedural: bool,
+    rehearsal: bool,
 ) -> dict:
     """Write the macros of every number that definitions name, and the list of the families' sections.
 
     Families come with their models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`. A number `per: model` becomes one text
     that names every model; a number that was not measured says so. procedural: whether the data are drawn, as the prose
-    asks.
+    asks. rehearsal: whether the published networks were imitated, which every page then says.
     """
     given = read(definitions)
     lookups = {family: Lookup(measurements, family) for family in families}
     lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
     lines.append(f"\\procedural{str(procedural).lower()}\n")
+    lines.append(macro("stamp", stamp_of(rehearsal)))
     for family, models in families.items():
         lines.append(macro(f"{family}Models", tex(joined([name_of(family, model) for model in models]))))
     for entry in given:
@@ -45,6 +47,11 @@ def numbers(
     macros.write_text("".join(lines))
     sections.write_text("".join(f"\\input{{sections/{family}}}\n" for family in families))
     return {"macros": len(lines), "unmeasured": sum(UNMEASURED in line for line in lines)}
+
+
+def stamp_of(rehearsal: bool) -> str:
+    """What is printed across every page: of a rehearsal, that its networks are imitations; else nothing."""
+    return "REHEARSAL: random weights" if rehearsal else ""
 
 
 def read(path: Path) -> list[dict]:
