@@ -104,7 +104,7 @@ def prompted(tmp_path_factory):
 
 
 def test_a_pipeline_is_used_only_with_the_hashes_of_all_its_weights(tmp_path, prompted):
-    assert len(prompted.hashes) == 5 and json.loads(prompted.checked.read_text())["folder"] == str(prompted.pipeline)
+    assert len(prompted.hashes) == 6 and json.loads(prompted.checked.read_text())["folder"] == str(prompted.pipeline)
     index, part = prompted.pipeline / "model_index.json", "vae/diffusion_pytorch_model.safetensors"
     without = {place: known for place, known in prompted.hashes.items() if place != part}
     wrong, more = {**prompted.hashes, part: "0" * 64}, {**prompted.hashes, "vae/second.safetensors": "0" * 64}

@@ -139,7 +139,7 @@ rule fetch:
     benchmark:
         "<benchmarks>/fetch/{catalogue}/{source}/{file}.jsonl"
     wildcard_constraints:
-        file="(?!LICENCE.md$|pictures/).+",
+        file=r"(?!LICENCE\.md$|pictures(/|$)).+",
     retries: 3
     localrule: True
     conda:

@@ -6,7 +6,6 @@ how wide they are, for machines that do not hold it. The tokenizers know letters
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from diffusers import (
@@ -25,7 +24,8 @@ from transformers import (
 )
 
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+MARKS = ["<|startoftext|>", "<|endoftext|>"]
+WORDS = {word: number for number, word in enumerate([*LETTERS, *(f"{letter}</w>" for letter in LETTERS), *MARKS])}
 PIECES = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -2.0) for letter in LETTERS)]
 VAE = {
     "latent_channels": 16,
@@ -76,7 +76,7 @@ def imitate(folder: Path, files: list[str], name: str, layers: int | None = None
 
 def write(folder: Path, transformer: dict, vae: dict, first: dict, second: dict, third: dict) -> None:
     """A pipeline of these architectures; the vocabularies are those of the letters."""
-    ends = {"vocab_size": len(WORDS), "bos_token_id": len(WORDS) - 2, "eos_token_id": len(WORDS) - 1}
+    ends = {"vocab_size": len(WORDS), "bos_token_id": WORDS[MARKS[0]], "eos_token_id": WORDS[MARKS[1]]}
     kept, kind = torch.get_default_dtype(), torch.float16
     torch.set_default_dtype(kind)  # made in the precision of the published files: no network stands here twice
     try:
@@ -90,20 +90,32 @@ def write(folder: Path, transformer: dict, vae: dict, first: dict, second: dict,
             FlowMatchEulerDiscreteScheduler(shift=3.0),
             AutoencoderKL(**vae),
             one,
-            tokenizer(),
+            CLIPTokenizer(vocab=WORDS, merges=[]),
             two,
-            tokenizer(),
+            CLIPTokenizer(vocab=WORDS, merges=[]),
             three,
             T5TokenizerFast(vocab=PIECES, extra_ids=0),
         )
     finally:
         torch.set_default_dtype(kept)
-    pipeline.save_pretrained(folder)
+    pipeline.save_config(folder)
+    for name, part in pipeline.components.items():
+        if name in ("tokenizer", "tokenizer_2"):
+            write_vocabulary(folder / name)
+        elif name == "text_encoder_3":
+            part.save_pretrained(folder / name, max_shard_size=int(0.7 * part.get_memory_footprint()))  # two files
+        elif part is not None:
+            part.save_pretrained(folder / name)
+    (folder / "tokenizer_3/special_tokens_map.json").write_text(json.dumps({"eos_token": "</s>", "pad_token": "<pad>"}))
 
 
-def tokenizer() -> CLIPTokenizer:
-    """CLIP's, of letters."""
-    with TemporaryDirectory() as place:
-        Path(place, "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(WORDS)}))
-        Path(place, "merges.txt").write_text("#version: 0.2\n")
-        return CLIPTokenizer.from_pretrained(place, model_max_length=77)
+def write_vocabulary(folder: Path) -> None:
+    """CLIP's tokenizer, of letters, in the files that the published ones have."""
+    folder.mkdir()
+    start, end = MARKS
+    marks = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **marks}
+    named = {"vocab.json": WORDS, "special_tokens_map.json": marks, "tokenizer_config.json": settings}
+    for name, content in named.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "merges.txt").write_text("#version: 0.2\n")

@@ -1,22 +1,23 @@
 """Fetch one published file, compare it with its hash, and give it its name.
 
-It comes from a folder that the user has, from the Hugging Face Hub (or its cache on this machine), or from a web
-server. A download that failed or was killed goes on where it stopped.
+It comes from a folder that the user has, from the Hugging Face Hub or its cache on this machine, or from a web server.
+A download that failed or was killed goes on where it stopped.
 """
 
 import os
 import re
 import shutil
-from pathlib import Path
+from errno import EDQUOT, ENOSPC
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import is_offline_mode
 
 from palimpsest.run import Output, UserError, step
-from palimpsest.sources import hub
 from palimpsest.sources.download import download, forget
 from palimpsest.sources.hashes import check_hash
+from palimpsest.sources.hub import HubFile
 
-HUB = re.compile("(hub|hub-dataset):(.+)")
+KINDS = {"hub": "model", "hub-dataset": "dataset"}
 
 
 def fetch(
@@ -25,48 +26,51 @@ def fetch(
     name: str,
     place: str,
     source: str = "",
+    url: str = "",
     sha256: str = "",
     size: int | None = None,
     revision: str = "",
     path: Path | None = None,
     page: str = "",
 ) -> dict:
-    """Fetch `place` of the row `name` as `file`.
+    """Fetch the file `place` of the row `name` of the catalogue.
 
-    source: `hub:owner/name` or `hub-dataset:owner/name`, of which `revision` is a commit; or a URL, which is that of a
-    folder of files where it ends in a slash, and else of the file itself. path: a folder of the user's with the file.
-    sha256, size: of the file. page: where its licence stands.
+    source: `hub:owner/name` or `hub-dataset:owner/name`, of which `revision` is a commit; or the beginning of a URL
+    that ends in a slash and is followed by the place; or a whole URL, as `url` is. path: a folder of the user's that
+    has the file at `place`. sha256, size: what it has to be. page: where its licence stands.
     Raises UserError, with the remedy, where it cannot be had, is another file, or its hash is not known.
     """
-    entry = f"{name} ({place})"
+    if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+        raise UserError(f"the row {name} lists the file {place}: give paths inside of its source.")
     facts = {"name": name, "place": place, "source": source, "revision": revision}
-    page = page or source
-    if path is not None:
-        return {**facts, "from": "path", **_from_path(path / place, file, sha256, entry)}
-    if not source:
-        raise UserError(f"{entry} has no source: get it from {page or 'its owner'}, and give its folder as `path`.")
-    if found := HUB.fullmatch(source):
-        remote = hub.HubFile(found[2], {"hub": "model", "hub-dataset": "dataset"}[found[1]], revision, place)
-        hub.check(remote, name)
-        if cached := remote.cached():
-            return {**facts, "from": "cache", **_from_cache(cached, file, sha256, entry)}
-    if is_offline_mode():
-        raise UserError(
-            f"{entry} is not here, and HF_HUB_OFFLINE forbids to fetch it. Unset HF_HUB_OFFLINE (and "
-            "TRANSFORMERS_OFFLINE), or give a folder that has the file as `path` in the row."
-        )
+    entry = f"the row {name} ({place})"
     # Beside the output under its final name: run.step deletes what has the temporary one.
     incomplete = file.with_name(f"{file.name.removeprefix('.partial-')}.incomplete")
-    if found:
-        etag, stated_size = hub.stated(remote, page)
-        _check_stated(remote, etag, stated_size, sha256, size, entry)
-        resumed = download(
-            remote.url, incomplete, headers=hub.headers(), etag=etag, size=stated_size or size, page=page
-        )
-    else:
-        url = source + place if source.endswith("/") else source
-        resumed = download(url, incomplete, size=size, page=page)
-    return {**facts, "from": "network", **_checked(incomplete, file, sha256, size, entry), "resumed": resumed}
+    try:
+        if path is not None:
+            return {**facts, "from": "path", **_from_path(path / place, file, sha256, entry)}
+        if not (source or url):
+            raise UserError(f"{entry} has no source: give a folder that has the file as `path` in the row.")
+        kind, _, repository = source.partition(":")
+        remote = HubFile(repository, KINDS[kind], revision, place) if kind in KINDS and not url else None
+        if remote and (cached := remote.cached()):
+            return {**facts, "from": "cache", **_from_cache(cached, file, sha256, entry)}
+        if is_offline_mode():
+            raise UserError(
+                f"{entry} is not on this machine, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids to fetch it. "
+                "Unset it, or give a folder that has the file as `path` in the row."
+            )
+        if remote:
+            etag, stated = remote.stated(page or source)
+            _check_stated(remote, etag, stated, sha256, size, entry)
+            known = {"headers": remote.headers(), "etag": etag, "size": stated if size is None else size}
+            resumed = download(remote.url, incomplete, page=page or source, **known)
+        else:
+            url = url or (source + place if source.endswith("/") else source)
+            resumed = download(url, incomplete, size=size, page=page or source)
+        return {**facts, "from": "network", "resumed": resumed, **_checked(incomplete, file, sha256, size, entry)}
+    except OSError as error:
+        raise _disk_error(error, incomplete, entry, size) from error
 
 
 def _from_path(path: Path, file: Path, sha256: str, entry: str) -> dict:
@@ -77,43 +81,44 @@ def _from_path(path: Path, file: Path, sha256: str, entry: str) -> dict:
 
 
 def _from_cache(path: Path, file: Path, sha256: str, entry: str) -> dict:
+    """Take a file of the Hub's cache. There large files are named by their hash: one that has another is damaged."""
+    damaged = re.fullmatch("[0-9a-f]{64}", path.name) and path.name == sha256.lower()
+    remedy = "It was deleted: run the command again to fetch it anew" if damaged else f"Delete {path} to fetch it anew"
     try:
-        checked = check_hash(path, sha256, entry, "Run the command again to fetch it anew")
+        checked = check_hash(path, sha256, entry, remedy)
     except UserError:
-        # The cache names large files by their hash: one that has another was damaged there.
-        if re.fullmatch("[0-9a-f]{64}", path.name) and sha256.lower() == path.name:
+        if damaged:
             path.unlink()
         raise
     return _linked(path, file, checked)
 
 
 def _linked(path: Path, file: Path, sha256: str) -> dict:
-    """Take a file without a second copy where the file system allows."""
+    """Take a file, without a second copy where the file system allows."""
     try:
         os.link(path, file)
-    except OSError:
-        shutil.copyfile(path, file)
-    else:
         # Snakemake compares times, and an old file would count as older than what it was made from.
         os.utime(file)
-    return {"sha256": sha256, "size": file.stat().st_size, "resumed": 0}
+    except OSError:
+        file.unlink(missing_ok=True)
+        shutil.copyfile(path, file)
+    return {"sha256": sha256, "size": file.stat().st_size}
 
 
-def _check_stated(
-    remote: hub.HubFile, etag: str, stated: int | None, sha256: str, size: int | None, entry: str
-) -> None:
-    """Refuse, before it is fetched, a file of which the Hub itself states another hash or size, or one unknown here."""
+def _check_stated(remote: HubFile, etag: str, stated: int | None, sha256: str, size: int | None, entry: str) -> None:
+    """Refuse, before it is fetched, a file of which the Hub itself states another hash or size, or whose is unknown."""
     hashed = re.fullmatch("[0-9a-f]{64}", etag)
     if hashed and not sha256:
         raise UserError(
-            f"{entry} has no sha256. The Hub states {etag} for it: if you trust it, write it into the row. Nothing was "
-            "fetched."
+            f"{entry} has no sha256. The Hub states {etag}: compare it with another source if there is one, and write "
+            "it into the configuration. Nothing was fetched."
         )
-    if (hashed and etag != sha256.lower()) or (None not in (stated, size) and stated != size):
+    other_hash = hashed and etag != sha256.lower()
+    if other_hash or (None not in (stated, size) and stated != size):
+        found, expected = (f"the sha256 {etag}", sha256) if other_hash else (f"{stated:,} bytes", f"{size:,}")
         raise UserError(
-            f"{remote.place} of {remote.repository} has the sha256 {etag if hashed else '(not stated)'} and {stated} "
-            f"bytes, expected {sha256} and {size or 'any number of'} bytes: it is another file. Nothing was fetched. "
-            f"Correct the revision, or the sha256 and size of {entry}, in the row."
+            f"the Hub states for {remote.place} of {remote.repository} {found}, expected {expected}: it is another "
+            f"file. Nothing was fetched. Correct the revision, or the sha256 and size, of {entry} in the configuration."
         )
 
 
@@ -122,8 +127,8 @@ def _checked(incomplete: Path, file: Path, sha256: str, size: int | None, entry:
     found = incomplete.stat().st_size
     if size is not None and found < size:
         raise UserError(
-            f"{entry} was cut short: {found:,} of {size:,} bytes are kept in {incomplete}. Run the command again, and "
-            "it goes on there."
+            f"{entry} was cut short: {found:,} of {size:,} bytes are kept in {incomplete}. Run the command again: it "
+            "goes on where it stopped."
         )
     try:
         checked = check_hash(incomplete, sha256, entry, "It was deleted: run the command again to fetch it anew")
@@ -134,6 +139,20 @@ def _checked(incomplete: Path, file: Path, sha256: str, size: int | None, entry:
     incomplete.replace(file)
     forget(incomplete)
     return {"sha256": checked, "size": found}
+
+
+def _disk_error(error: OSError, incomplete: Path, entry: str, size: int | None) -> UserError:
+    if error.errno in (ENOSPC, EDQUOT):
+        kept = incomplete.stat().st_size if incomplete.exists() else 0
+        of = f" of {size:,}" if size is not None else ""
+        return UserError(
+            f"no space left in {incomplete.parent} for {entry}. {kept:,}{of} bytes are kept in {incomplete.name}: free "
+            "some space and run the command again; it goes on where it stopped."
+        )
+    place = error.filename or incomplete.parent
+    return UserError(
+        f"{entry}: {place} cannot be used ({error.strerror or error}). Check its permissions and its disk."
+    )
 
 
 if __name__ == "__main__":

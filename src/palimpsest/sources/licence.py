@@ -6,19 +6,13 @@ nothing at all where the row asks for the user's consent and has none.
 
 from palimpsest.run import Output, UserError, step
 
-SHOWN = {
-    "source": "Source",
-    "revision": "Revision",
-    "licence": "Licence",
-    "page": "Read it at",
-    "allows": "What it allows",
-}
+SHOWN = {"source": "Source", "revision": "Revision", "licence": "Licence", "page": "Read it at"}
 
 
 def show(text: Output, *, name: str, row: dict) -> dict:
     """Write what a row of the catalogue states of its licence as text, and print it.
 
-    row: its source, revision, licence, page, allows, explicit and consent; other keys are passed over.
+    row: its source, revision, licence, page, explicit and consent; other keys are passed over.
     Raises UserError for a row without a licence, and for one whose consent is asked for and not given.
     """
     if not row.get("licence"):

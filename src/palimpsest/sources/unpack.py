@@ -140,17 +140,16 @@ def of_parquet(archive: Path, column: str, rows: Iterator[int], most: int) -> It
                 f"{archive} states {unpacked:,} bytes unpacked, more than {most:,}: it may be a decompression bomb. If "
                 "it is meant to be as large, write unpacked_size (bytes) into its row."
             )
-        for batch in opened.iter_batches(64, columns=[column]):
-            for number, value in zip(rows, batch.column(0).to_pylist(), strict=False):
-                content = value.get("bytes") if isinstance(value, dict) else value
-                if not isinstance(content, bytes):
-                    raise UserError(
-                        f"{archive}: row {number} of {column!r} holds no picture's bytes. Give the column of the "
-                        "pictures as `column` in the row."
-                    )
-                yield Member(
-                    f"{number:06d}{suffix_of(content)}", len(content), lambda content=content: BytesIO(content)
+        # One row at a time: a picture that stands there once may be that of many rows.
+        for batch in opened.iter_batches(1, columns=[column]):
+            value, number = batch.column(0)[0].as_py(), next(rows)
+            content = value.get("bytes") if isinstance(value, dict) else value
+            if not isinstance(content, bytes):
+                raise UserError(
+                    f"{archive}: row {number} of {column!r} holds no picture's bytes. Give the column of the pictures "
+                    "as `column` in the row."
                 )
+            yield Member(f"{number:06d}{suffix_of(content)}", len(content), lambda content=content: BytesIO(content))
 
 
 def suffix_of(content: bytes) -> str:
