@@ -390,3 +390,79 @@ def test_a_device_that_is_not_there_is_a_clear_error(tmp_path, monkeypatch, name
     step(on_device, ["--made", str(tmp_path / "made.txt")])
     assert (tmp_path / "made.txt").read_text() == "cpu"
     assert read_record(tmp_path / "made.txt")["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("value", "gpu", "device"), [("auto", True, "cuda:0"), ("auto", False, "cpu"), ("cpu", True, "cpu")]
+)
+def test_palimpsest_device_says_what_auto_means(monkeypatch, value, gpu, device):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(run, "_free_gpu", lambda: 0)
+    monkeypatch.setenv("PALIMPSEST_DEVICE", value)
+    assert str(torch_device()) == device
+    assert str(torch_device("cpu")) == "cpu"  # what a step is told itself comes first
+
+
+@pytest.mark.parametrize(("value", "named"), [("cuda", "no GPU is visible here"), ("gpu", "no such device")])
+def test_a_gpu_that_the_environment_asks_for_and_that_is_absent_ends_the_step(tmp_path, monkeypatch, value, named):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("PALIMPSEST_DEVICE", value)
+    message = ended(on_device, ["--made", str(tmp_path / "made.txt")])
+    assert f"PALIMPSEST_DEVICE={value}" in message and named in message and "cpu" in message
+    assert left_in(tmp_path) == []
+
+
+# A process on a machine with two GPUs, as far as torch can tell. It says which one it got and keeps it.
+TWO_GPUS = """
+import sys, time, types, torch
+torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 2
+torch.cuda.get_device_properties = lambda index: types.SimpleNamespace(uuid=f"uuid-{index}")
+torch.cuda.set_device = lambda index: None
+from palimpsest.run import torch_device
+assert torch_device() == torch_device("cuda") == torch_device()
+print(torch_device(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def gpu_user(tmp_path):
+    """Start a process that takes one of two GPUs."""
+    started = []
+
+    def start(**environment):
+        environment = {**os.environ, "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0,1", **environment}
+        command = [sys.executable, "-c", TWO_GPUS]
+        started.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_two_steps_take_two_gpus_and_a_third_waits_for_the_first_to_end(gpu_user):
+    first, second = gpu_user(), gpu_user()
+    assert {first.stdout.readline(), second.stdout.readline()} == {"cuda:0\n", "cuda:1\n"}
+    third = gpu_user()
+    assert "waiting for a GPU: other steps hold all 2" in third.stderr.readline()
+    second.kill()  # as a scheduler kills, without a chance to tidy up
+    given_back = third.stdout.readline()
+    fourth = gpu_user()
+    assert "waiting" in fourth.stderr.readline()
+    first.kill()
+    assert {given_back, fourth.stdout.readline()} == {"cuda:0\n", "cuda:1\n"}
+
+
+def test_a_gpu_that_somebody_has_chosen_is_not_locked(gpu_user, tmp_path):
+    users = [gpu_user(CUDA_VISIBLE_DEVICES="1") for _ in range(2)]
+    assert [user.stdout.readline() for user in users] == ["cuda:0\n"] * 2
+    assert list(tmp_path.glob("*.lock")) == []

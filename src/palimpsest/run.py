@@ -16,6 +16,7 @@ was made, and what the function returned (losses, gates).
 
 import argparse
 import errno
+import fcntl
 import hashlib
 import inspect
 import json
@@ -27,13 +28,15 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -201,17 +204,55 @@ def seed_everything(seed: int) -> None:
 
 
 def torch_device(name: str = "auto"):
-    """The torch device of a step: `auto` takes a GPU where there is one."""
+    """The torch device of a step. `auto` is what PALIMPSEST_DEVICE says: auto, cpu or cuda.
+
+    `auto` there, or no such variable, takes a GPU where there is one; `cuda` ends the step where there is none.
+    A GPU is one that no other step of this machine holds (`_free_gpu`).
+    """
     import torch
 
+    asked, remedy = f"--device {name}", "Give --device cpu, or run on a machine with one"
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = os.environ.get("PALIMPSEST_DEVICE", "auto")
+        asked, remedy = f"PALIMPSEST_DEVICE={name}", "Set PALIMPSEST_DEVICE=cpu, or run where a GPU is given to the job"
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("--device cuda: no GPU is visible here. Give --device cpu, or run on a machine with one.")
+        raise UserError(f"{asked}: no GPU is visible here. {remedy}.")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"--device {name}: no such device. Give auto, cpu or cuda.") from error
+        raise UserError(f"{asked}: no such device. Give auto, cpu or cuda.") from error
+    if name != "cuda":
+        return device
+    torch.cuda.set_device(_free_gpu())
+    return torch.device("cuda", _free_gpu())
+
+
+@lru_cache
+def _free_gpu() -> int:
+    """The index of a GPU that no other step holds, chosen once per process; waits while all of them are held.
+
+    Snakemake counts GPUs and does not say which one a job gets. So a step locks a file that stands for the GPU; the
+    kernel gives the lock back when the process ends, however it ends. CUDA_VISIBLE_DEVICES=<one>, as SLURM sets it for
+    a job, means that somebody has chosen: nothing is locked then.
+    """
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if visible and "," not in visible:
+        return 0
+    names = [torch.cuda.get_device_properties(index).uuid for index in range(torch.cuda.device_count())]
+    files = [Path(tempfile.gettempdir(), f"palimpsest-{os.getuid()}-{name}.lock") for name in names]
+    slots = [os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600) for file in files]
+    for attempt in count():
+        for index, slot in enumerate(slots):
+            with suppress(BlockingIOError):
+                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return index
+        if attempt == 0:
+            print(f"waiting for a GPU: other steps hold all {len(slots)} of this machine", file=sys.stderr, flush=True)
+        time.sleep(1)
 
 
 def _record(function, kinds, values, result, started, seconds) -> dict:
@@ -236,12 +277,13 @@ def _record(function, kinds, values, result, started, seconds) -> dict:
 
 
 def _device_name(values) -> str:
-    if "device" not in values:
+    """What a step computed on: the processor, unless it took a GPU."""
+    named = values.get("device", "auto")
+    if not (_free_gpu.cache_info().currsize or named.startswith("cuda:")):
         return "cpu"
     import torch
 
-    device = torch_device(values["device"])
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(torch_device(named))
 
 
 def _versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A SLURM of one node on the loopback interface, for tests. Everything it writes lies in one folder; needs root.
 #
-#   slurm.sh start FOLDER        munged, slurmctld, slurmd with two stand-ins for GPUs; prints the shell's exports
+#   slurm.sh start FOLDER        munged, slurmctld, slurmd with four stand-ins for GPUs; prints the shell's exports
 #   slurm.sh start-node FOLDER   slurmd alone, after
 #   slurm.sh stop-node FOLDER    slurmd, at once and without warning
 #   slurm.sh stop FOLDER         everything that start began, by the process ids it wrote down
@@ -26,7 +26,8 @@ SlurmdUser=root
 SlurmctldPort=16817
 SlurmdPort=16818
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-AuthInfo=socket=$folder/munge/munge.sock
+# cred_expire: a job that is queued again starts after so many seconds, 120 otherwise.
+AuthInfo=socket=$folder/munge/munge.sock,cred_expire=30
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 SlurmctldPidFile=$folder/pid/slurmctld.own
@@ -50,13 +51,13 @@ MinJobAge=300
 # The node says more than the machine has, so that jobs which mostly wait run side by side.
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 NodeHostname=$host CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:2
+NodeName=$host NodeAddr=127.0.0.1 NodeHostname=$host CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:4
 # The names of profiles/slurm/partitions.yaml.
 PartitionName=cpu Nodes=$host Default=YES
 PartitionName=gpu Nodes=$host
 EOF
   # SLURM hands out device files only, so a GPU is a twin of /dev/null.
-  for number in 0 1; do
+  for number in 0 1 2 3; do
     [ -c "$folder/devices/gpu$number" ] || mknod "$folder/devices/gpu$number" c 1 3
     echo "NodeName=$host Name=gpu File=$folder/devices/gpu$number"
   done > "$folder/gres.conf"

@@ -3,6 +3,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -186,6 +187,24 @@ def held_out_data(role):
     """An input function: an array of the set that a network is measured on."""
     return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'test')}/{role}"
 
+
+def refuse_missing_gpus():
+    """Stop where the profile counts on more GPUs than there are; on a cluster the count is that of one job."""
+    asked = workflow.global_resources.get("gpu")
+    on_cluster = "gpu" in workflow.resource_settings.overwrite_resource_scopes
+    if asked is None or on_cluster or not workflow.is_main_process or not shutil.which("nvidia-smi"):
+        return
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    shown = len(chosen.split(",")) if chosen else sum(line.startswith("GPU") for line in listed.splitlines())
+    if shown < asked.value:
+        raise WorkflowError(
+            f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES)."
+            " Correct `resources: gpu` in profiles/gpu/profile.yaml, or leave that profile away to use the processor."
+        )
+
+
+refuse_missing_gpus()
 
 # What the configuration names must be there before anything is planned: Snakemake would go on with older results.
 for row in config["datasets"].values():
