@@ -46,7 +46,6 @@ def built(tmp_path_factory) -> Path:
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "verdicts.tex")
     claims.claims(table, ROOT / "config" / "claims.yaml", *(made / name for name in names), families=families)
     macros, sections = made / "numbers.tex", made / "families.tex"
-    about = {"procedural": True, "rehearsal": False}
     numbers.numbers(
         table,
         PAPER / "numbers.yaml",

@@ -205,7 +205,6 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
         "- {name: otherD, family: other, value: 'value(\"x\")'}\n"
     )
     macros, sections = tmp_path / "numbers.tex", tmp_path / "families.tex"
-    about = {"procedural": True, "rehearsal": False}
     quoting.numbers(
         run[0],
         definitions,
