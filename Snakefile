@@ -9,7 +9,8 @@
 #   models/<network>.safetensors        base models that this run trained or converted
 #   judges/<detector>/<set>.parquet     every box a detector found
 #   <family>/...                        one folder per family, below it one per model, preset or study, and step
-#   report/                             measurements, claims, tables, figures, numbers; paper.pdf beside it
+#   paper/                              measurements, claims, tables, figures, numbers, paper.pdf
+#   notebooks/                          each family's artifacts opened, executed on this run
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -44,6 +45,7 @@ for family in config["families"]:
 
 include: "workflow/rules/paper_common.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/notebooks.smk"
 
 
 rule all:

@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,21 @@ settings.register_profile("palimpsest", deadline=None, derandomize=True)
 settings.load_profile("palimpsest")
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("Snakefile", "config", "envs", "paper", "profiles", "pyproject.toml", "resources", "src", "workflow")
+COPIED = (
+    "Snakefile",
+    "config",
+    "envs",
+    "notebooks",
+    "paper",
+    "profiles",
+    "pyproject.toml",
+    "resources",
+    "src",
+    "workflow",
+)
+
+# A stand-in for conda: see its text.
+CONDA = ROOT / "tests/doubles/conda/bin"
 
 
 def heed_interrupts() -> None:
@@ -34,17 +49,26 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run Snakemake in a copy of the project; its text, both streams, is in `stdout`."""
+def snakemake(
+    folder: Path, *arguments: str, check: bool = True, programs: Path | None = None
+) -> subprocess.CompletedProcess:
+    """Run Snakemake in a copy of the project; its text, both streams, is in `stdout`.
+
+    programs: a folder of programs that come first, such as the stand-in for conda.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"} if programs else None
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert not check or done.returncode == 0, done.stdout[-6000:]
     return done
 
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
-    """A copy of the project in which the smoke experiment has run once; tests must leave it as they found it."""
+    """A copy of the project in which the smoke experiment has run once, in conda's environments; tests must leave it
+    as they found it."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("smoke"))
-    snakemake(folder, "--configfile", "config/smoke.yaml")
+    snakemake(folder, "--sdm", "conda", "--configfile", "config/smoke.yaml", programs=CONDA)
     return folder

@@ -1,6 +1,7 @@
 """The workflow as a user meets it: what is run, what is run again, and what survives a kill. One file, so that the
 smoke run behind it is made once."""
 
+import json
 import os
 import re
 import shutil
@@ -10,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, copy_of_the_project, heed_interrupts, snakemake
+from conftest import CONDA, ROOT, copy_of_the_project, heed_interrupts, snakemake
 
 SMOKE = ("--configfile", "config/smoke.yaml")
 pytestmark = pytest.mark.workflow
@@ -53,8 +55,57 @@ def test_the_papers_parts_stand_in_the_order_of_the_configuration(smoke):
     assert re.findall(r"sections/(\w+)", shown) == order and order != sorted(order)
 
 
-def test_a_second_run_has_nothing_to_do(smoke):
+def test_a_second_run_has_nothing_to_do_in_whatever_environments(smoke):
+    """The first run was in conda's environments; here are the virtual one, and conda's again."""
     assert "Nothing to be done" in snakemake(smoke, *SMOKE).stdout
+    assert "Nothing to be done" in snakemake(smoke, "--sdm", "conda", *SMOKE, programs=CONDA).stdout
+
+
+def test_every_step_of_the_first_run_was_in_an_environment_of_its_locks(smoke):
+    [log] = [
+        text for path in (smoke / ".snakemake/log").glob("*.log") if "rule train_vqgan:" in (text := path.read_text())
+    ]
+    made = [path.parent for path in (smoke / ".snakemake/conda").glob("*/bin")]
+    scripts = {path.with_suffix(".post-deploy.sh").read_bytes() for path in made}
+    assert scripts == {path.read_bytes() for path in (ROOT / "envs").glob("*.post-deploy.sh")}
+    jobs = len(re.findall(r"^(?:local)?rule (?!all:)\w+:$", log, re.MULTILINE))
+    assert log.count("Activating conda environment: .snakemake/conda/") == jobs > 100
+    # The paper's has no torch, and is enough.
+    with_torch = [path for path in made if list(path.glob("lib/python*/site-packages/torch"))]
+    assert len(made) == 3 and len(with_torch) == 2
+
+
+def test_notebooks_open_the_runs_artifacts(smoke):
+    for name in ("lcr", "instance"):
+        made = smoke / f"results/smoke/notebooks/{name}.ipynb"
+        book = json.loads(made.read_text())
+        outputs = [output for cell in book["cells"] for output in cell.get("outputs", [])]
+        assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+        assert not any(output["output_type"] == "error" for output in outputs)
+        page = made.with_suffix(".html").read_text()
+        assert all(f'alt="{text}' in page for text in re.findall(r'show\([^"]*"([^"&]{10,40})', made.read_text()))
+
+
+def test_two_runs_are_compared(smoke):
+    shutil.copytree(smoke / "results/smoke/paper", smoke / "results/again/paper")
+    verdicts = pd.read_parquet(smoke / "results/smoke/paper/verdicts.parquet")
+
+    def compared():
+        snakemake(smoke, *SMOKE, "--", "results/smoke/notebooks/compare_with_again.html")
+        return (smoke / "results/smoke/notebooks/compare_with_again.html").read_text()
+
+    page = compared()
+    assert page.count("byte-identical") == 2 and "0 of them differ" in page
+    assert f"0 of {len(verdicts)} verdicts differ" in page
+    path = smoke / "results/again/paper/measurements.parquet"
+    table = pd.read_parquet(path)
+    table.loc[0, "value"] += 1.0
+    table.iloc[:-1].to_parquet(path)
+    page = compared()
+    assert "1 of them differ" in page and "Only in the first: 1, of 1 metrics" in page
+    for place in ("results/again", "results/smoke/notebooks/compare_with_again.html"):
+        path = smoke / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_a_misspelt_rule_is_refused_though_older_results_are_there(smoke, tmp_path):
@@ -118,7 +169,8 @@ def test_a_rule_is_added_by_one_file_and_one_entry(smoke):
 
 
 def test_a_killed_run_goes_on_to_the_same_tables(smoke, tmp_path):
-    """Also the test of determinism: the tables of two runs in two folders are equal byte by byte.
+    """Also the test of determinism: the tables of two runs in two folders, the first in conda's environments and the
+    second in the virtual one, are equal byte by byte.
 
     The second run starts from the first one's data and networks, and makes one family: that a training gives the same
     weights again, and that the other family's steps do, has tests of its own.

@@ -1,4 +1,5 @@
 # What the rules share: reading the configuration, finding the code of a step, writing its arguments.
+import ast
 import json
 import os
 import shlex

@@ -78,7 +78,8 @@ def can_typeset():
 def paper_targets():
     """What the main job makes."""
     wanted = [*parts("tables", "html"), *parts("figures", "png"), "<results>/paper/scorecard.html"]
-    return [*wanted, "<results>/paper/provenance.html", *(["<results>/paper/paper.pdf"] if can_typeset() else [])]
+    wanted += ["<results>/paper/provenance.html", *(f"<results>/notebooks/{name}.html" for name in families())]
+    return [*wanted, *(["<results>/paper/paper.pdf"] if can_typeset() else [])]
 
 
 for family in families():

@@ -4,7 +4,7 @@ In a cell:
 
     run = open_run("results/mini", "lcr")
     images = np.load(run.file("data/forget_test/images.npy"), mmap_mode="r")
-    show(sheet({"forget_test": images[:8]}, explicit=run.explicit("forget_test")), "Eight pictures of the forget set.")
+    show(sheet({"forget": images[:8]}, explicit=run.explicit("forget_test")), "Eight pictures of the forget set.")
 
 The step executes a notebook with papermill, in a kernel of the interpreter that runs it and with this checkout's code,
 and writes it and its page so that two executions give the same bytes. papermill and nbconvert are imported there: a
@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from palimpsest.metrics.censor import publishable
@@ -68,9 +69,29 @@ class Run:
         return found
 
     def explicit(self, *sets: str) -> bool:
-        """Whether any of these sets may only be shown censored; of what a model drew, name none: all sets count."""
+        """Whether any of these sets may only be shown censored; of what a model drew, name none: all sets count.
+
+        A set is explicit by its own parameters or by the collection that its pictures come from.
+        """
         known = self.config["datasets"]
-        return any(known[name]["params"].get("explicit", False) is not False for name in sets or known)
+        marked = [known[name]["params"] for name in sets or known]
+        marked += [
+            self.config["collections"][known[name]["collection"]]
+            for name in sets or known
+            if "collection" in known[name]
+        ]
+        return any(row.get("explicit", False) is not False for row in marked)
+
+    def verdicts(self, family: str) -> pd.DataFrame:
+        """What the measurements say of the family's claims."""
+        table = pd.read_parquet(self.file("paper/verdicts.parquet"))
+        return table.loc[table["family"] == family, ["statement", "published", "ours", "verdict", "reason"]]
+
+    def __str__(self) -> str:
+        about = self.provenance
+        text = f"Experiment {about['experiment']}, commit {about['commit']}, environment {about['lock']}."
+        rehearsed = self.config["base_models"] == "random"
+        return text + " REHEARSAL: random weights. No number here means anything." * rehearsed
 
 
 def open_run(results: str | Path, family: str | None = None) -> Run:
@@ -87,39 +108,79 @@ def open_run(results: str | Path, family: str | None = None) -> Run:
 
 def command_of(folder: Path) -> str:
     """What makes a run, or a file of it where one follows."""
-    return f"snakemake --cores --configfile config/{folder.resolve().name}.yaml"
+    name = folder.resolve().name
+    files = ["full", name] if name == "rehearsal" else [name]
+    return " ".join(["snakemake --cores --configfile", *(f"config/{file}.yaml" for file in files)])
 
 
 def sheet(rows: dict[str, np.ndarray], *, explicit: bool, columns: Iterable[str] = ()) -> Figure:
-    """Rows of pictures (n, h, w, 3) uint8, named on their left. Every picture of a notebook passes the censor here."""
+    """Rows of pictures (n, h, w, 3) uint8, named on their left."""
     count = max(len(pictures) for pictures in rows.values())
     side = min((style.PAGE - LABEL) / count, LARGEST)
-    figure, axes = plt.subplots(len(rows), count, figsize=(LABEL + side * count, side * len(rows) + 0.3), squeeze=False)
-    for place in axes.flat:
-        place.set(xticks=[], yticks=[])
-        place.spines[:].set_visible(False)
+    figure, axes = _frames(len(rows), count, side, LABEL)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
-        for place, picture in zip(line, publishable(np.asarray(pictures), explicit), strict=False):
-            place.imshow(picture)
+        _put(line, pictures, explicit)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for place, name in zip(axes[0], columns, strict=False):
-        place.set_title(name.replace(" ", "\n"), fontsize=7)
+        place.set_title(name.replace(" ", "\n", 1), fontsize=7)
     return figure
 
 
+def gallery(pictures: dict[str, np.ndarray], *, explicit: bool, columns: int = 6) -> Figure:
+    """Single pictures (h, w, 3) uint8 of one size, each under its name."""
+    lines = -(-len(pictures) // columns)
+    figure, axes = _frames(lines, columns, min(style.PAGE / columns, LARGEST), 0, 0.3)
+    _put(axes.flat, np.stack(list(pictures.values())), explicit)
+    for place, name in zip(axes.flat, pictures, strict=False):
+        place.set_title(name.replace(", ", ",\n"), fontsize=7)
+    return figure
+
+
+def _frames(lines: int, columns: int, side: float, left: float, above: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """Empty places for pictures, `side` inches each, with room on the left of a line and above each."""
+    size = (left + side * columns, (side + above) * lines + 0.3)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
+    for place in axes.flat:
+        place.set(xticks=[], yticks=[])
+        place.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _put(places: Iterable[Axes], pictures: np.ndarray, explicit: bool) -> None:
+    """Draw pictures (n, h, w, 3) uint8 into as many places. Every picture of a notebook passes the censor here."""
+    for place, picture in zip(places, publishable(np.asarray(pictures), explicit), strict=False):
+        place.imshow(picture)
+
+
 def coloured(values: np.ndarray, limit: float) -> np.ndarray:
-    """Numbers (n, h, w) from -limit to limit as pictures (n, h, w, 3) uint8, so that they too pass the censor."""
+    """Numbers (...) from -limit to limit as pixels (..., 3) uint8: such maps of pictures pass the censor too."""
     return SIGNED(plt.Normalize(-limit, limit)(values), bytes=True)[..., :3]
 
 
-def dots(axes: Axes, names: Iterable[str], rows: pd.DataFrame, **marks) -> None:
+def colour_key(figure: Figure, limit: float, label: str) -> None:
+    """What the colours of such maps mean, right of a figure."""
+    figure.colorbar(ScalarMappable(plt.Normalize(-limit, limit), SIGNED), ax=figure.axes, label=label, aspect=12)
+
+
+def dots(axes: Axes, names: Iterable[str], rows: pd.DataFrame, filled: Iterable[bool] | None = None) -> None:
     """Estimates with their 95 % intervals, one line for each name, the first on top. rows: value, low, high."""
-    names = list(names)
-    errors = [(rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)]
-    axes.errorbar(rows["value"], range(len(names)), xerr=errors, fmt="o", markersize=4, elinewidth=0.8, **marks)
-    axes.set_yticks(range(len(names)), names)
+    names = list(map(str, names))
+    places = range(len(names))
+    axes.hlines(places, rows["low"], rows["high"], color=style.PALETTE[0], linewidth=0.8)
+    filled = np.ones(len(names), bool) if filled is None else np.asarray(filled)
+    inner = [style.PALETTE[0] if each else "white" for each in filled]
+    axes.scatter(rows["value"], places, s=16, color=inner, edgecolor=style.PALETTE[0], linewidth=0.8, zorder=2)
+    axes.set_yticks(places, names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", linewidth=0.3)
+
+
+def flat(value: object, name: str = "") -> dict[str, str]:
+    """Nested settings as one level: {"a": {"b": 1}} to {"a.b": "1"}."""
+    if not isinstance(value, dict):
+        return {name: json.dumps(value)}
+    parts = (flat(each, f"{name}.{key}" if name else key) for key, each in value.items())
+    return {key: text for part in parts for key, text in part.items()}
 
 
 def show(figure: Figure, text: str):
@@ -185,6 +246,10 @@ def run_cells(
             env={"PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(place)},
             language="python",
         )
+
+        def __init__(self, **settings):
+            # Sockets of this machine's file system: no port is open, and nothing is left in the home folder.
+            super().__init__(transport="ipc", connection_file=str(place / "kernel.json"), **settings)
 
     try:
         done = papermill.execute_notebook(
