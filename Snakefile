@@ -33,6 +33,7 @@ pathvars:
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/sources_common.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"

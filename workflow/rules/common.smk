@@ -193,7 +193,13 @@ def refuse_missing_gpus():
     """Stop where the profile counts on more GPUs than there are; on a cluster the count is that of one job."""
     asked = workflow.global_resources.get("gpu")
     on_cluster = "gpu" in workflow.resource_settings.overwrite_resource_scopes
-    if asked is None or asked.value is None or on_cluster or not workflow.is_main_process or not shutil.which("nvidia-smi"):
+    if (
+        asked is None
+        or asked.value is None
+        or on_cluster
+        or not workflow.is_main_process
+        or not shutil.which("nvidia-smi")
+    ):
         return
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")

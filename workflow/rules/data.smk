@@ -1,14 +1,6 @@
 # Data sets: pictures, masks of the concept, one manifest row each.
 
 
-def params_of_set(name):
-    """The arguments of a set's world; what its collection knows comes from there."""
-    if not (collection := collection_of(name)):
-        return setting("datasets", name, "params")
-    marks = {key: value for key, value in setting("collections", collection).items() if key in ("explicit", "consent")}
-    return {**setting("datasets", name, "params"), **marks, "root": pictures_of(collection)}
-
-
 rule make_data:
     """Draw or read one data set."""
     input:

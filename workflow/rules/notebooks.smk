@@ -4,22 +4,6 @@
 # Wildcards: {other} another experiment, which is finished too.
 
 
-def code_of_notebook(name):
-    """The code that executes a notebook, and that which its cells import."""
-    cells = json.loads(Path(f"notebooks/{name}.ipynb").read_text())["cells"]
-    lines = [line for cell in cells if cell["cell_type"] == "code" for line in ast.parse("".join(cell["source"])).body]
-    imports = [(line.module, part.name) for line in lines if isinstance(line, ast.ImportFrom) for part in line.names]
-    named = {f"{package}.{part}" for package, part in imports} | {package for package, part in imports}
-    return code_of("palimpsest.report.notebook", *sorted(named & import_graph().modules - {"palimpsest"}))
-
-
-def collected(experiment):
-    """What a finished run has."""
-    return [
-        f"results/{experiment}/paper/{name}" for name in ("measurements.parquet", "verdicts.parquet", "provenance.json")
-    ]
-
-
 rule execute_notebook:
     """Open a run's artifacts in its family's notebook."""
     input:
@@ -41,7 +25,7 @@ rule execute_notebook:
         runtime=growing(1, "h"),
     params:
         paths=paths,
-        results=f"results/{config['experiment']}",
+        results=lambda wildcards, output: Path(output.html).parents[1],
     shell:
         "python -m palimpsest.report.notebook {params.paths} --results {params.results} > {log} 2>&1"
 
@@ -67,7 +51,7 @@ rule compare_runs:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        first=f"results/{config['experiment']}",
+        first=lambda wildcards, output: Path(output.html).parents[1],
     shell:
         "python -m palimpsest.report.notebook {params.paths} --first {params.first} --second results/{wildcards.other}"
         " > {log} 2>&1"
