@@ -7,7 +7,7 @@
 rule execute_notebook:
     """Open a run's artifacts in its family's notebook."""
     input:
-        code=lambda wildcards: code_of_notebook(wildcards.family),
+        code=lambda wildcards: code_of("palimpsest.report.notebook", *modules_in(wildcards.family)),
         notebook="notebooks/{family}.ipynb",
         files=collected(config["experiment"]),
     output:
@@ -33,7 +33,7 @@ rule execute_notebook:
 rule compare_runs:
     """Set this run beside another, measurement by measurement."""
     input:
-        code=lambda wildcards: code_of_notebook("compare"),
+        code=lambda wildcards: code_of("palimpsest.report.notebook", *modules_in("compare")),
         notebook="notebooks/compare.ipynb",
         files=lambda wildcards: [*collected(config["experiment"]), *collected(wildcards.other)],
     output:

@@ -75,13 +75,13 @@ def can_typeset():
     return shutil.which("latexmk") is not None
 
 
-def code_of_notebook(name):
-    """The code that executes a notebook, and that which its cells import."""
+def modules_in(name):
+    """The modules of the package that a notebook's cells import."""
     cells = json.loads(Path(f"notebooks/{name}.ipynb").read_text())["cells"]
     lines = [line for cell in cells if cell["cell_type"] == "code" for line in ast.parse("".join(cell["source"])).body]
     imports = [(line.module, part.name) for line in lines if isinstance(line, ast.ImportFrom) for part in line.names]
     named = {f"{package}.{part}" for package, part in imports} | {package for package, part in imports}
-    return code_of("palimpsest.report.notebook", *sorted(named & import_graph().modules - {"palimpsest"}))
+    return sorted(named & import_graph().modules - {"palimpsest"})
 
 
 def collected(experiment):
