@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from palimpsest.instance import engine, faulty_reference
-from palimpsest.instance.conflicts import TIMESTEPS, conflicts, share_curve
+from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
 from palimpsest.instance.faulty_class import Fault, Samples
 from palimpsest.instance.make_surrogates import make_surrogates
@@ -53,6 +53,7 @@ PARAMS = {
     "draws": 3,
     "injection_steps": 10,
     "timesteps": [100, 300],
+    "sheet": 4,
     "wanted_similarity": 0.9,
     "bystanders": 3,
     "bystander_draws": 2,
@@ -768,9 +769,10 @@ def test_the_share_of_the_forget_loss_grows_to_the_whole(form, power):
 def test_conflicts_are_measured_by_timestep_and_the_loss_at_clean_inputs_is_that_of_theory(base, tmp_path):
     outputs = [tmp_path / name for name in ("cosines.parquet", "shares.parquet", "measurements.parquet")]
     inputs = (base.network, base.data[0], base.images, base.manifest, base.remember, base.surrogates[0])
-    conflicts(*inputs, *outputs, model="tiny", batch=4, device="cpu")
+    timesteps = [0, 250, 999]
+    conflicts(*inputs, *outputs, model="tiny", timesteps=timesteps, batch=4, device="cpu")
     found, table = pd.read_parquet(outputs[0]), measurements.read([outputs[2]])
-    assert len(found) == len(CHOSEN) * len(TIMESTEPS) and found["cosine"].abs().max() <= 1
+    assert len(found) == len(CHOSEN) * len(timesteps) and found["cosine"].abs().max() <= 1
     # SNR times the squared distance of target and surrogate, beside which the network's own error is small.
     ratio = float(signal_to_noise(DDPMScheduler().alphas_cumprod)[0])
     apart = (to_tensor(np.load(base.images)) - to_tensor(np.load(base.surrogates[0]))).square().mean((1, 2, 3))
@@ -895,8 +897,11 @@ def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
     for metric in ("wrong_rate", "right_rate", "class_kept", "others_kept"):
         assert value(table, metric) == value(before, metric)
     assert value(table, "ssim", kind="others") > 0.98
+    adapter = load_file(tmp_path / "still/adapter.safetensors")
+    assert all(not tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
+    # Where a tensor lies in memory decides on some processors how its sums are rounded.
     with np.load(tmp_path / "still/panel.npz") as panel:
-        assert np.array_equal(panel["0.own"], faulty.drawn.own)
+        assert np.abs(panel["0.own"].astype(int) - faulty.drawn.own).max() <= 1
 
 
 def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):

@@ -43,6 +43,7 @@ def photographs(tmp_path_factory):
         "networks": {
             "vqgan_gumbel_f8": None,
             "vqgan_imagenet_f16_16384": None,
+            "nudenet_640m": None,
             "tiny_vq": {
                 "trainer": "vqgan",
                 "train": "safe_fit",
@@ -52,6 +53,8 @@ def photographs(tmp_path_factory):
                 "params": architecture,
             },
         },
+        # The network that comes with the package is the second opinion too: the larger one would have to be fetched.
+        "detectors": {"nudenet_judge": {"network": None}},
         "lcr": {
             "models": ["tiny_vq"],
             "presets": {
