@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := driver torch paper notebooks dev
 LATEX := latexmk texlive-latex-base texlive-latex-recommended lmodern
+SLURM := slurmctld slurmd slurm-client munge
 CORES ?= all
 EXPERIMENT ?= mini
 RESULTS = results/$(EXPERIMENT)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: paper test setup latex lint unit smoke rehearsal bench readme locks clean
+.PHONY: paper test setup latex lint unit smoke slurm slurm-test rehearsal bench readme locks clean
 
 paper: setup latex  ## data to typeset paper, on config/mini.yaml
 	@started=$$SECONDS; \
@@ -58,6 +59,15 @@ unit: setup
 
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+slurm:
+	@command -v slurmctld slurmd sbatch munged > /dev/null || { \
+		echo "installing the Debian packages $(SLURM)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM) > /dev/null; \
+	}
+
+slurm-test: setup slurm  ## the smoke experiment and its faults through a real SLURM of one node; needs root
+	$(BIN)/pytest -m slurm tests/cluster
 
 rehearsal: setup latex  ## every rule of config/full.yaml at true size on random weights; whole where there is a GPU
 	$(BIN)/snakemake --cores $(CORES) --configfile config/full.yaml config/rehearsal.yaml \

@@ -65,6 +65,18 @@ def snakemake(
     return done
 
 
+def tables(folder: Path) -> dict[str, bytes]:
+    """Every table, number and verdict of a smoke run; provenance differs between runs by nature (seconds, memory)."""
+    paper = folder / "results/smoke/paper"
+    files = [*paper.glob("tables/*"), *(paper / name for name in ("measurements.csv", "numbers.tex", "verdicts.tex"))]
+    files += [paper / "scorecard.csv", paper / "scorecard.tex"]
+    return {
+        str(path.relative_to(paper)): path.read_bytes()
+        for path in sorted(files)
+        if not path.name.endswith(".record.json")
+    }
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
     """A copy of the project in which the smoke experiment has run once, in conda's environments; tests must leave it

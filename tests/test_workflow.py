@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import CONDA, ROOT, copy_of_the_project, heed_interrupts, snakemake
+from conftest import CONDA, ROOT, copy_of_the_project, heed_interrupts, snakemake, tables
 
 SMOKE = ("--configfile", "config/smoke.yaml")
 pytestmark = pytest.mark.workflow
@@ -28,18 +28,6 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
         return {}
     table = text.split("Job stats:")[1].split("\n\n")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE) if name != "total"}
-
-
-def tables(folder: Path) -> dict[str, bytes]:
-    """Every table, number and verdict of a smoke run; provenance differs between runs by nature (seconds, memory)."""
-    paper = folder / "results/smoke/paper"
-    files = [*paper.glob("tables/*"), *(paper / name for name in ("measurements.csv", "numbers.tex", "verdicts.tex"))]
-    files += [paper / "scorecard.csv", paper / "scorecard.tex"]
-    return {
-        str(path.relative_to(paper)): path.read_bytes()
-        for path in sorted(files)
-        if not path.name.endswith(".record.json")
-    }
 
 
 def test_the_smoke_run_makes_every_part_of_the_paper(smoke):

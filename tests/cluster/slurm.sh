@@ -3,7 +3,7 @@
 #
 #   slurm.sh start FOLDER        munged, slurmctld, slurmd with four stand-ins for GPUs; prints the shell's exports
 #   slurm.sh start-node FOLDER   slurmd alone, after
-#   slurm.sh stop-node FOLDER    slurmd, at once and without warning
+#   slurm.sh stop-node FOLDER    slurmd and its jobs, at once and without warning
 #   slurm.sh stop FOLDER         everything that start began, by the process ids it wrote down
 #
 # Debian: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge
@@ -47,7 +47,10 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0
 ReturnToService=2
 KillWait=2
-MinJobAge=300
+# Ended jobs are remembered for a day (scontrol show job).
+MinJobAge=86400
+# A node that does not answer for so many seconds is down, and its jobs are queued again.
+SlurmdTimeout=10
 # The node says more than the machine has, so that jobs which mostly wait run side by side.
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -95,6 +98,16 @@ start_node() {
   until_it_answers sh -c "sinfo --noheader --Node --format=%t | grep -qx -e idle -e mix -e alloc"
 }
 
+end_jobs() {  # every process that this SLURM began for a job
+  local process
+  for process in /proc/[0-9]*; do
+    grep -qzxF "SLURM_CONF=$SLURM_CONF" "$process/environ" 2> /dev/null || continue
+    if grep -qz '^SLURM_JOB_ID=' "$process/environ" || [ "$(cat "$process/comm")" = slurmstepd ]; then
+      kill -KILL "${process#/proc/}" 2> /dev/null || true
+    fi
+  done
+}
+
 case $verb in
   start)
     configure
@@ -107,7 +120,10 @@ case $verb in
     printf 'export SLURM_CONF=%q PATH=%q:"$PATH"\n' "$SLURM_CONF" "$folder/bin"
     ;;
   start-node) start_node ;;
-  stop-node) end slurmd KILL ;;
+  stop-node)
+    end slurmd KILL
+    end_jobs
+    ;;
   stop)
     scancel --user=root 2> /dev/null || true
     for name in slurmd slurmctld munged; do end "$name" TERM; done

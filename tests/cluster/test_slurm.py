@@ -1,0 +1,211 @@
+"""profiles/slurm on a real SLURM of one node: `make slurm-test` installs what it needs. Left out of `make test`."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT, copy_of_the_project, heed_interrupts, tables
+
+pytestmark = pytest.mark.slurm
+SMOKE = ("--configfile", "config/smoke.yaml")
+# Short waits: the first look at a job comes after so many seconds.
+PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
+# The step that is made to fail, and the sets it makes, one job each.
+STEP = "src/palimpsest/worlds/make.py"
+ALONE = ("--group-components", "data=1")
+
+
+def script(verb: str, folder: Path) -> str:
+    """What tests/cluster/slurm.sh prints."""
+    command = ["bash", str(ROOT / "tests/cluster/slurm.sh"), verb, str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A SLURM of one node; its programs are on the PATH of what the tests start."""
+    folder = tmp_path_factory.mktemp("slurm")
+    before = dict(os.environ)
+    try:
+        script("start", folder)
+        os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        yield folder
+    finally:
+        script("stop", folder)
+        os.environ.clear()
+        os.environ |= before
+
+
+@pytest.fixture
+def project(cluster, tmp_path) -> Path:
+    return copy_of_the_project(tmp_path / "project")
+
+
+def jobs() -> dict[str, dict[str, str]]:
+    """Everything that SLURM says of every job that it ever had, by number."""
+    shown = subprocess.run(["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True).stdout
+    rows = [dict(pair.split("=", 1) for pair in line.split() if "=" in pair) for line in shown.splitlines()]
+    return {row["JobId"]: row for row in rows if "JobId" in row}
+
+
+def start(project: Path, *arguments: str) -> subprocess.Popen:
+    """Snakemake on the cluster, in the background; its text goes to the file `shown`."""
+    command = [sys.executable, "-m", "snakemake", *PROFILE, *SMOKE, *arguments]
+    with (project / "shown").open("w") as shown:
+        return subprocess.Popen(
+            command, cwd=project, stdout=shown, stderr=shown, start_new_session=True, preexec_fn=heed_interrupts
+        )
+
+
+def run(project: Path, *arguments: str, fails: bool = False) -> str:
+    """Snakemake on the cluster, to its end; what it says."""
+    process = start(project, *arguments)
+    process.wait(timeout=2400)
+    shown = (project / "shown").read_text()
+    assert (process.returncode != 0) == fails, shown[-6000:]
+    return shown
+
+
+def data(*names: str) -> tuple[str, ...]:
+    return ("--", *(f"results/smoke/data/{name}/images.npy" for name in names))
+
+
+def inject(project: Path, faults: dict[str, str]) -> None:
+    """Let the step that makes the data do something else first, by set; `first` is true at the set's first attempt.
+
+    Every attempt writes the number of its job of SLURM to `attempts/<set>`.
+    """
+    (project / "attempts").mkdir(exist_ok=True)
+    lines = [f'    elif name == "{name}":\n        {fault}\n' for name, fault in faults.items()]
+    text = (
+        "import os, signal, subprocess, sys, time\n"
+        'if "--images" in sys.argv:\n'
+        '    name = sys.argv[sys.argv.index("--images") + 1].split("/")[-2]\n'
+        '    attempts = f"attempts/{name}"\n'
+        "    first = not os.path.exists(attempts)\n"
+        '    with open(attempts, "a") as file:\n'
+        '        file.write(os.environ["SLURM_JOB_ID"] + "\\n")\n'
+        "    if False:\n"
+        "        pass\n"
+    ) + "".join(lines)
+    (project / STEP).write_text(text + (ROOT / STEP).read_text())
+
+
+def attempts(project: Path, name: str) -> list[str]:
+    """The states of the jobs in which a set was tried, in their order."""
+    known = jobs()
+    return [known[number]["JobState"] for number in (project / "attempts" / name).read_text().split()]
+
+
+def wait_for(condition, process: subprocess.Popen, project: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, (project / "shown").read_text()[-4000:]
+        time.sleep(0.2)
+
+
+def test_the_smoke_experiment_gives_the_local_runs_tables(smoke, project):
+    """And the conda run's: that is the one which `smoke` is. Groups, arrays and GPUs reach SLURM as the table says."""
+    earlier = jobs().keys()
+    shown = run(project)
+    local, cluster_ = tables(smoke), tables(project)
+    assert local.keys() == cluster_.keys() and len(local) > 50
+    assert [name for name in local if local[name] != cluster_[name]] == []
+    made = [row for number, row in jobs().items() if number not in earlier]
+    assert {row["JobState"] for row in made} == {"COMPLETED"} and len(made) > 60
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| ([^|]*) \|$", (ROOT / "profiles/README.md").read_text(), re.M)
+    counted = dict(re.findall(r"^(\w+) +(\d+)$", shown.split("Job stats:")[1].split("Select jobs")[0], re.M))
+    alone = {rule: sent for rule, _, sent in rows if rule in counted and "group" not in sent}
+    # No job holds more than one GPU, and those of a group share one.
+    assert {row.get("TresPerJob", "") for row in made} == {"", "gres:gpu:1"}
+    assert {row["Partition"] for row in made if "TresPerJob" in row} == {"gpu"}
+    assert {row["Partition"] for row in made if "TresPerJob" not in row} == {"cpu"}
+    arrays = [row for row in made if "ArrayJobId" in row]
+    assert len({row["ArrayJobId"] for row in arrays}) < len(arrays)
+    assert len(arrays) == sum(int(counted[rule]) for rule, sent in alone.items() if sent == "array")
+    assert len(made) < sum(int(counted[rule]) for rule, _, _ in rows if rule in counted) - 40
+    # There is no accounting here: the run needs none, and its report of efficiency is left out.
+    assert subprocess.run(["sacct"], capture_output=True).returncode != 0
+    assert "Failed to retrieve job data" in shown and not list((project / "results/slurm").glob("*.csv"))
+    assert "Nothing to be done" in run(project)
+
+
+def test_a_job_that_dies_is_retried_with_more_and_one_that_cannot_succeed_loses_nothing(project):
+    rules = project / "workflow/rules/data.smk"
+    rules.write_text(rules.read_text().replace('runtime=growing(30, "m")', 'runtime=growing(1, "m")'))
+    names = ("forget_fit", "safe_fit", "forget_test", "safe_test", "twin_test")
+    faults = {
+        "forget_fit": "first and os.kill(os.getpid(), signal.SIGKILL)",
+        "safe_fit": 'first and subprocess.run(["scancel", os.environ["SLURM_JOB_ID"]]) and time.sleep(60)',
+        # 2 GB are asked for at first, and one minute.
+        "forget_test": 'held = b"x" * 2_600_000_000; time.sleep(8)',
+        "safe_test": "time.sleep(95)",
+        "twin_test": 'raise SystemExit("the disk of node 17 is broken")',
+    }
+    inject(project, faults)
+    shown = run(project, *ALONE, *data(*names), fails=True)
+    assert attempts(project, "forget_fit") == ["FAILED", "COMPLETED"]
+    assert attempts(project, "safe_fit") == ["CANCELLED", "COMPLETED"]
+    assert attempts(project, "forget_test") == ["OUT_OF_MEMORY", "COMPLETED"]
+    assert attempts(project, "safe_test") == ["TIMEOUT", "COMPLETED"]
+    assert attempts(project, "twin_test") == ["FAILED"] * 3
+    known = jobs()
+    numbers = {name: (project / "attempts" / name).read_text().split() for name in names}
+    assert [known[number]["MinMemoryNode"] for number in numbers["forget_test"]] == ["2000M", "4000M"]
+    assert [known[number]["TimeLimit"] for number in numbers["safe_test"]] == ["00:01:00", "00:02:00"]
+    # What failed is named with its log, whose text is shown; what succeeded is there.
+    assert "the disk of node 17 is broken" in shown and "results/smoke/logs/data/twin_test.log" in shown
+    assert [(project / f"results/smoke/data/{name}/images.npy").exists() for name in names] == [True] * 4 + [False]
+    (project / STEP).write_text((ROOT / STEP).read_text())
+    shown = run(project, *ALONE, *data(*names))
+    assert "1 of 1 steps (100%) done" in shown and (project / "results/smoke/data/twin_test/images.npy").exists()
+
+
+def test_a_job_whose_node_dies_is_queued_again_and_the_run_goes_on(cluster, project):
+    inject(project, {"forget_fit": "first and time.sleep(600)"})
+    process = start(project, *ALONE, *data("forget_fit"))
+    wait_for((project / "attempts/forget_fit").exists, process, project)
+    script("stop-node", cluster)
+    number = (project / "attempts/forget_fit").read_text().strip()
+    try:
+        wait_for(lambda: jobs()[number]["JobState"] != "RUNNING", process, project)
+    finally:
+        script("start-node", cluster)
+    assert process.wait(timeout=240) == 0, (project / "shown").read_text()[-4000:]
+    # The same job a second time: Snakemake did not have to ask.
+    assert (project / "attempts/forget_fit").read_text().split() == [number, number]
+    assert jobs()[number]["Restarts"] == "1" and (project / "results/smoke/data/forget_fit/images.npy").exists()
+
+
+def test_a_killed_snakemake_goes_on_where_it_was(smoke, project):
+    """Its jobs stay in the queue, and are cancelled by the name that it gave them; then the run goes on."""
+    inject(project, {"forget_fit": "first and time.sleep(600)"})
+    wanted = (*ALONE, *data("forget_fit", "safe_fit"))
+    process = start(project, *wanted)
+    made = project / "results/smoke/data/safe_fit/manifest.parquet"
+    wait_for(lambda: (project / "attempts/forget_fit").exists() and made.exists(), process, project)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    shown = (project / "shown").read_text()
+    name = re.search(r"SLURM run ID: (\S+)", shown)[1]
+    number = (project / "attempts/forget_fit").read_text().strip()
+    assert jobs()[number]["JobState"] == "RUNNING" and jobs()[number]["JobName"] == name
+    shown = run(project, *wanted, fails=True)
+    assert "--unlock" in shown
+    subprocess.run(["scancel", "--name", name], check=True)
+    run(project, "--unlock")
+    run(project, *wanted)
+    assert attempts(project, "forget_fit") == ["CANCELLED", "COMPLETED"]
+    for path in project.glob("results/smoke/data/*_fit/images.npy"):
+        assert path.read_bytes() == (smoke / path.relative_to(project)).read_bytes()
+    assert not list(project.glob("results/**/.partial-*"))
