@@ -1,0 +1,232 @@
+"""Write the table of profiles/README.md that says what a large run would take: `python profiles/scale.py`.
+
+The experiment `full` with 100,000 pictures to encode, 12 models, 20 methods and 6 seeds is planned (a dry-run, in a copy
+of the project with empty files for pictures). The commands that it would run say how often each network is asked;
+profiles/unit_costs.csv says what that takes on the GPU it names. A job's time is that of its start and of the networks;
+statistics on the processor are not counted.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from table import ROOT, replace_between, rules
+from unit_costs import OPERATIONS
+
+from palimpsest.lcr.replace import variants
+
+PICTURES = {
+    "portraits": 50_000,
+    "things": 50_000,
+    "celebahq": 30_000,
+    "ffhq": 1,
+    "ireland_wrong": 4,
+    "ireland_repaired": 4,
+}
+SEEDS = list(range(6))
+SIDES = {"vqgan_gumbel_f8": 32, "vqgan_imagenet_f16_16384": 16}  # cells, of a picture of 256 px
+REPLACEMENTS = """random_safe shuffle_in_mask nn_embed nn_decoded nn_cooccurrence context_icm masked_requant donor_patch black
+    blur""".split()
+GIGABYTE = 1e9
+
+
+def experiment(full: dict, mini: dict) -> dict:
+    """What comes on top of config/full.yaml: 6 VQ-GANs by 10 rules, 6 diffusion models by 10 methods, 6 seeds."""
+    codes = {name + copy: {"published": name} for name in SIDES for copy in ("", "_second", "_third")}
+    pixels = {f"ddpm_celebahq{copy}": {"published": "ddpm_celebahq"} for copy in ("", *(f"_{n}" for n in range(2, 7)))}
+    return {
+        "experiment": "scale",
+        "collections": {name: {"path": f"resources/photographs/{name}"} for name in PICTURES},
+        "datasets": {
+            f"{kind}_{half}": {"params": {"part": part}}
+            for kind in ("forget", "safe")
+            for half, part in {"fit": [0, 0.98], "test": [0.98, 1]}.items()
+        },
+        "networks": codes | pixels,
+        "lcr": {
+            "models": list(codes),
+            "rules": {name: None for name in mini["lcr"]["rules"] if name not in REPLACEMENTS},
+            "presets": {name: {"seeds": SEEDS} for name in full["lcr"]["presets"]},
+        },
+        "instance": {
+            "models": list(pixels),
+            "studies": {name: {"seeds": SEEDS} for name in full["instance"]["studies"] if name != "tuning"},
+        },
+        "report": {"lcr": {"figures": {"panels": None}}},
+    }
+
+
+def plan(folder: Path) -> tuple[str, float]:
+    """The text of a dry-run, and its seconds."""
+    for name in ("Snakefile", "config", "envs", "notebooks", "paper", "profiles", "resources", "src", "workflow"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, folder / name)
+    for name, count in PICTURES.items():
+        place = folder / "resources/photographs" / name
+        place.mkdir(parents=True)
+        for number in range(count):
+            (place / f"{number:05}.{'jpg' if name == 'celebahq' else 'png'}").touch()
+    full, mini = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("full", "mini"))
+    (folder / "scale.yaml").write_text(yaml.safe_dump(experiment(full, mini)))
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--configfile", "config/full.yaml"]
+    done = subprocess.run([*command, "scale.yaml"], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stdout[-3000:] + done.stderr[-3000:])
+    return done.stdout + done.stderr, time.perf_counter() - started
+
+
+def commands(shown: str) -> list[tuple[str, dict]]:
+    """Each job's rule and its command's arguments by name, JSON and numbers read, lists where there are several."""
+    found = []
+    for rule, text in re.findall(r"^(?:local)?rule (\w+):\n((?:.+\n)+)", shown, re.MULTILINE):
+        line = re.search(r"^(?:Shell command: |\s+)?(python -m palimpsest\S* .*)$", text, re.MULTILINE)
+        parts = re.split(r" (?=--[a-z])", line[1].split(" > ")[0]) if line else []
+        arguments = {}
+        for part in parts[1:]:
+            name, *values = shlex.split(part)
+            read = [json.loads(value) if re.fullmatch(r"[\[{].*|\d+", value) else value for value in values]
+            arguments[name.removeprefix("--")] = read[0] if len(read) == 1 else read
+        found.append((rule, arguments))
+    return found
+
+
+def set_of(images: str) -> str:
+    """The data set of an array of pictures."""
+    return Path(images).parent.name
+
+
+class Scale:
+    """How often each network is asked, by rule; and the bytes that are kept."""
+
+    def __init__(self, jobs: list[tuple[str, dict]]):
+        self.jobs = jobs
+        self.sets = {}
+        self.models = {}  # unlearned models by (model, study, method)
+        for rule, given in jobs:
+            if rule == "make_data":
+                first, last = given["params"].get("part", [0, 1])
+                count = PICTURES[Path(given["params"]["root"]).name]
+                self.sets[set_of(given["images"])] = round(count * last) - round(count * first), given["params"]["size"]
+            if rule == "instance_unlearn":
+                self.models[given["models"]] = sum(len(run["targets"]) for run in given["plan"]["runs"])
+
+    def sampled(self, params: dict, targets: int) -> float:
+        """Passes of the network that one model's judging takes."""
+        injected = targets * params["draws"] + params["bystanders"] * params["bystander_draws"]
+        share = np.mean(params["timesteps"]) / 1000
+        every = params["pairs"] * params["sampling_steps"] + params["sheet"] * params["injection_steps"]
+        return every + injected * share * params["injection_steps"]
+
+    def units(self, rule: str, given: dict) -> dict[str, float]:
+        """What a job asks of the networks."""
+        match rule:
+            case "detect":
+                # The network that comes with the package, at its own resolution.
+                share = (given["params"]["resolution"] / 640) ** 2 / OPERATIONS
+                return {"detect": self.sets[set_of(given["images"])][0] * share}
+            case "lcr_encode":
+                return {"encode": self.sets[set_of(given["images"])][0]}
+            case "lcr_reconstruct" | "lcr_replace":
+                passes = 1
+                if rule == "lcr_replace":
+                    module = import_module(f"palimpsest.lcr.rules.{given['rule']}")
+                    passes = len(variants(module, given["params"]))
+                pictures = passes * self.sets[given["set"]][0]
+                return {"decode": pictures, "detect": pictures}
+            case "instance_unlearn":
+                runs = [(run["training"], len(run["targets"])) for run in given["plan"]["runs"]]
+                return {"gradient": sum(2 * each["steps"] * each["batch"] * stages for each, stages in runs)}
+            case "instance_evaluate":
+                return {"denoise": self.models[given["models"]] * self.sampled(given["params"], 1)}
+            case "instance_evaluate_network":
+                return {"denoise": self.sampled(given["params"], 12)}
+            case "instance_reference":
+                return {"denoise": 2 * self.sampled(given["params"], 12)}
+            case "instance_conflicts":
+                return {"gradient": 12 * len(given["timesteps"]) * 5 * given["batch"]}
+            case "instance_prepare_prompt" | "instance_evaluate_prompt":
+                sampling, others = given["sampling"], 3 if rule == "instance_evaluate_prompt" else 0
+                pictures = sampling["samples"] * (1 + others) if others else sampling["remember"]
+                return {"guided_step": pictures * sampling["steps"], "decode_latents": pictures}
+            case "instance_unlearn_prompt":
+                training = given["training"]
+                return {"gradient_of_latents": 2 * training["steps"] * training["batch"]}
+        return {}
+
+    def storage(self) -> dict[str, float]:
+        """Bytes, by what they hold."""
+        found = defaultdict(float)
+        published = yaml.safe_load((ROOT / "config/models.yaml").read_text())["checkpoints"]
+        found["published checkpoints (of stated size), and their conversions"] = 2 * sum(
+            file.get("size", 0) for row in published.values() for file in row["files"].values()
+        )
+        found["pictures as arrays"] = sum(count * size**2 * 3 for count, size in self.sets.values())
+        found["unlearned diffusion models (455 MB each)"] = 454_741_108 * sum(self.models.values())
+        for rule, given in self.jobs:
+            if rule not in ("lcr_encode", "lcr_reconstruct", "lcr_replace"):
+                continue
+            name = given["network"].split("/")[-1].removesuffix(".safetensors")
+            cells = next(side for published, side in SIDES.items() if name.startswith(published)) ** 2
+            if rule == "lcr_encode":
+                found["codes"] += 2 * cells * self.sets[set_of(given["images"])][0]
+            elif rule == "lcr_reconstruct":
+                found["reconstructions"] += 3 * 256**2 * self.sets[given["set"]][0]
+            else:
+                module = import_module(f"palimpsest.lcr.rules.{given['rule']}")
+                found["edited codes"] += 2 * cells * self.sets[given["set"]][0] * len(variants(module, given["params"]))
+        return dict(found)
+
+
+def table(shown: str, seconds: float) -> str:
+    """The Markdown table."""
+    jobs = commands(shown)
+    measured = pd.read_csv(ROOT / "profiles/unit_costs.csv").set_index("unit")
+    costs, device = measured["seconds"].to_dict(), measured["device"].iloc[0]
+    scale, on_gpu = Scale(jobs), {name for name, text in rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
+    counts, networks, starting = defaultdict(int), defaultdict(lambda: defaultdict(float)), defaultdict(float)
+    for rule, given in jobs:
+        counts[rule] += 1
+        starting[rule] += costs.get(f"start {rule}", 0.0) / 3600
+        for unit, count in scale.units(rule, given).items():
+            networks[rule][unit] += count * costs[unit] / 3600
+    lines = ["| rule | jobs | hours | of which |", "| --- | --: | --: | --- |"]
+    hours = {rule: starting[rule] + sum(networks[rule].values()) for rule in counts}
+    shown_ = sorted((rule for rule in rules() if counts[rule]), key=lambda rule: -hours[rule])
+    for rule in [rule for rule in shown_ if hours[rule] >= 1]:
+        parts = [f"{name} {amount:,.0f}" for name, amount in networks[rule].items()] + [f"start {starting[rule]:,.0f}"]
+        lines.append(
+            f"| `{rule}`{'' if rule in on_gpu else ' (no GPU)'} | {counts[rule]:,} | {hours[rule]:,.0f} | {', '.join(parts)} |"
+        )
+    small = [rule for rule in shown_ if hours[rule] < 1]
+    lines.append(
+        f"| {len(small)} other rules | {sum(counts[rule] for rule in small):,} | {sum(hours[rule] for rule in small):,.0f} | |"
+    )
+    total = sum(hours[rule] for rule in hours if rule in on_gpu)
+    local = sum(count for rule, count in counts.items() if rule not in rules())
+    lines += [
+        "",
+        f"{len(jobs):,} jobs, {local:,} of them local; planned in {seconds:.0f} s. **{total:,.0f} GPU hours** ({device}), and "
+        f"{sum(hours[rule] for rule in shown_ if rule not in on_gpu):,.0f} hours of jobs without a GPU.",
+        "",
+        "| kept on disk | GB |",
+        "| --- | --: |",
+        *(f"| {name} | {size / GIGABYTE:,.0f} |" for name, size in scale.storage().items()),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        replace_between("scale", table(*plan(Path(folder))))
