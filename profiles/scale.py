@@ -1,7 +1,7 @@
 """Write the table of profiles/README.md that says what a large run would take: `python profiles/scale.py`.
 
-The experiment `full` with 100,000 pictures to encode, 12 models, 20 methods and 6 seeds is planned (a dry-run, in a copy
-of the project with empty files for pictures). The commands that it would run say how often each network is asked;
+The experiment `full` with 100,000 pictures to encode, 12 models, 20 methods and 6 seeds is planned (a dry-run, in a
+copy of the project with empty files for pictures). The commands that it would run say how often each network is asked;
 profiles/unit_costs.csv says what that takes on the GPU it names. A job's time is that of its start and of the networks;
 statistics on the processor are not counted.
 """
@@ -36,8 +36,18 @@ PICTURES = {
 }
 SEEDS = list(range(6))
 SIDES = {"vqgan_gumbel_f8": 32, "vqgan_imagenet_f16_16384": 16}  # cells, of a picture of 256 px
-REPLACEMENTS = """random_safe shuffle_in_mask nn_embed nn_decoded nn_cooccurrence context_icm masked_requant donor_patch black
-    blur""".split()
+REPLACEMENTS = (
+    "random_safe",
+    "shuffle_in_mask",
+    "nn_embed",
+    "nn_decoded",
+    "nn_cooccurrence",
+    "context_icm",
+    "masked_requant",
+    "donor_patch",
+    "black",
+    "blur",
+)
 GIGABYTE = 1e9
 
 
@@ -201,24 +211,23 @@ def table(shown: str, seconds: float) -> str:
         starting[rule] += costs.get(f"start {rule}", 0.0) / 3600
         for unit, count in scale.units(rule, given).items():
             networks[rule][unit] += count * costs[unit] / 3600
-    lines = ["| rule | jobs | hours | of which |", "| --- | --: | --: | --- |"]
     hours = {rule: starting[rule] + sum(networks[rule].values()) for rule in counts}
-    shown_ = sorted((rule for rule in rules() if counts[rule]), key=lambda rule: -hours[rule])
-    for rule in [rule for rule in shown_ if hours[rule] >= 1]:
+    submitted = sorted((rule for rule in rules() if counts[rule]), key=lambda rule: -hours[rule])
+    lines = ["| rule | jobs | hours | of which |", "| --- | --: | --: | --- |"]
+    for rule in [rule for rule in submitted if hours[rule] >= 1]:
         parts = [f"{name} {amount:,.0f}" for name, amount in networks[rule].items()] + [f"start {starting[rule]:,.0f}"]
-        lines.append(
-            f"| `{rule}`{'' if rule in on_gpu else ' (no GPU)'} | {counts[rule]:,} | {hours[rule]:,.0f} | {', '.join(parts)} |"
-        )
-    small = [rule for rule in shown_ if hours[rule] < 1]
-    lines.append(
-        f"| {len(small)} other rules | {sum(counts[rule] for rule in small):,} | {sum(hours[rule] for rule in small):,.0f} | |"
-    )
-    total = sum(hours[rule] for rule in hours if rule in on_gpu)
+        kind = "" if rule in on_gpu else " (no GPU)"
+        lines.append(f"| `{rule}`{kind} | {counts[rule]:,} | {hours[rule]:,.0f} | {', '.join(parts)} |")
+    small = [rule for rule in submitted if hours[rule] < 1]
+    rest, rest_hours = sum(counts[rule] for rule in small), sum(hours[rule] for rule in small)
+    lines.append(f"| {len(small)} other rules | {rest:,} | {rest_hours:,.0f} | |")
+    with_gpu = sum(hours[rule] for rule in submitted if rule in on_gpu)
+    without = sum(hours[rule] for rule in submitted if rule not in on_gpu)
     local = sum(count for rule, count in counts.items() if rule not in rules())
     lines += [
         "",
-        f"{len(jobs):,} jobs, {local:,} of them local; planned in {seconds:.0f} s. **{total:,.0f} GPU hours** ({device}), and "
-        f"{sum(hours[rule] for rule in shown_ if rule not in on_gpu):,.0f} hours of jobs without a GPU.",
+        f"{len(jobs):,} jobs, {local:,} of them local; planned in {seconds:.0f} s. **{with_gpu:,.0f} GPU hours** "
+        f"({device}), and {without:,.0f} hours of jobs without a GPU.",
         "",
         "| kept on disk | GB |",
         "| --- | --: |",

@@ -2,11 +2,11 @@
 
     python profiles/unit_costs.py [results/rehearsal/benchmarks]
 
-writes profiles/unit_costs.csv, in seconds: the published architectures with random weights, through the functions that the steps
-call. NudeNet runs on the processor; its larger network is not in the package, so that the smaller one is timed at the
-larger one's resolution, and the time multiplied by the ratio of their operations (YOLOv8 m to n: 78.9 to 8.7 GFLOPs at
-640 px, as Ultralytics states). From the benchmarks of a rehearsal on a GPU comes what a job of each rule takes that has
-next to nothing to compute, its imports and the loading of its networks.
+writes profiles/unit_costs.csv, in seconds: the published architectures with random weights, through the functions that
+the steps call. NudeNet runs on the processor; its larger network is not in the package, so that the smaller one is
+timed at the larger one's resolution, and the time multiplied by the ratio of their operations (YOLOv8 m to n: 78.9 to
+8.7 GFLOPs at 640 px, as Ultralytics states). From the benchmarks of a rehearsal on a GPU comes what a job of each rule
+takes that has next to nothing to compute, its imports and the loading of its networks.
 """
 
 import json
