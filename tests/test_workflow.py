@@ -193,6 +193,28 @@ def test_a_killed_run_goes_on_to_the_same_tables(smoke, tmp_path):
     assert [name for name in first if first[name] != second[name]] == []
 
 
+def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path):
+    folder = copy_of_the_project(tmp_path / "twice")
+    source = folder / "src/palimpsest/worlds/make.py"
+    source.write_text(
+        "import pathlib, time\n"
+        'pathlib.Path("working").touch()\n'
+        'while not pathlib.Path("go").exists():\n    time.sleep(0.1)\n' + source.read_text()
+    )
+    target = ("--", "results/smoke/data/forget_test/images.npy")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *SMOKE, *target]
+    with (tmp_path / "log").open("w") as log:
+        first = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while not (folder / "working").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second = snakemake(folder, *SMOKE, *target, check=False)
+    assert second.returncode != 0 and "cannot be locked" in second.stdout and "--unlock" in second.stdout
+    (folder / "go").touch()
+    assert first.wait(timeout=120) == 0, (tmp_path / "log").read_text()[-3000:]
+    assert "Nothing to be done" in snakemake(folder, *SMOKE, *target).stdout
+
+
 @pytest.mark.parametrize("experiment", ["mini", "small"])
 def test_every_experiment_can_be_planned(experiment):
     done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", f"config/{experiment}.yaml")
