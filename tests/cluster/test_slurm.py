@@ -121,17 +121,15 @@ def test_the_smoke_experiment_gives_the_local_runs_tables(smoke, project):
     assert [name for name in local if local[name] != cluster_[name]] == []
     made = [row for number, row in jobs().items() if number not in earlier]
     assert {row["JobState"] for row in made} == {"COMPLETED"} and len(made) > 60
-    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| ([^|]*) \|$", (ROOT / "profiles/README.md").read_text(), re.M)
-    counted = dict(re.findall(r"^(\w+) +(\d+)$", shown.split("Job stats:")[1].split("Select jobs")[0], re.M))
-    alone = {rule: sent for rule, _, sent in rows if rule in counted and "group" not in sent}
     # No job holds more than one GPU, and those of a group share one.
     assert {row.get("TresPerJob", "") for row in made} == {"", "gres:gpu:1"}
     assert {row["Partition"] for row in made if "TresPerJob" in row} == {"gpu"}
     assert {row["Partition"] for row in made if "TresPerJob" not in row} == {"cpu"}
-    arrays = [row for row in made if "ArrayJobId" in row]
-    assert len({row["ArrayJobId"] for row in arrays}) < len(arrays)
-    assert len(arrays) == sum(int(counted[rule]) for rule, sent in alone.items() if sent == "array")
-    assert len(made) < sum(int(counted[rule]) for rule, _, _ in rows if rule in counted) - 40
+    # Groups and arrays: far fewer submissions than steps. An array is what was ready at once, so that how many there are
+    # depends on the machine.
+    steps = int(re.search(r"^(\d+) of \1 steps", shown, re.MULTILINE)[1])
+    arrays = [row["ArrayJobId"] for row in made if "ArrayJobId" in row]
+    assert len(made) < steps / 2 and len(set(arrays)) < len(arrays) / 2
     # There is no accounting here: the run needs none, and its report of efficiency is left out.
     assert subprocess.run(["sacct"], capture_output=True).returncode != 0
     assert "Failed to retrieve job data" in shown and not list((project / "results/slurm").glob("*.csv"))
@@ -148,7 +146,7 @@ def test_a_job_that_dies_is_retried_with_more_and_one_that_cannot_succeed_loses_
         # 2 GB are asked for at first, and one minute.
         "forget_test": 'held = b"x" * 2_600_000_000; time.sleep(8)',
         "safe_test": "time.sleep(95)",
-        "twin_test": 'raise SystemExit("the disk of node 17 is broken")',
+        "twin_test": 'if not os.path.exists("mended"): raise SystemExit("the disk of node 17 is broken")',
     }
     inject(project, faults)
     shown = run(project, *ALONE, *data(*names), fails=True)
@@ -165,10 +163,9 @@ def test_a_job_that_dies_is_retried_with_more_and_one_that_cannot_succeed_loses_
     # What failed is named with its log, whose text is shown; what succeeded is there.
     assert "the disk of node 17 is broken" in shown and "results/smoke/logs/data/twin_test.log" in shown
     assert [(project / f"results/smoke/data/{name}/images.npy").exists() for name in names] == [True] * 4 + [False]
-    (project / STEP).write_text((ROOT / STEP).read_text())
+    (project / "mended").touch()
     shown = run(project, *ALONE, *data(*names))
-    assert "rule make_data:" in shown and "set=twin_test" in shown and "set=safe_test" not in shown
-    assert (project / "results/smoke/data/twin_test/images.npy").exists()
+    assert "1 of 1 steps (100%) done" in shown and (project / "results/smoke/data/twin_test/images.npy").exists()
 
 
 def test_a_job_whose_node_dies_is_queued_again_and_the_run_goes_on(cluster, project):
