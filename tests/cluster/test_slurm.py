@@ -125,8 +125,8 @@ def test_the_smoke_experiment_gives_the_local_runs_tables(smoke, project):
     assert {row.get("TresPerJob", "") for row in made} == {"", "gres:gpu:1"}
     assert {row["Partition"] for row in made if "TresPerJob" in row} == {"gpu"}
     assert {row["Partition"] for row in made if "TresPerJob" not in row} == {"cpu"}
-    # Groups and arrays: far fewer submissions than steps. An array is what was ready at once, so that the number of arrays
-    # depends on the machine.
+    # Groups and arrays: far fewer submissions than steps. How many arrays there are depends on the machine: an array is
+    # what was ready at once.
     steps = int(re.search(r"^(\d+) of \1 steps", shown, re.MULTILINE)[1])
     arrays = [row["ArrayJobId"] for row in made if "ArrayJobId" in row]
     assert len(made) < steps / 2 and len(set(arrays)) < len(arrays) / 2
