@@ -205,9 +205,18 @@ def test_nn_cooccurrence_finds_the_code_of_the_same_company(codes, cells, contex
     assert mine.any() and (after[mine] == 7).all()
 
 
-def test_nearest_safe_never_returns_the_code_itself():
-    distances = np.abs(np.subtract.outer(np.arange(6), np.arange(6))).astype(float)
-    assert nearest_safe(distances, np.array([0, 2, 3])).tolist() == [2, 0, 3, 2, 3, 3]
+def test_nearest_safe_never_returns_the_code_itself_and_describes_only_what_occurs(monkeypatch):
+    monkeypatch.setattr("palimpsest.lcr.context.BLOCK", 4)
+    asked = []
+
+    def describe(codes):
+        asked.extend(codes)
+        return codes[:, None].astype(float)
+
+    codes, safe = np.array([[0, 1, 2], [3, 4, 5], [5, 9, 0]]), np.array([0, 2, 3])
+    assert nearest_safe(codes, safe, describe).tolist() == [[2, 0, 3], [2, 3, 3], [3, 3, 2]]
+    assert asked == [0, 1, 2, 3, 4, 5, 9]
+    assert nearest_safe(codes[:0], safe, describe).shape == (0, 3)
 
 
 def test_masked_requant_is_the_best_safe_code_of_the_encoder(cells, context):

@@ -1,5 +1,6 @@
 """What a replacement rule may know: the model, the codes' statistics, a bank of safe grids. Heavy parts on demand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,6 +10,8 @@ import torch
 from palimpsest.judges.networks import EmblemDetector
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import VQGAN
+
+BLOCK = 1024  # codes that are compared with the safe ones at once
 
 
 @dataclass
@@ -48,11 +51,6 @@ class Context:
         """The embedding rows (K, d)."""
         return self.model.codebook.detach().cpu().numpy()
 
-    @cached_property
-    def squared_distances(self) -> np.ndarray:
-        """Squared Euclidean distances of the codebook's rows (K, K)."""
-        return squared_distances(self.codebook)
-
     @torch.inference_mode()
     def logits(self, batch: int = 64):
         """Logits (b, K, h, w) of the pictures, batch by batch."""
@@ -60,14 +58,26 @@ class Context:
             yield self.model.encode_logits(to_tensor(self.images[start : start + batch])).cpu().numpy()
 
 
-def squared_distances(rows: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances between the rows of a matrix."""
-    lengths = np.square(rows).sum(1)
-    return np.clip(lengths[:, None] + lengths[None] - 2 * rows @ rows.T, 0, None)
+def squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances (m, n) between the rows of one matrix (m, d) and those of another (n, d)."""
+    lengths, theirs = np.square(rows).sum(1), np.square(others).sum(1)
+    return np.clip(lengths[:, None] + theirs[None] - 2 * rows @ others.T, 0, None)
 
 
-def nearest_safe(distances: np.ndarray, safe: np.ndarray) -> np.ndarray:
-    """For every code the nearest safe code other than itself, from a distance matrix (K, K); shape (K,)."""
-    allowed = distances[:, safe].copy()
-    allowed[safe, np.arange(len(safe))] = np.inf
-    return safe[allowed.argmin(1)]
+def nearest_safe(codes: np.ndarray, safe: np.ndarray, describe: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """For every code, of any shape, the nearest safe code other than itself, in Euclidean distance.
+
+    describe: from distinct codes (m,) to what they are compared by (m, d). It is asked for the codes that occur alone:
+    of a large codebook few do, and a table of all pairs would not fit.
+    """
+    known = np.union1d(codes, safe)
+    rows = describe(known)
+    others = rows[np.searchsorted(known, safe)]
+    present, place = np.unique(codes, return_inverse=True)
+    nearest = np.empty(len(present), np.int64)
+    for start in range(0, len(present), BLOCK):
+        block = slice(start, start + BLOCK)
+        distances = squared_distances(rows[np.searchsorted(known, present[block])], others)
+        distances[present[block, None] == safe] = np.inf
+        nearest[block] = safe[distances.argmin(1)]
+    return nearest[place].reshape(codes.shape)

@@ -7,7 +7,7 @@ import torch
 from palimpsest.judges import emblem
 from palimpsest.judges import networks as judges
 from palimpsest.judges.quality import factor_accuracy
-from palimpsest.lcr.context import squared_distances
+from palimpsest.lcr.context import nearest_safe
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row, write
@@ -78,9 +78,8 @@ def codebook_geometry(codebook: np.ndarray, seed: int) -> list[dict]:
     """
 
     def nearest(rows: np.ndarray) -> np.ndarray:
-        distances = squared_distances(rows.astype(np.float64))
-        np.fill_diagonal(distances, np.inf)
-        return np.sqrt(distances.min(1))
+        rows, every = rows.astype(np.float64), np.arange(len(rows))
+        return np.linalg.norm(rows - rows[nearest_safe(every, every, lambda some: rows[some])], axis=1)
 
     rng = np.random.default_rng(seed)
     null = rng.normal(codebook.mean(), codebook.std(), codebook.shape)

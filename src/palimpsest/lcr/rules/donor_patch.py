@@ -7,7 +7,7 @@ ring of cells around the region (the idea of PatchMatch, Barnes et al. 2009, sea
 import numpy as np
 
 from palimpsest.lcr.cells import dilate
-from palimpsest.lcr.context import Context
+from palimpsest.lcr.context import Context, squared_distances
 
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator, reach: int = 2):
@@ -15,7 +15,7 @@ def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.rand
     rings = dilate(cells, 1) & ~cells
     for index in np.flatnonzero(rings.any((1, 2))):
         ring, inside = np.nonzero(rings[index]), np.nonzero(cells[index])
-        wanted = context.squared_distances[codes[index][ring]]  # (ring cells, K)
+        wanted = squared_distances(context.codebook[codes[index][ring]], context.codebook)  # (ring cells, K)
         best, filling = np.inf, None
         for down, right in shifts_within(ring, inside, codes.shape[1:], reach):
             donor = context.bank[:, ring[0] + down, ring[1] + right].astype(np.int64)

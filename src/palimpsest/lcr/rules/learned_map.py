@@ -64,5 +64,5 @@ def learn(context: Context, rng, steps: int, batch: int, learning_rate: float, o
         loss.backward()
         optimiser.step()
     found = choice.detach().numpy()
-    nearest = nearest_safe(context.squared_distances, context.safe)
+    nearest = nearest_safe(np.arange(len(found)), context.safe, lambda some: context.codebook[some])
     return np.where((found == 0).all(1), nearest, context.safe[found.argmax(1)])

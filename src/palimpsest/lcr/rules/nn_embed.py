@@ -6,4 +6,6 @@ from palimpsest.lcr.context import Context, nearest_safe
 
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator):
-    return np.where(cells, nearest_safe(context.squared_distances, context.safe)[codes], codes)
+    result = codes.copy()
+    result[cells] = nearest_safe(codes[cells], context.safe, lambda some: context.codebook[some])
+    return result

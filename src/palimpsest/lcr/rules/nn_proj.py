@@ -1,4 +1,4 @@
-"""Every cell becomes the safe code whose selecting direction is most alike (cosine).
+"""Every cell becomes the safe code whose selecting direction is most alike (cosine: of unit vectors, the nearest).
 
 The direction that makes the encoder choose a code: the projection's row in a Gumbel quantiser, the embedding itself in
 a nearest-neighbour one.
@@ -15,4 +15,6 @@ def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.rand
     else:
         rows = context.codebook
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.where(cells, nearest_safe(-rows @ rows.T, context.safe)[codes], codes)
+    result = codes.copy()
+    result[cells] = nearest_safe(codes[cells], context.safe, lambda some: rows[some])
+    return result
