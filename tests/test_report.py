@@ -185,6 +185,12 @@ def test_pictures_of_an_explicit_set_cannot_be_shown_sharp(run, tmp_path, monkey
         part_of("lcr", "figures", name).draw(inputs, params)
 
 
+def test_pictures_that_no_panel_holds_are_named_with_the_place_to_choose_others(run, tmp_path):
+    inputs, params = figures(run[0], tmp_path / "inputs")["panels"]
+    with pytest.raises(UserError, match=r"pictures \[0, 99\], and there are \d+, .*panels\.params\.pictures"):
+        part_of("lcr", "figures", "panels").draw(inputs, {**params, "pictures": [0, 99]})
+
+
 def test_of_two_sets_only_the_explicit_one_is_censored(run, tmp_path):
     inputs, params = figures(run[0], tmp_path / "inputs")["contact_sheet"]
     figure = part_of("lcr", "figures", "contact_sheet").draw(inputs, {**params, "explicit_sets": ["forget_test"]})

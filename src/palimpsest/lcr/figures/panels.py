@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 from palimpsest.lcr.names import name_of
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.style import PAGE
+from palimpsest.run import UserError
+
+GIVEN = ("original", "reconstruction")
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
@@ -17,15 +20,21 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     inputs: the set's images, the reconstruction, then the panel of every rule, in the order of params["rules"].
     """
     picks = list(params["pictures"])
-    columns = {"original": np.load(inputs[0], mmap_mode="r")[picks], "reconstruction": np.load(inputs[1])[picks]}
-    for rule, path in zip(params["rules"], inputs[2:], strict=True):
+    columns = {name: np.load(path, mmap_mode="r") for name, path in zip(GIVEN, inputs, strict=False)}
+    for rule, path in zip(params["rules"], inputs[len(GIVEN) :], strict=True):
         with np.load(path) as panel:
-            columns[rule] = panel[params["variant"]][picks]
+            columns[rule] = panel[params["variant"]]
+    kept = min(map(len, columns.values()))
+    if max(picks) >= kept:
+        raise UserError(
+            f"the figure panels is to show the pictures {picks}, and there are {kept}, counted from 0: give others in"
+            " report.lcr.figures.panels.params.pictures"
+        )
     figure, axes = plt.subplots(
         len(picks), len(columns), figsize=(PAGE, PAGE / len(columns) * len(picks) + 0.55), squeeze=False
     )
     for column, (name, pictures) in enumerate(columns.items()):
-        shown = publishable(np.asarray(pictures), bool(params["explicit_sets"]))
+        shown = publishable(pictures[picks], bool(params["explicit_sets"]))
         for line, picture in enumerate(shown):
             axes[line, column].imshow(picture)
             axes[line, column].set_axis_off()
