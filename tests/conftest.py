@@ -28,6 +28,7 @@ COPIED = (
     "workflow",
 )
 
+SMOKE = ("--configfile", "config/smoke.yaml")
 # A stand-in for conda: see its text.
 CONDA = ROOT / "tests/doubles/conda/bin"
 
@@ -82,5 +83,5 @@ def smoke(tmp_path_factory) -> Path:
     """A copy of the project in which the smoke experiment has run once, in conda's environments; tests must leave it
     as they found it."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("smoke"))
-    snakemake(folder, "--sdm", "conda", "--configfile", "config/smoke.yaml", programs=CONDA)
+    snakemake(folder, "--sdm", "conda", *SMOKE, programs=CONDA)
     return folder

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, copy_of_the_project, heed_interrupts, tables
+from conftest import ROOT, SMOKE, copy_of_the_project, heed_interrupts, tables
 
 pytestmark = pytest.mark.slurm
-SMOKE = ("--configfile", "config/smoke.yaml")
 # Short waits: the first look at a job comes after so many seconds.
 PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
 # The step that is made to fail, and the sets it makes, one job each.
