@@ -33,6 +33,11 @@ SMOKE = ("--configfile", "config/smoke.yaml")
 CONDA = ROOT / "tests/doubles/conda/bin"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The smoke run comes first, then what else runs Snakemake: the shorter tests fill the other worker beside them."""
+    items.sort(key=lambda item: ("smoke" not in item.fixturenames, item.get_closest_marker("workflow") is None))
+
+
 def heed_interrupts() -> None:
     """In a child process: let SIGINT interrupt it, even where the tests themselves run in a shell's background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
