@@ -36,6 +36,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "target: samples of the prompt (%) whose similarity to one is above the limit. Change, SSIM: of samples from "
         "the same noise, of the prompt and of others that should stay.",
         label="tab:instance-prompted",
+        wide=True,
         formats=FORMATS,
         group="group",
         compared=[False] * len(rows),
