@@ -16,6 +16,7 @@ import io
 import json
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ COLLECTED = ("paper/provenance.json", "paper/measurements.parquet", "paper/verdi
 DPI = 180
 SCREEN = 120  # pixels of the page per inch of a figure: 8 pt are then nearly as large as the prose
 LABEL, LARGEST = 1.1, 1.2  # inches: what the names of rows take, and the largest side of a picture
+LETTERS = 15  # of a line of such a name
 SIGNED = plt.get_cmap("PuOr_r")  # orange above zero, purple below: also for colour-blind readers
 
 
@@ -120,7 +122,8 @@ def sheet(rows: dict[str, np.ndarray], *, explicit: bool, columns: Iterable[str]
     figure, axes = _frames(len(rows), count, side, LABEL)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         _put(line, pictures, explicit)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        line[0].set_anchor("E")  # the room that a narrow sheet leaves is the name's
+        line[0].set_ylabel(textwrap.fill(name, LETTERS), rotation=0, ha="right", va="center")
     for place, name in zip(axes[0], columns, strict=False):
         place.set_title(name.replace(" ", "\n", 1), fontsize=7)
     return figure
@@ -308,6 +311,7 @@ PAGE = """{%- extends "basic/index.html.j2" -%}
 body {font: 15px/1.5 sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #222}
 pre, code {font: 13px/1.45 monospace}
 pre {margin: 0; overflow-x: auto}
+.output_area pre {white-space: pre-wrap}
 .cell {margin: 0 0 1rem}
 .input_area {background: #f6f6f6; border-left: 3px solid #bbb; padding: .5rem .8rem; margin-bottom: .5rem}
 .output_area {margin: .5rem 0; overflow-x: auto}
