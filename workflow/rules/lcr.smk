@@ -101,7 +101,7 @@ rule lcr_score:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(2, "GB"),
+        mem=growing(4, "GB"),
         runtime=growing(10, "m"),
     params:
         paths=paths,
@@ -132,8 +132,8 @@ rule lcr_cooccurrence:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(2, "GB"),
-        runtime=growing(10, "m"),
+        mem=growing(8, "GB"),
+        runtime=growing(30, "m"),
     params:
         paths=paths,
         codebook_size=codebook_size,
@@ -212,7 +212,7 @@ rule lcr_replace:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(4, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:

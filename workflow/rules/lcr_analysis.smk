@@ -105,7 +105,7 @@ rule lcr_localise:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(2, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(10, "m"),
     params:
         paths=paths,
