@@ -94,7 +94,7 @@ def test_pictures_are_written_as_a_user_would_have_them(tmp_path):
 def test_every_page_of_a_rehearsals_paper_is_stamped(tmp_path):
     """On the paper's own preamble: TeX is asked what it puts on each page."""
     preamble = (ROOT / "paper/main.tex").read_text().split("% What a run is not")[1].split("\\title")[0]
-    told = r"\renewcommand{\fbox}[1]{\typeout{#1}}"
+    told = r"\renewcommand{\fbox}[1]{\typeout{a box: #1}}"
     for rehearsal, expected in ((True, 3), (False, 0)):
         stamp = numbers.macro("stamp", numbers.stamp_of(rehearsal))
         text = rf"\documentclass{{article}}\usepackage{{xcolor}}{stamp}%{preamble}{told}"
@@ -103,4 +103,4 @@ def test_every_page_of_a_rehearsals_paper_is_stamped(tmp_path):
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "pages.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:]
-        assert done.stdout.count("REHEARSAL: random weights") == expected
+        assert done.stdout.count("a box: ") == done.stdout.count("REHEARSAL: random weights") == expected
