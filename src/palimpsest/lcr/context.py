@@ -23,8 +23,8 @@ class Context:
     set (m, h, w). twin_codes: codes of the same scenes without the concept, where the world knows them.
     horizontal, vertical: how often code j follows code i to the right, or below, in the bank (K, K).
     fit_codes, fit_cells: grids that show the concept, and its cells, for rules that learn. guide: the detector that
-    makes the masks; a rule may learn from it, and the judge is another network. learned: what a rule has learned, by
-    the state of its generator, so that it learns once for all scopes.
+    makes the masks; a rule may learn from it, and the judge is another network. learned: what a rule has found out,
+    so that it does so once for all scopes; where chance has a part, by the state of its generator.
     """
 
     model: VQGAN

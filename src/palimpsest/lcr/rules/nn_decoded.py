@@ -8,6 +8,7 @@ import torch
 from palimpsest.lcr.context import Context, nearest_safe
 
 GRID = 8  # cells per side of the uniform grid; its middle cell is compared
+BATCH = 128
 
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator):
@@ -18,11 +19,13 @@ def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.rand
 
 @torch.inference_mode()
 def patches(context: Context, codes: np.ndarray) -> np.ndarray:
-    """The middle cell's pixels of a uniform grid of each code, flattened (m, 3 f f)."""
+    """The middle cell's pixels of a uniform grid of each code, flattened (m, 3 f f); a code is decoded once."""
+    known = context.learned.setdefault("patches", {})
     cell = context.model.config.downsampling
     middle = slice(GRID // 2 * cell, (GRID // 2 + 1) * cell)
-    shown = [
-        context.model.decode_codes(part[:, None, None].expand(-1, GRID, GRID))[..., middle, middle].flatten(1)
-        for part in torch.from_numpy(codes).split(128)
-    ]
-    return torch.cat(shown).cpu().numpy()
+    new = np.array([code for code in codes if code not in known], np.int64)
+    for start in range(0, len(new), BATCH):
+        part = torch.from_numpy(new[start : start + BATCH])
+        shown = context.model.decode_codes(part[:, None, None].expand(-1, GRID, GRID))[..., middle, middle]
+        known.update(zip(part.tolist(), shown.flatten(1).cpu().numpy(), strict=True))
+    return np.stack([known[code] for code in codes])
