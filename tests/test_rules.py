@@ -1,5 +1,6 @@
 """Every replacement rule, found by its file: what it may change, what it promises; and how edits are measured."""
 
+import dataclasses
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -47,8 +48,7 @@ def context_of(quantiser, **given):
         "safe": np.arange(30),
         "counts": np.bincount(bank.ravel(), minlength=CODES),
         "bank": bank,
-        "horizontal": pairs(bank[:, :, :-1], bank[:, :, 1:]),
-        "vertical": pairs(bank[:, :-1], bank[:, 1:]),
+        "pairs": pairs_of(bank),
         "fit_codes": rng.integers(0, 36, (IMAGES, SIDE, SIDE)).astype(np.uint16),
         "fit_cells": fit_cells,
         "guide": EmblemDetector(4, 1).eval().requires_grad_(False),
@@ -57,11 +57,16 @@ def context_of(quantiser, **given):
     return Context(**(values | given))
 
 
-def pairs(first, second):
-    """How often each code of the second follows each of the first, (K, K)."""
-    counts = np.zeros((CODES, CODES), np.int64)
-    np.add.at(counts, (first.ravel().astype(int), second.ravel().astype(int)), 1)
-    return counts
+def pairs_of(bank):
+    """How often each code follows each other one to the right and below, (K, K)."""
+    tables = {}
+    for name, first, second in (
+        ("horizontal", bank[:, :, :-1], bank[:, :, 1:]),
+        ("vertical", bank[:, :-1], bank[:, 1:]),
+    ):
+        tables[name] = np.zeros((CODES, CODES), np.int64)
+        np.add.at(tables[name], (first.ravel().astype(int), second.ravel().astype(int)), 1)
+    return tables
 
 
 @pytest.fixture(scope="module", params=["gumbel", "nearest"])
@@ -84,6 +89,7 @@ def cells():
 
 
 def replaced(name, codes, cells, context, seed=0):
+    context = dataclasses.replace(context, learned={})  # which is of one rule and of these codes
     return RULES[name].replace(codes, cells, context, np.random.default_rng(seed), **SETTINGS.get(name, {}))
 
 
@@ -112,6 +118,16 @@ def test_a_rule_changes_cells_of_its_mask_alone_and_gives_legal_codes(name, code
 @pytest.mark.parametrize("name", OF_CODES)
 def test_a_rule_given_no_cell_changes_nothing(name, codes, context):
     assert np.array_equal(replaced(name, codes, np.zeros(codes.shape, bool), context), codes)
+
+
+@pytest.mark.parametrize("name", OF_CODES)
+def test_a_rule_gives_the_same_in_each_scope_whichever_came_first(name, codes, cells, context):
+    """What it found out for one scope is of use to the next, and changes nothing there."""
+    settings, fresh = SETTINGS.get(name, {}), lambda: dataclasses.replace(context, learned={})
+    kept, everywhere = fresh(), np.ones_like(cells)
+    for scope in (cells, everywhere, cells):
+        after = RULES[name].replace(codes, scope, kept, np.random.default_rng(0), **settings)
+        assert np.array_equal(after, replaced(name, codes, scope, fresh()))
 
 
 @pytest.mark.parametrize("name", OF_CODES)
@@ -195,12 +211,12 @@ def test_nn_decoded_is_the_safe_code_that_looks_most_alike(codes, cells, context
 def test_nn_cooccurrence_finds_the_code_of_the_same_company(codes, cells, context):
     # Explicit code 30 keeps exactly the company of safe code 7.
     tables = {}
-    for name in ("horizontal", "vertical"):
-        table = getattr(context, name).copy()
+    for name, counts in context.pairs.items():
+        table = counts.copy()
         table[30], table[:, 30] = table[7], table[:, 7]
         table[7, 30] = table[30, 7] = table[30, 30] = table[7, 7] = 0
         tables[name] = table
-    after = replaced("nn_cooccurrence", codes, cells, context_of("nearest", **tables))
+    after = replaced("nn_cooccurrence", codes, cells, context_of("nearest", pairs=tables))
     mine = cells & (codes == 30)
     assert mine.any() and (after[mine] == 7).all()
 
@@ -272,9 +288,8 @@ def test_context_icm_recovers_a_chain_of_neighbours():
     # The code of a cell is its row plus its column plus an offset: neighbours leave one possibility.
     place = np.add.outer(np.arange(SIDE), np.arange(SIDE))
     bank = np.stack([place + offset for offset in range(12)])
-    tables = {"horizontal": pairs(bank[:, :, :-1], bank[:, :, 1:]), "vertical": pairs(bank[:, :-1], bank[:, 1:])}
     counts = np.bincount(bank.ravel(), minlength=CODES)
-    context = context_of("nearest", bank=bank, counts=counts, **tables)
+    context = context_of("nearest", bank=bank, counts=counts, pairs=pairs_of(bank))
     cells = np.zeros((3, SIDE, SIDE), bool)
     cells[0, 3, 4] = cells[1, 2, 2:5] = cells[2, 1, 1] = cells[2, 5:7, 6] = True
     truth = np.stack([place + offset for offset in (1, 5, 9)])
@@ -287,8 +302,8 @@ def test_context_icm_reads_each_of_the_four_sides(place):
     # One step to the right adds one to the code, one step down adds five; a cell with one neighbour is filled.
     offsets = np.arange(20)[:, None, None]
     bank = offsets + np.add.outer(5 * np.arange(3), np.arange(3))
-    tables = {"horizontal": pairs(bank[:, :, :-1], bank[:, :, 1:]), "vertical": pairs(bank[:, :-1], bank[:, 1:])}
-    context = context_of("nearest", bank=bank, counts=np.bincount(bank.ravel(), minlength=CODES), **tables)
+    counts = np.bincount(bank.ravel(), minlength=CODES)
+    context = context_of("nearest", bank=bank, counts=counts, pairs=pairs_of(bank))
     down, second = place
     truth = 7 + np.array([0, 5 if down else 1]).reshape((1, 2, 1) if down else (1, 1, 2))
     cells = np.zeros(truth.shape, bool)

@@ -1,14 +1,12 @@
 """What a replacement rule may know: the model, the codes' statistics, a bank of safe grids. Heavy parts on demand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from palimpsest.judges.networks import EmblemDetector
-from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import VQGAN
 
 BLOCK = 1024  # codes that are compared with the safe ones at once
@@ -21,10 +19,11 @@ class Context:
     images: uint8 (n, H, W, 3), the pictures being edited. explicit: codes of the concept, most typical first. safe:
     codes allowed as replacements. counts: cells of the safe fit set per code (K,). bank: code grids of the safe fit
     set (m, h, w). twin_codes: codes of the same scenes without the concept, where the world knows them.
-    horizontal, vertical: how often code j follows code i to the right, or below, in the bank (K, K).
+    pairs: how often code j follows code i to the right (`horizontal`) or below (`vertical`) in the bank, (K, K) each,
+    as a file of arrays, which reads what is asked for.
     fit_codes, fit_cells: grids that show the concept, and its cells, for rules that learn. guide: the detector that
-    makes the masks; a rule may learn from it, and the judge is another network. learned: what a rule has found out,
-    so that it does so once for all scopes; where chance has a part, by the state of its generator.
+    makes the masks; a rule may learn from it, and the judge is another network. learned: what a rule has found out
+    (`once`).
     """
 
     model: VQGAN
@@ -33,8 +32,7 @@ class Context:
     safe: np.ndarray
     counts: np.ndarray
     bank: np.ndarray
-    horizontal: np.ndarray
-    vertical: np.ndarray
+    pairs: Mapping[str, np.ndarray]
     fit_codes: np.ndarray
     fit_cells: np.ndarray
     guide: EmblemDetector | None = None
@@ -51,11 +49,14 @@ class Context:
         """The embedding rows (K, d)."""
         return self.model.codebook.detach().cpu().numpy()
 
-    @torch.inference_mode()
-    def logits(self, batch: int = 64):
-        """Logits (b, K, h, w) of the pictures, batch by batch."""
-        for start in range(0, len(self.images), batch):
-            yield self.model.encode_logits(to_tensor(self.images[start : start + batch])).cpu().numpy()
+    def once(self, name: str, find_out: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `find_out` gives, called for the first scope alone: every scope of a rule edits the same codes.
+
+        name: of what else it depends on, such as the state of a generator.
+        """
+        if name not in self.learned:
+            self.learned[name] = find_out()
+        return self.learned[name]
 
 
 def squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -81,3 +82,10 @@ def nearest_safe(codes: np.ndarray, safe: np.ndarray, describe: Callable[[np.nda
         distances[present[block, None] == safe] = np.inf
         nearest[block] = safe[distances.argmin(1)]
     return nearest[place].reshape(codes.shape)
+
+
+def to_nearest(
+    codes: np.ndarray, cells: np.ndarray, context: Context, describe: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Codes whose cells became the safe codes nearest to theirs, as `nearest_safe` finds them."""
+    return np.where(cells, context.once("nearest", lambda: nearest_safe(codes, context.safe, describe)), codes)

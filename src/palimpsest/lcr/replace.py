@@ -79,8 +79,6 @@ def replace(
             f"no code of {scores} passes the selection {params['selection']}: loosen it in the preset {preset!r}"
         )
     plain = np.load(reconstruction)
-    with np.load(pairs) as table:
-        horizontal, vertical = table["horizontal"], table["vertical"]
     context = Context(
         model=vqgan,
         images=np.load(images),
@@ -88,8 +86,7 @@ def replace(
         safe=selection.safe_codes(counts, ranked, params["min_count"]),
         counts=counts,
         bank=load_codes(bank, size),
-        horizontal=horizontal,
-        vertical=vertical,
+        pairs=np.load(pairs),
         fit_codes=load_codes(fit_codes, size),
         fit_cells=np.load(fit_masks),
         guide=judges.load(guide) if guide else None,

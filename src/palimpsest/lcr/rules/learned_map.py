@@ -26,10 +26,9 @@ def replace(
     learning_rate: float = 0.3,
     outside_weight: float = 10.0,
 ):
-    key = str(rng.bit_generator.state)
-    if key not in context.learned:
-        context.learned[key] = learn(context, rng, steps, batch, learning_rate, outside_weight)
-    return np.where(cells, context.learned[key][codes], codes)
+    state = str(rng.bit_generator.state)
+    table = context.once(state, lambda: learn(context, rng, steps, batch, learning_rate, outside_weight))
+    return np.where(cells, table[codes], codes)
 
 
 def learn(context: Context, rng, steps: int, batch: int, learning_rate: float, outside_weight: float) -> np.ndarray:

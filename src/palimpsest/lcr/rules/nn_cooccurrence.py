@@ -4,18 +4,20 @@ from functools import partial
 
 import numpy as np
 
-from palimpsest.lcr.context import Context, nearest_safe
+from palimpsest.lcr.context import Context, to_nearest
 
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator):
-    result = codes.copy()
-    result[cells] = nearest_safe(codes[cells], context.safe, partial(company, context))
-    return result
+    return to_nearest(codes, cells, context, partial(company, context))
 
 
 def company(context: Context, codes: np.ndarray) -> np.ndarray:
     """Square roots of the shares that each other code has in the neighbours of these, by side; (m, 4 live codes)."""
     live = context.live
-    tables = (context.horizontal, context.horizontal.T, context.vertical, context.vertical.T)
-    counts = np.concatenate([table[np.ix_(codes, live)] for table in tables], 1).astype(np.float32)
-    return np.sqrt(counts / np.maximum(counts.sum(1, keepdims=True), 1))
+    sides = np.empty((len(codes), 4, len(live)), np.float32)
+    for side, name in ((0, "horizontal"), (2, "vertical")):
+        table = context.pairs[name]
+        sides[:, side], sides[:, side + 1] = table[np.ix_(codes, live)], table[np.ix_(live, codes)].T
+    shares = sides.reshape(len(codes), -1)
+    shares /= np.maximum(shares.sum(1, keepdims=True), 1)
+    return np.sqrt(shares, out=shares)

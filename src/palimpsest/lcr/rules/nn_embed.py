@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from palimpsest.lcr.context import Context, nearest_safe
+from palimpsest.lcr.context import Context, to_nearest
 
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator):
-    result = codes.copy()
-    result[cells] = nearest_safe(codes[cells], context.safe, lambda some: context.codebook[some])
-    return result
+    return to_nearest(codes, cells, context, lambda some: context.codebook[some])

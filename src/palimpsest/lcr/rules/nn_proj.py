@@ -6,7 +6,7 @@ a nearest-neighbour one.
 
 import numpy as np
 
-from palimpsest.lcr.context import Context, nearest_safe
+from palimpsest.lcr.context import Context, to_nearest
 
 
 def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.random.Generator):
@@ -15,6 +15,4 @@ def replace(codes: np.ndarray, cells: np.ndarray, context: Context, rng: np.rand
     else:
         rows = context.codebook
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    result = codes.copy()
-    result[cells] = nearest_safe(codes[cells], context.safe, lambda some: rows[some])
-    return result
+    return to_nearest(codes, cells, context, lambda some: rows[some])
