@@ -1,8 +1,8 @@
 # palimpsest: from data to a typeset paper on unlearning in image generators.
 #
-# The main job:             snakemake --cores
-# Another experiment:       snakemake --cores --configfile config/small.yaml
-# Train the base models:    snakemake --cores --config base_models=train
+# The main job:             snakemake
+# Another experiment:       snakemake --configfile config/small.yaml
+# Train the base models:    snakemake --config base_models=train
 #
 # Everything a run makes lies in results/<experiment>/:
 #   data/<set>/...                      pictures, masks, manifest of each data set

@@ -85,6 +85,16 @@ def test_every_file_has_an_entry_and_every_entry_a_file(folder, keys):
     assert files == entries(*keys)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "workflow/schemas").glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_description_is_cut_at_a_comma(path):
+    """In YAML's braces a comma ends a value, and what follows it becomes a key without one."""
+    left = [yaml.safe_load(path.read_text())]
+    while left:
+        place = left.pop()
+        assert not isinstance(place, dict) or None not in place.values(), place
+        left += place.values() if isinstance(place, dict) else place if isinstance(place, list) else []
+
+
 @pytest.mark.parametrize("family", ["lcr", "instance"])
 def test_every_key_of_a_family_is_described_or_plain(family):
     schema = yaml.safe_load((ROOT / f"workflow/schemas/{family}.schema.yaml").read_text())

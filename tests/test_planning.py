@@ -1,14 +1,18 @@
 """What Snakemake plans, and that one at a time runs in a folder: nothing here waits for the smoke run."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
+from snakemake import cli as snakemake_cli
 
 from conftest import ROOT, SMOKE, copy_of_the_project, snakemake
+from palimpsest.report import notebook
 
 pytestmark = pytest.mark.workflow
 
@@ -35,6 +39,30 @@ def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(
     assert "Nothing to be done" in snakemake(folder, *SMOKE, *target).stdout
 
 
+def documented():
+    """Every Snakemake command that the documents, the comments and the notebooks' errors tell a user to type."""
+    found = {notebook.command_of(ROOT / "results/mini", "paper/paper.pdf"), notebook.command_of(ROOT / "results/rehearsal")}
+    for path in [ROOT / "README.md", *ROOT.glob("*/README.md")]:
+        found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text()))
+    settings = [path for kind in ("config", "profiles/*", "workflow/rules") for path in ROOT.glob(f"{kind}/*.*")]
+    for path in [ROOT / "Snakefile", *(path for path in settings if path.suffix in (".yaml", ".smk"))]:
+        found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text()))
+        found.update(re.findall(r"^#.*? (snakemake .+?)(?:  |\.?$)", path.read_text(), re.MULTILINE))
+    return sorted(" ".join(command.split()) for command in found)
+
+
+def test_every_documented_command_is_one_that_snakemake_takes():
+    commands = documented()
+    assert len(commands) > 15 and "snakemake --configfile config/small.yaml" in commands
+    for command in commands:
+        _, given = snakemake_cli.parse_args(shlex.split(command)[1:])
+        missing = [file for file in given.configfile or [] if not Path(ROOT, file).is_file()]
+        assert not missing, f"{command}: {missing}"
+        named = given.workflow_profile
+        profile = yaml.safe_load(Path(ROOT, named or "profiles/default", "profile.yaml").read_text())
+        assert {"cores", "executor"} & profile.keys(), f"{command}: the profile does not say where jobs run"
+
+
 @pytest.mark.parametrize("experiment", ["mini", "small"])
 def test_every_experiment_can_be_planned(experiment):
     done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", f"config/{experiment}.yaml")
@@ -52,6 +80,15 @@ def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path
     made = ("fetch", "convert_taming", "convert_diffusion", "take_file", "check_pipeline", "instance_evaluate_prompt")
     for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
         assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
+    # Who has no access to Stable Diffusion 3 does as its row says; half of that is refused before anything runs.
+    comment = re.search(r"file given after this one:\n((?: +# .+\n)+)", (ROOT / "config/full.yaml").read_text())[1]
+    left_out = re.sub(r"^ +# +", "", comment, flags=re.MULTILINE)
+    (folder / "mine.yaml").write_text(left_out)
+    without = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", "mine.yaml").stdout
+    assert "instance_evaluate " in without and "prompt" not in without and "stable_diffusion_3" not in without
+    (folder / "mine.yaml").write_text(re.sub(r"report: .*", "", left_out))
+    half = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", "mine.yaml", check=False)
+    assert half.returncode != 0 and "report.instance.figures.prompted has nothing to be drawn from" in half.stdout
     # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.
     assert not re.search(r"^(train_|calibrate_|instance_faulty|instance_repair)\w+ +\d+$", shown, re.MULTILINE)
     assert "tiny_" not in shown and "faces_" not in shown

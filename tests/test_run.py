@@ -402,6 +402,7 @@ def test_palimpsest_device_says_what_auto_means(monkeypatch, value, gpu, device)
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
     monkeypatch.setattr(run, "_free_gpu", lambda: 0)
     monkeypatch.setenv("PALIMPSEST_DEVICE", value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert str(torch_device()) == device
     assert str(torch_device("cpu")) == "cpu"  # what a step is told itself comes first
 
@@ -415,6 +416,21 @@ def test_a_gpu_that_the_environment_asks_for_and_that_is_absent_ends_the_step(tm
     message = ended(on_device, ["--made", str(tmp_path / "made.txt")])
     assert f"PALIMPSEST_DEVICE={value}" in message and named in message and "cpu" in message
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(("given", "ends"), [("0", True), ("GPU-5f3b", True), ("", False), ("-1", False)])
+def test_a_gpu_that_the_job_was_given_is_never_left_idle_in_silence(tmp_path, monkeypatch, given, ends):
+    """As with torch's build for CPUs on a node whose GPU SLURM gave to the job."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("PALIMPSEST_DEVICE", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    if ends:
+        message = ended(on_device, ["--made", str(tmp_path / "made.txt")])
+        assert given in message and "TORCH=cuda make setup" in message and "PALIMPSEST_DEVICE=cpu" in message
+        assert left_in(tmp_path) == []
+    assert str(torch_device("cpu") if ends else torch_device()) == "cpu"
 
 
 # A process on a machine with two GPUs, as far as torch can tell. It says which one it got and keeps it.

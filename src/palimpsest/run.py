@@ -206,7 +206,8 @@ def seed_everything(seed: int) -> None:
 def torch_device(name: str = "auto"):
     """The torch device of a step. `auto` is what PALIMPSEST_DEVICE says: auto, cpu or cuda.
 
-    `auto` there, or no such variable, takes a GPU where there is one; `cuda` ends the step where there is none.
+    `auto` there, or no such variable, takes a GPU where there is one; `cuda` ends the step where there is none, and so
+    does a GPU that was given to the job and that torch cannot use: a cluster's GPU would stand idle.
     A GPU is one that no other step of this machine holds (`_free_gpu`).
     """
     import torch
@@ -217,6 +218,13 @@ def torch_device(name: str = "auto"):
         asked, remedy = f"PALIMPSEST_DEVICE={name}", "Set PALIMPSEST_DEVICE=cpu, or run where a GPU is given to the job"
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if name == "cpu" and re.match(r"\d|GPU-|MIG-", given):
+            build = "is a build for CPUs" if torch.version.cuda is None else f"needs a driver for CUDA {torch.version.cuda}"
+            raise UserError(
+                f"CUDA_VISIBLE_DEVICES={given} gives this job a GPU that torch {torch.__version__} does not reach: it "
+                f"{build}. Install the other build (TORCH=cuda make setup), or set PALIMPSEST_DEVICE=cpu."
+            )
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"{asked}: no GPU is visible here. {remedy}.")
     try:

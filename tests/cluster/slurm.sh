@@ -117,7 +117,8 @@ case $verb in
     spawn slurmctld slurmctld -D -i
     until_it_answers scontrol ping
     start_node
-    printf 'export SLURM_CONF=%q PATH=%q:"$PATH"\n' "$SLURM_CONF" "$folder/bin"
+    # What it hands out as a GPU is none.
+    printf 'export PALIMPSEST_DEVICE=cpu SLURM_CONF=%q PATH=%q:"$PATH"\n' "$SLURM_CONF" "$folder/bin"
     ;;
   start-node) start_node ;;
   stop-node)

@@ -1,6 +1,6 @@
 # Notebooks over a finished run, executed on its files: one per family, and one that compares two runs.
 #   By hand:          jupyter lab notebooks/lcr.ipynb
-#   Compare two runs: snakemake --cores 1 results/mini/notebooks/compare_with_small.html
+#   Compare two runs: snakemake results/mini/notebooks/compare_with_small.html
 # Wildcards: {other} another experiment, which is finished too.
 
 

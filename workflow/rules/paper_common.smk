@@ -102,7 +102,13 @@ for family in families():
     for kind in ("tables", "figures"):
         for name in report_of(family, kind):
             files_of(f"palimpsest.{family}.{kind}.{name}")
-            part_params(SimpleNamespace(family=family, name=name), kind)
+            part = SimpleNamespace(family=family, name=name)
+            part_params(part, kind)
+            if kind == "figures" and not figure_inputs(part):
+                raise WorkflowError(
+                    f"report.{family}.figures.{name} has nothing to be drawn from: what its inputs stand for was left"
+                    f" out of the configuration. Leave the figure out too, with null, and a table of that name."
+                )
 
 if not can_typeset():
     logger.warning(

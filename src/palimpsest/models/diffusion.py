@@ -108,13 +108,14 @@ def sample(
     labels: Tensor | None = None,
 ) -> np.ndarray:
     """Pictures (n, h, w, c) uint8, one per index: the same index and seed start from the same noise."""
-    size, device = network.config.sample_size, network.device
-    found = []
+    size, channels, device = network.config.sample_size, network.config.in_channels, network.device
+    pictures = np.empty((len(indices), size, size, channels), np.uint8)
     for start in range(0, len(indices), batch):
-        noise = drawn_noise(seed, indices[start : start + batch], (network.config.in_channels, size, size))
-        some = None if labels is None else labels[start : start + batch].to(device)
-        found.append(to_uint8(denoise(network, ddim(scheduler, steps), noise.to(device), 0, some)))
-    return np.concatenate(found)
+        part = slice(start, start + batch)
+        noise = drawn_noise(seed, indices[part], (channels, size, size))
+        some = None if labels is None else labels[part].to(device)
+        pictures[part] = to_uint8(denoise(network, ddim(scheduler, steps), noise.to(device), 0, some))
+    return pictures
 
 
 @torch.inference_mode()

@@ -58,7 +58,7 @@ class Run:
         """A file or folder of the run; raises UserError, with the command that makes it, where it is missing."""
         path = self.folder / name
         if not path.exists():
-            raise UserError(f"{path} is missing. Make it again: {command_of(self.folder)} {path}")
+            raise UserError(f"{path} is missing. Make it again: {command_of(self.folder, name)}")
         return path
 
     def input_of(self, name: str, argument: str) -> Path:
@@ -108,11 +108,12 @@ def open_run(results: str | Path, family: str | None = None) -> Run:
     return run
 
 
-def command_of(folder: Path) -> str:
-    """What makes a run, or a file of it where one follows."""
+def command_of(folder: Path, *files: str) -> str:
+    """What makes a run, or files of it."""
     name = folder.resolve().name
-    files = ["full", name] if name == "rehearsal" else [name]
-    return " ".join(["snakemake --cores --configfile", *(f"config/{file}.yaml" for file in files)])
+    configured = [f"config/{file}.yaml" for file in (["full", name] if name == "rehearsal" else [name])]
+    targets = ["--", *(f"results/{name}/{file}" for file in files)] if files else []
+    return " ".join(["snakemake --configfile", *configured, *targets])
 
 
 def sheet(rows: dict[str, np.ndarray], *, explicit: bool, columns: Iterable[str] = ()) -> Figure:

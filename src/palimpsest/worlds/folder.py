@@ -102,7 +102,7 @@ def make(
             "Remove them, or set near_duplicates to drop (keeps the first of each group) or keep (marks them)."
         )
     if near_duplicates == "drop":
-        images, manifest = images[~repeated], manifest[~repeated].reset_index(drop=True)
+        images, manifest = _kept(images, ~repeated), manifest[~repeated].reset_index(drop=True)
     else:
         manifest.loc[repeated, "near_duplicate_of"] = manifest.id.to_numpy()[firsts[repeated]]
     return World(images, np.zeros(images.shape[:3], bool), manifest, report)
@@ -188,6 +188,13 @@ def _sixteen_bits(pixels: np.ndarray) -> np.ndarray:
     if pixels.min() < 0 or pixels.max() > 65535:
         raise Unreadable("32-bit pixels, whose range no file states")
     return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _kept(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The chosen images, moved together where they are: large sets do not fit the memory twice."""
+    for place, index in enumerate(np.flatnonzero(chosen)):
+        images[place] = images[index]
+    return images[: chosen.sum()]
 
 
 def _shown(path: Path) -> str:
