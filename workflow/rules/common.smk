@@ -207,7 +207,7 @@ def refuse_missing_gpus():
     if shown < asked.value:
         raise WorkflowError(
             f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES)."
-            " Correct `resources: gpu` in profiles/gpu/profile.yaml, or leave that profile away to use the processor."
+            " Correct `resources: gpu` in profiles/gpu/profile.yaml, or omit that profile to use the CPU."
         )
 
 
