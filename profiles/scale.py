@@ -1,9 +1,9 @@
 """Write the table of profiles/README.md that says what a large run would take: `python profiles/scale.py`.
 
-The experiment `full` with 100,000 pictures to encode, 12 models, 20 methods and 6 seeds is planned (a dry-run, in a
-copy of the project with empty files for pictures). The commands that it would run say how often each network is asked;
-profiles/unit_costs.csv says what that takes on the GPU it names. A job's time is that of its start and of the networks;
-statistics on the processor are not counted.
+The experiment `full` is planned as it stands with 1,000 pictures of each kind, and with 100,000 pictures to encode, 12
+models, 20 methods and 6 seeds (dry-runs, in a copy of the project with empty files for pictures). The commands that it
+would run say how often each network is asked; profiles/unit_costs.csv says what that takes on the GPU it names. A job's
+time is that of its start and of the networks; statistics on the processor are not counted.
 """
 
 import json
@@ -27,13 +27,14 @@ from unit_costs import OPERATIONS
 from palimpsest.lcr.replace import variants
 
 PICTURES = {
-    "portraits": 50_000,
-    "things": 50_000,
+    "portraits": 1_000,
+    "things": 1_000,
     "celebahq": 30_000,
     "ffhq": 1,
     "ireland_wrong": 4,
     "ireland_repaired": 4,
 }
+MORE = {**PICTURES, "portraits": 50_000, "things": 50_000}
 SEEDS = list(range(6))
 SIDES = {"vqgan_gumbel_f8": 32, "vqgan_imagenet_f16_16384": 16}  # cells, of a picture of 256 px
 REPLACEMENTS = (
@@ -77,18 +78,18 @@ def experiment(full: dict, mini: dict) -> dict:
     }
 
 
-def plan(folder: Path) -> tuple[str, float]:
-    """The text of a dry-run, and its seconds."""
-    for name in ("Snakefile", "config", "envs", "notebooks", "paper", "profiles", "resources", "src", "workflow"):
+def plan(folder: Path, pictures: dict[str, int], changes: dict) -> tuple[str, float]:
+    """The text of a dry-run of `full` with so many pictures and what changes of its configuration, and its seconds."""
+    for name in ("Snakefile", "config", "envs", "notebooks", "paper", "profiles", "src", "workflow"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name)
-    for name, count in PICTURES.items():
+    shutil.copytree(ROOT / "resources/models", folder / "resources/models")
+    for name, count in pictures.items():
         place = folder / "resources/photographs" / name
         place.mkdir(parents=True)
         for number in range(count):
             (place / f"{number:05}.{'jpg' if name == 'celebahq' else 'png'}").touch()
-    full, mini = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("full", "mini"))
-    (folder / "scale.yaml").write_text(yaml.safe_dump(experiment(full, mini)))
+    (folder / "scale.yaml").write_text(yaml.safe_dump(changes))
     started = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--configfile", "config/full.yaml"]
     done = subprocess.run([*command, "scale.yaml"], cwd=folder, capture_output=True, text=True, check=False)
@@ -120,14 +121,14 @@ def set_of(images: str) -> str:
 class Scale:
     """How often each network is asked, by rule; and the bytes that are kept."""
 
-    def __init__(self, jobs: list[tuple[str, dict]]):
+    def __init__(self, jobs: list[tuple[str, dict]], pictures: dict[str, int]):
         self.jobs = jobs
         self.sets = {}
         self.models = {}  # unlearned models by (model, study, method)
         for rule, given in jobs:
             if rule == "make_data":
                 first, last = given["params"].get("part", [0, 1])
-                count = PICTURES[Path(given["params"]["root"]).name]
+                count = pictures[Path(given["params"]["root"]).name]
                 self.sets[set_of(given["images"])] = round(count * last) - round(count * first), given["params"]["size"]
             if rule == "instance_unlearn":
                 self.models[given["models"]] = sum(len(run["targets"]) for run in given["plan"]["runs"])
@@ -199,43 +200,71 @@ class Scale:
         return dict(found)
 
 
-def table(shown: str, seconds: float) -> str:
-    """The Markdown table."""
-    jobs = commands(shown)
-    measured = pd.read_csv(ROOT / "profiles/unit_costs.csv").set_index("unit")
-    costs, device = measured["seconds"].to_dict(), measured["device"].iloc[0]
-    scale, on_gpu = Scale(jobs), {name for name, text in rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
-    counts, networks, starting = defaultdict(int), defaultdict(lambda: defaultdict(float)), defaultdict(float)
-    for rule, given in jobs:
-        counts[rule] += 1
-        starting[rule] += costs.get(f"start {rule}", 0.0) / 3600
-        for unit, count in scale.units(rule, given).items():
-            networks[rule][unit] += count * costs[unit] / 3600
-    hours = {rule: starting[rule] + sum(networks[rule].values()) for rule in counts}
-    submitted = sorted((rule for rule in rules() if counts[rule]), key=lambda rule: -hours[rule])
-    lines = ["| rule | jobs | hours | of which |", "| --- | --: | --: | --- |"]
-    for rule in [rule for rule in submitted if hours[rule] >= 1]:
-        parts = [f"{name} {amount:,.0f}" for name, amount in networks[rule].items()] + [f"start {starting[rule]:,.0f}"]
-        kind = "" if rule in on_gpu else " (no GPU)"
-        lines.append(f"| `{rule}`{kind} | {counts[rule]:,} | {hours[rule]:,.0f} | {', '.join(parts)} |")
-    small = [rule for rule in submitted if hours[rule] < 1]
-    rest, rest_hours = sum(counts[rule] for rule in small), sum(hours[rule] for rule in small)
-    lines.append(f"| {len(small)} other rules | {rest:,} | {rest_hours:,.0f} | |")
-    with_gpu = sum(hours[rule] for rule in submitted if rule in on_gpu)
-    without = sum(hours[rule] for rule in submitted if rule not in on_gpu)
-    local = sum(count for rule, count in counts.items() if rule not in rules())
+class Estimate:
+    """What a plan takes: jobs, hours in all and of the longest job, and the networks' part of it, by rule."""
+
+    def __init__(self, shown: str, pictures: dict[str, int]):
+        jobs = commands(shown)
+        measured = pd.read_csv(ROOT / "profiles/unit_costs.csv").set_index("unit")
+        costs, self.device = measured["seconds"].to_dict(), measured["device"].iloc[0]
+        scale = Scale(jobs, pictures)
+        self.storage = scale.storage()
+        self.jobs, self.hours, self.longest = defaultdict(int), defaultdict(float), defaultdict(float)
+        self.networks, self.starting = defaultdict(lambda: defaultdict(float)), defaultdict(float)
+        for rule, given in jobs:
+            start = costs.get(f"start {rule}", 0.0) / 3600
+            parts = {unit: count * costs[unit] / 3600 for unit, count in scale.units(rule, given).items()}
+            for unit, hours in parts.items():
+                self.networks[rule][unit] += hours
+            own = start + sum(parts.values())
+            self.jobs[rule] += 1
+            self.starting[rule] += start
+            self.hours[rule] += own
+            self.longest[rule] = max(self.longest[rule], own)
+        self.on_gpu = {name for name, text in rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
+        self.submitted = sorted((rule for rule in rules() if self.jobs[rule]), key=lambda rule: -self.hours[rule])
+
+    def in_all(self, with_gpu: bool) -> float:
+        """Hours of all jobs with a GPU, or of those without."""
+        return sum(self.hours[rule] for rule in self.submitted if (rule in self.on_gpu) == with_gpu)
+
+
+def table(large: Estimate, seconds: float, shipped: Estimate) -> str:
+    """The Markdown table of the large run, and a sentence on the one that is shipped."""
+    lines = ["| rule | jobs | hours | longest | of which |", "| --- | --: | --: | --: | --- |"]
+    for rule in [rule for rule in large.submitted if large.hours[rule] >= 1]:
+        parts = [f"{name} {amount:,.0f}" for name, amount in large.networks[rule].items()]
+        parts.append(f"start {large.starting[rule]:,.0f}")
+        kind = "" if rule in large.on_gpu else " (no GPU)"
+        lines.append(
+            f"| `{rule}`{kind} | {large.jobs[rule]:,} | {large.hours[rule]:,.0f} | {large.longest[rule]:,.1f} "
+            f"| {', '.join(parts)} |"
+        )
+    small = [rule for rule in large.submitted if large.hours[rule] < 1]
+    rest, rest_hours = (sum(of[rule] for rule in small) for of in (large.jobs, large.hours))
+    lines.append(f"| {len(small)} other rules | {rest:,} | {rest_hours:,.0f} | | |")
+    local = sum(count for rule, count in large.jobs.items() if rule not in rules())
+    slowest = max(shipped.longest, key=shipped.longest.get)
     lines += [
         "",
-        f"{len(jobs):,} jobs, {local:,} of them local; planned in {seconds:.0f} s. **{with_gpu:,.0f} GPU hours** "
-        f"({device}), and {without:,.0f} hours of jobs without a GPU.",
+        f"{sum(large.jobs.values()):,} jobs, {local:,} of them local; planned in {seconds:.0f} s. "
+        f"**{large.in_all(True):,.0f} GPU hours** ({large.device}), and {large.in_all(False):,.1f} hours of jobs without "
+        "a GPU.",
         "",
         "| kept on disk | GB |",
         "| --- | --: |",
-        *(f"| {name} | {size / GIGABYTE:,.0f} |" for name, size in scale.storage().items()),
+        *(f"| {name} | {size / GIGABYTE:,.0f} |" for name, size in large.storage.items()),
+        "",
+        f"`full` as it stands, with 1,000 pictures of each kind: {sum(shipped.jobs.values()):,} jobs, "
+        f"{shipped.in_all(True):,.0f} GPU hours, the longest job (`{slowest}`) {shipped.longest[slowest]:,.1f} hours; "
+        f"{sum(shipped.storage.values()) / GIGABYTE:,.0f} GB.",
     ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        replace_between("scale", table(*plan(Path(folder))))
+    full, mini = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("full", "mini"))
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        shown, seconds = plan(Path(first), MORE, experiment(full, mini))
+        as_shipped = plan(Path(second), PICTURES, {"experiment": "scale"})[0]
+    replace_between("scale", table(Estimate(shown, MORE), seconds, Estimate(as_shipped, PICTURES)))

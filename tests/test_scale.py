@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "profiles"))
-from scale import Scale, commands
+from scale import MORE, Estimate, Scale, commands
 
 SHOWN = """rule make_data:
     output: results/x/data/forget_test/images.npy
@@ -43,7 +43,7 @@ def test_every_job_is_read_with_its_arguments(jobs):
 
 
 def test_networks_are_asked_once_for_each_picture_variant_and_gradient(jobs):
-    scale = Scale(jobs)
+    scale = Scale(jobs, MORE)
     assert scale.sets == {"forget_test": (1000, 256)}  # two of a hundred of 50,000 portraits
     asked = [scale.units(rule, given) for rule, given in jobs]
     # Two scopes by two seeds; ten steps of two gradients of eight pictures, for two targets one after the other.
@@ -51,6 +51,16 @@ def test_networks_are_asked_once_for_each_picture_variant_and_gradient(jobs):
 
 
 def test_what_is_kept_is_counted_in_bytes(jobs):
-    kept = Scale(jobs).storage()
+    kept = Scale(jobs, MORE).storage()
     assert kept["codes"] == 1000 * 32 * 32 * 2 and kept["edited codes"] == 4 * kept["codes"]
     assert kept["unlearned diffusion models (455 MB each)"] == 2 * 454_741_108
+
+
+def test_the_hours_of_a_rule_are_those_of_its_jobs_and_the_longest_is_one_of_them():
+    one, two = Estimate(SHOWN, MORE), Estimate(SHOWN + SHOWN.replace('"steps": 10', '"steps": 30'), MORE)
+    assert one.longest["instance_unlearn"] == one.hours["instance_unlearn"] > 0
+    assert two.jobs["instance_unlearn"] == 2
+    assert two.hours["instance_unlearn"] == pytest.approx(one.longest["instance_unlearn"] + two.longest["instance_unlearn"])
+    gradients = one.networks["instance_unlearn"]["gradient"]
+    assert two.longest["instance_unlearn"] == pytest.approx(3 * gradients + one.starting["instance_unlearn"])
+    assert one.in_all(True) + one.in_all(False) == pytest.approx(sum(one.hours.values()))

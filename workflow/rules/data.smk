@@ -20,7 +20,7 @@ rule make_data:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(2, "GB"),
+        mem=growing(6, "GB"),
         runtime=growing(30, "m"),
     params:
         paths=paths,

@@ -121,7 +121,7 @@ rule instance_reference:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(8, "GB"),
+        mem=growing(16, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:
@@ -222,7 +222,7 @@ rule instance_evaluate:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(8, "GB"),
+        mem=growing(16, "GB"),
         runtime=growing(24, "h"),
         gpu=1,
     params:
@@ -256,7 +256,7 @@ rule instance_evaluate_network:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(8, "GB"),
+        mem=growing(16, "GB"),
         runtime=growing(12, "h"),
         gpu=1,
     params:

@@ -213,7 +213,7 @@ rule lcr_replace:
     threads: 1
     resources:
         mem=growing(8, "GB"),
-        runtime=growing(4, "h"),
+        runtime=growing(8, "h"),
         gpu=1,
     params:
         paths=paths,
