@@ -61,7 +61,7 @@ smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
 
 slurm:
-	@command -v slurmctld slurmd sbatch munged > /dev/null || { \
+	@which slurmctld slurmd sbatch munged > /dev/null || { \
 		echo "installing the Debian packages $(SLURM)"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM) > /dev/null; \
 	}

@@ -3,6 +3,7 @@
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from palimpsest import run
 from palimpsest.imitations import taming as layouts
 from palimpsest.models import checkpoints, vqgan
+from palimpsest.models.published import read_state
 from palimpsest.models.vqgan import VQGAN
 from palimpsest.run import UserError, step
 
@@ -204,6 +206,27 @@ def test_a_truncated_checkpoint_is_refused(small, tmp_path):
     (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:-3000])
     with pytest.raises(UserError, match=r"cut\.ckpt is no readable checkpoint"):
         converted(config, tmp_path / "cut.ckpt", tmp_path / "network.safetensors", name="cut")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_file_that_is_damaged_anywhere_is_refused_in_a_line(tmp_path, legacy):
+    """Or read, where what was hit is a number; never another error, in either of torch's formats."""
+    path, rng, refused = tmp_path / "weights.pt", np.random.default_rng(0), 0
+    torch.save(
+        {"state_dict": {"a": torch.zeros(3), "b": torch.ones(2, 2)}}, path, _use_new_zipfile_serialization=not legacy
+    )
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(150):
+        damaged = whole.copy()
+        damaged[rng.integers(0, len(whole), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(damaged.tobytes())
+        for read in (checkpoints.read_checkpoint, read_state):
+            try:
+                read(path)
+            except UserError as error:
+                refused += read is checkpoints.read_checkpoint and str(path) in str(error)
+    assert refused > 20
 
 
 @pytest.mark.parametrize("content", [{"model": 1}, [torch.zeros(2)]])

@@ -132,6 +132,57 @@ def test_several_breaks_add_up(place, server):
     assert run(place, server)["resumed"] == 220_000 and server.sent() == SIZE
 
 
+def test_what_may_pass_is_tried_again_and_what_does_not_is_not(place, server, monkeypatch):
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    server.faults.extend([("status", 503), ("cut", 100_000), ("cut", 50_000)])
+    assert run(place, server, attempts=4)["resumed"] == 150_000 and len(server.log) == 4 and server.sent() == SIZE
+    server.faults.extend([("status", 503)] * 3)
+    assert "cannot answer now" in refused(place.with_name("busy"), server, attempts=3) and len(server.log) == 7
+    for changes in ({"sha256": "0" * 64}, {"source": f"{server.url}/absent/"}, {"size": 400_000}):
+        before = len(server.log)
+        refused(place.with_name("other"), server, attempts=3, **changes)
+        assert len(server.log) == before + 1, changes
+
+
+def test_half_of_a_longer_file_is_begun_anew(place, server):
+    """The server says that there is nothing so far behind: with the length of the whole, or without."""
+    for name, announced in (("first", True), ("second", False)):
+        half = place.with_name(f"{name}.incomplete")
+        server.faults.append(("cut", 200_000))
+        refused(place.with_name(name), server, size=None)
+        half.write_bytes(bytes(SIZE + 1))
+        server.faults.extend([] if announced else [("unknown", 0)])
+        assert "ends before what was kept" in refused(place.with_name(name), server, size=None) and not half.exists()
+        assert run(place.with_name(name), server, size=None)["resumed"] == 0
+
+
+def test_what_is_said_to_be_packed_is_kept_as_it_was_sent(place, server):
+    server.faults.append(("packed", 200_000))
+    assert "200,000 bytes are kept" in refused(place, server, size=None)
+    assert run(place, server)["resumed"] == 200_000 and server.sent() == SIZE
+
+
+def test_a_file_that_is_there_already_is_taken_and_another_one_replaced(place, server):
+    place.parent.mkdir()
+    place.write_bytes(CONTENT)
+    assert run(place, server)["from"] == "here" and not server.log and names(place) == ["last.ckpt", "last.record.json"]
+    place.write_bytes(OTHER)
+    assert run(place, server)["from"] == "network" and place.read_bytes() == CONTENT
+
+
+def test_one_file_is_fetched_by_one_process_at_a_time(place, server):
+    server.faults.append(("stall", 200_000))
+    first = subprocess.Popen([sys.executable, "-m", "palimpsest.sources.fetch", *arguments(place, server)])
+    half, limit = place.with_name("last.ckpt.incomplete"), time.monotonic() + 60
+    while not half.exists() or half.stat().st_size < 190_000:
+        assert first.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    assert "is being fetched by another process" in refused(place, server) and len(server.log) == 1
+    first.kill()
+    first.wait()
+    assert run(place, server)["resumed"] >= 190_000 and names(place) == ["last.ckpt", "last.record.json"]
+
+
 def test_a_server_without_ranges_sends_it_all_again(place, server):
     server.faults.extend([("cut", 200_000), ("whole", 0)])
     refused(place, server)
@@ -150,7 +201,7 @@ def test_what_is_kept_of_another_url_is_not_used(place, server):
     server.files["/elsewhere/last.ckpt"] = OTHER
     server.faults.append(("cut", 200_000))
     refused(place, server, source=f"{server.url}/elsewhere/")
-    assert run(place, server)["resumed"] == 0 and "Range" not in server.log[-1].headers
+    assert run(place, server)["resumed"] == 0 and "range" not in server.log[-1].headers
 
 
 def test_a_part_that_was_not_asked_for_is_refused(place, server):
@@ -394,7 +445,8 @@ def test_files_of_the_hub_are_fetched_and_the_other_host_gets_no_token(place, hu
     on_the_hub(place, hub, {"HF_TOKEN": TOKEN}, fails=False, source="hub:owner/gated")
     assert place.read_bytes() == CONTENT and read_record(place)["result"]["revision"] == REVISION
     asked = [request.headers for request in hub.log if request.sent]
-    assert len(asked) == 1 and "Authorization" not in asked[0] and hub.sent() == SIZE
+    assert len(asked) == 1 and "authorization" not in asked[0] and hub.sent() == SIZE
+    assert {request.headers.get("authorization") for request in hub.log if not request.sent} == {f"Bearer {TOKEN}"}
     small = place.with_name("config.json")
     digest = hashlib.sha256(b'{"a": 1}').hexdigest()
     on_the_hub(small, hub, fails=False, place="config.json", sha256=digest, size=8)
@@ -424,6 +476,9 @@ def test_a_broken_fetch_of_the_hub_is_resumed(place, hub):
         ({"source": "hub:owner/gated"}, {"HF_TOKEN": REFUSED_TOKEN}, "set HF_TOKEN"),
         ({}, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids"),
         ({}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the server cannot be reached"),
+        ({}, {"HF_ENDPOINT": "127.0.0.1:9"}, "correct HF_ENDPOINT"),
+        ({}, {"HF_TOKEN": "hf_ä"}, "HF_TOKEN"),
+        ({}, {"HTTP_PROXY": "foo://127.0.0.1:9"}, "the proxy (HTTPS_PROXY)"),
         ({"sha256": "0" * 64}, {}, f"states for unet/weights.bin of owner/name the sha256 {SHA256}, expected 0000"),
         ({"size": 1}, {}, f"{SIZE:,} bytes, expected 1"),
         ({"sha256": None}, {}, f"has no sha256. The Hub states {SHA256}"),
@@ -495,17 +550,36 @@ def test_the_rules_show_the_licence_go_on_after_a_break_and_unpack(server, tmp_p
     collection = {**stated, "layout": "zip", "source": server.url, "files": {"all.zip": pictures}}
     overlay = tmp_path / "overlay.json"
     checkpoints = {"ours": {**row, "files": {"last.ckpt": {"sha256": SHA256, "size": SIZE}}}}
+    checkpoints["ours"]["files"]["a name; with spaces.bin"] = {
+        "sha256": SHA256,
+        "url": f"{server.url}/models/last.ckpt",
+    }
     overlay.write_text(json.dumps({"checkpoints": checkpoints, "collections": {"ours": collection}}))
     project = copy_of_the_project(tmp_path / "project")
-    targets = ["resources/checkpoints/ours/last.ckpt", "resources/collections/ours/pictures"]
+    folder = "resources/checkpoints/ours"
+    targets = [f"{folder}/last.ckpt", "resources/collections/ours/pictures", f"{folder}/a name; with spaces.bin"]
     settings = ["--configfile", "config/smoke.yaml", str(overlay)]
     server.faults.append(("cut", 200_000))
     said = snakemake(project, targets[0], *settings).stdout
     assert read_record(project / targets[0])["result"]["resumed"] == 200_000
-    assert PAGE in said and PAGE in snakemake(project, targets[1], *settings).stdout
+    shown = f"* Licence: ours\n* Read it at: {PAGE}"
+    assert said.count(shown) == 1 and shown in snakemake(project, targets[1], *settings).stdout
     assert (project / targets[1] / "faces/0.png").read_bytes() == picture.getvalue()
+    assert "/f/0/?dl=1&n=1" in [request.path for request in server.log]
+    assert shown not in snakemake(project, targets[2], *settings).stdout
+    assert (project / targets[2]).read_bytes() == CONTENT
     sent = server.sent()
     assert "Nothing to be done" in snakemake(project, *targets, *settings).stdout and server.sent() == sent
+    # Neither an edit of its row nor a wrong hash costs a file that is there.
+    checkpoints["ours"]["files"]["last.ckpt"] = {"sha256": SHA256}
+    overlay.write_text(json.dumps({"checkpoints": checkpoints}))
+    snakemake(project, targets[0], *settings)
+    assert read_record(project / targets[0])["result"]["from"] == "here" and server.sent() == sent
+    checkpoints["ours"] |= {"files": {"last.ckpt": {"sha256": "0" * 64}}, "path": str(tmp_path / "absent")}
+    overlay.write_text(json.dumps({"checkpoints": checkpoints}))
+    refusal = snakemake(project, targets[0], *settings, check=False)
+    assert refusal.returncode != 0 and "there is no file" in refusal.stdout
+    assert (project / targets[0]).read_bytes() == CONTENT
 
 
 # Licences

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from diffusers import SD3Transformer2DModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from conftest import copy_of_the_project, snakemake
 from palimpsest.imitations import pipeline
@@ -284,5 +284,27 @@ def test_what_the_flow_matching_step_is_not_given_is_named(tmp_path, prompted):
     (tmp_path / "checked.json").write_text(json.dumps({"folder": str(tmp_path / "pipeline")}))
     part = tmp_path / "pipeline/transformer/diffusion_pytorch_model.safetensors"
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(UserError, match="no folder of a Stable Diffusion 3 transformer"):
+    with pytest.raises(UserError, match="is no transformer of a Stable Diffusion 3 pipeline"):
         sd3.load_transformer(tmp_path / "checked.json")
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "mismatched"])
+@pytest.mark.parametrize("name", sd3.NETWORKS)
+def test_no_network_of_the_pipeline_is_loaded_half(tmp_path, prompted, name, change):
+    """The libraries would give what is missing random weights and pass over what they do not know."""
+    shutil.copytree(prompted.pipeline, tmp_path / "pipeline")
+    (tmp_path / "checked.json").write_text(json.dumps({"folder": str(tmp_path / "pipeline")}))
+    file = sorted((tmp_path / "pipeline" / name).glob("*.safetensors"))[0]
+    state = load_file(file)
+    key = next(key for key in sorted(state) if state[key].ndim == 2)
+    if change == "missing":
+        del state[key]
+    elif change == "unexpected":
+        state[f"{key}.old"] = state[key].clone()
+        key = f"{key}.old"
+    else:
+        state[key] = state[key][:, :-1].contiguous()
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"pipeline/{name} ") as caught:
+        sd3.open_pipeline(tmp_path / "checked.json", torch.device("cpu"))
+    assert key in str(caught.value) or change == "mismatched"

@@ -41,7 +41,10 @@ def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(
 
 def documented():
     """Every Snakemake command that the documents, the comments and the notebooks' errors tell a user to type."""
-    found = {notebook.command_of(ROOT / "results/mini", "paper/paper.pdf"), notebook.command_of(ROOT / "results/rehearsal")}
+    found = {
+        notebook.command_of(ROOT / "results/mini", "paper/paper.pdf"),
+        notebook.command_of(ROOT / "results/rehearsal"),
+    }
     for path in [ROOT / "README.md", *ROOT.glob("*/README.md")]:
         found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text()))
     settings = [path for kind in ("config", "profiles/*", "workflow/rules") for path in ROOT.glob(f"{kind}/*.*")]

@@ -181,8 +181,10 @@ def test_a_rule_asks_for_a_gpu_if_its_code_may_take_one(planned):
 
 @pytest.mark.parametrize("name", ["slurm", "gpu"])
 def test_profiles_say_the_same_where_the_default_one_says_something(name):
-    """A profile that is named takes the default one's place."""
-    assert profile("default").items() <= profile(name).items()
+    """A profile that is named takes the default one's place; on a cluster `jobs` says how much may run."""
+    default = profile("default")
+    assert default.pop("cores") == "all" == profile("gpu")["cores"] and "jobs" in profile("slurm")
+    assert default.items() <= profile(name).items()
 
 
 def test_jobs_of_arrays_are_never_held_back():
@@ -191,11 +193,18 @@ def test_jobs_of_arrays_are_never_held_back():
     assert slurm["jobs"] == "unlimited" and int(slurm["max-jobs-per-timespan"].split("/")[0]) > 10_000
 
 
-@pytest.mark.parametrize(("gpus", "chosen", "shown"), [(2, None, None), (1, None, 1), (2, "1", 1), (0, None, 0)])
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "shown"),
+    [(2, None, None), (1, None, 1), (2, "1", 1), (2, "-1", 0), (0, None, 0), (None, None, 0), (None, "0,1", 0)],
+)
 def test_more_local_gpus_than_there_are_is_refused_at_the_start(project, tmp_path, monkeypatch, gpus, chosen, shown):
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "echo 'GPU 0: a card (UUID: GPU-1)'\n" * gpus)
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    """gpus: that nvidia-smi lists; None where there is no such program."""
+    if gpus is not None:
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "echo 'GPU 0: a card (UUID: GPU-1)'\n" * gpus)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    elif shutil.which("nvidia-smi"):
+        pytest.skip("this machine has the program")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if chosen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)

@@ -60,7 +60,9 @@ def test_the_hours_of_a_rule_are_those_of_its_jobs_and_the_longest_is_one_of_the
     one, two = Estimate(SHOWN, MORE), Estimate(SHOWN + SHOWN.replace('"steps": 10', '"steps": 30'), MORE)
     assert one.longest["instance_unlearn"] == one.hours["instance_unlearn"] > 0
     assert two.jobs["instance_unlearn"] == 2
-    assert two.hours["instance_unlearn"] == pytest.approx(one.longest["instance_unlearn"] + two.longest["instance_unlearn"])
+    assert two.hours["instance_unlearn"] == pytest.approx(
+        one.longest["instance_unlearn"] + two.longest["instance_unlearn"]
+    )
     gradients = one.networks["instance_unlearn"]["gradient"]
     assert two.longest["instance_unlearn"] == pytest.approx(3 * gradients + one.starting["instance_unlearn"])
     assert one.in_all(True) + one.in_all(False) == pytest.approx(sum(one.hours.values()))

@@ -142,6 +142,7 @@ OUTSIDE = [
     "faces\\..\\a.png",
     "..",
     "a" * 256 + ".png",
+    "folder/" * 1000 + "a.png",
 ]
 
 
@@ -150,6 +151,29 @@ OUTSIDE = [
 def test_no_member_lands_outside_its_folder(tmp_path, writer, name):
     archive = writer(tmp_path / "all", {"good.png": RED, name: RED})
     assert "outside its folder or has no proper name" in refused(tmp_path / "out", archive)
+
+
+def test_programs_that_pillow_would_run_are_no_pictures(tmp_path):
+    """PostScript goes to an interpreter, whatever the file is called: neither its name nor its content passes."""
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(a) (b) renamefile\n"
+    archive = write_zip(tmp_path / "all.zip", {"a.png": RED, "b.eps": program, "c.ps": program, "d.png": program})
+    assert run(tmp_path / "out", archive) == {"pictures": 2, "bytes": len(RED) + len(program), "left_out": 2}
+    world = folder_world.make(str(tmp_path / "out"), 8)
+    assert world.manifest.path.tolist() == ["a.png"]
+    assert [item["path"] for item in world.report["unreadable"]] == ["d.png"]
+    shard = write_parquet(tmp_path / "all.parquet", [RED, program])
+    run(tmp_path / "shards", shard)
+    assert sorted(content(tmp_path / "shards")) == ["000000.png", "000001.png"]
+
+
+def test_a_size_below_zero_is_damage(tmp_path):
+    archive = write_tar(tmp_path / "all.tar", {"a.png": RED})
+    header = bytearray(archive.read_bytes())
+    header[124:136] = b"\xff" * 12  # base-256, minus one
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    archive.write_bytes(header)
+    assert "is damaged" in refused(tmp_path / "out", archive)
 
 
 def test_no_name_is_cut_at_a_nul(tmp_path):

@@ -220,7 +220,9 @@ def torch_device(name: str = "auto"):
         name = "cuda" if torch.cuda.is_available() else "cpu"
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         if name == "cpu" and re.match(r"\d|GPU-|MIG-", given):
-            build = "is a build for CPUs" if torch.version.cuda is None else f"needs a driver for CUDA {torch.version.cuda}"
+            build = (
+                "is a build for CPUs" if torch.version.cuda is None else f"needs a driver for CUDA {torch.version.cuda}"
+            )
             raise UserError(
                 f"CUDA_VISIBLE_DEVICES={given} gives this job a GPU that torch {torch.__version__} does not reach: it "
                 f"{build}. Install the other build (TORCH=cuda make setup), or set PALIMPSEST_DEVICE=cpu."

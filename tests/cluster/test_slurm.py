@@ -36,6 +36,7 @@ def cluster(tmp_path_factory):
     try:
         script("start", folder)
         os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        os.environ["PALIMPSEST_DEVICE"] = "cpu"  # what SLURM hands out as a GPU is none
         yield folder
     finally:
         script("stop", folder)

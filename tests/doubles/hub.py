@@ -19,7 +19,7 @@ TOKEN, REFUSED_TOKEN = "hf_accepted", "hf_not_accepted"
 
 
 class Request(NamedTuple):
-    """What was asked for, and how many bytes of a file were sent."""
+    """What was asked for, with its headers by their names in small letters, and how many bytes of a file were sent."""
 
     method: str
     path: str
@@ -131,7 +131,8 @@ class Handler(BaseHTTPRequestHandler):
 
         status n: no file but this answer. cut n: no more than n bytes although more are announced. short n: no more
         than n bytes, and no more announced. unsized n: no more than n bytes, none announced. whole: no ranges. slipped:
-        another part than asked for. stall n: nothing after n bytes until the test releases it.
+        another part than asked for. stall n: nothing after n bytes until the test releases it. packed n: no more than n
+        bytes, as if they were packed. unknown: nothing of a part, and not how long the whole is.
         """
         asks = self.command == "GET" and self.hub.faults
         fault, number = self.hub.faults.popleft() if asks else ("none", len(content))
@@ -144,18 +145,19 @@ class Handler(BaseHTTPRequestHandler):
         if asked and same and fault != "whole":
             start, status = int(asked[1]) - (fault == "slipped"), 206
             if start >= total:
-                return self.answer(416, {"Content-Range": f"bytes */{total}"})
+                return self.answer(416, {} if fault == "unknown" else {"Content-Range": f"bytes */{total}"})
             headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
         part = content[start:]
-        kept = part[:number] if fault in ("cut", "short", "unsized", "stall") else part
+        kept = part[:number] if fault in ("cut", "short", "unsized", "stall", "packed") else part
+        headers |= {"Content-Encoding": "gzip"} if fault == "packed" else {}
         if fault != "unsized":
             headers["Content-Length"] = str(len(kept if fault == "short" else part))
-        self.close_connection = fault in ("cut", "unsized", "stall")
+        self.close_connection = fault in ("cut", "unsized", "stall", "packed")
         return self.answer(status, headers, kept, stalls=fault == "stall")
 
     def answer(self, status: int, headers: dict | None = None, content: bytes = b"", stalls: bool = False):
         sent = content if self.command == "GET" else b""
-        self.hub.log.append(Request(self.command, self.path, dict(self.headers), status, len(sent)))
+        self.hub.log.append(Request(self.command, self.path, headers_of(self), status, len(sent)))
         self.send_response(status)
         for name, value in {"Content-Length": "0", **(headers or {})}.items() if not sent else (headers or {}).items():
             self.send_header(name, value)
@@ -166,3 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if stalls:
             self.hub.released.wait(60)
+
+
+def headers_of(handler: Handler) -> dict[str, str]:
+    return {name.lower(): value for name, value in handler.headers.items()}

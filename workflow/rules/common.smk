@@ -198,12 +198,14 @@ def refuse_missing_gpus():
         or asked.value is None
         or on_cluster
         or not workflow.is_main_process
-        or not shutil.which("nvidia-smi")
     ):
         return
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    shown = len(chosen.split(",")) if chosen else sum(line.startswith("GPU") for line in listed.splitlines())
+    command, listed = ["nvidia-smi", "--list-gpus"], ""
+    if shutil.which(command[0]):
+        listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    shown = sum(line.startswith("GPU") for line in listed.splitlines())
+    if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        shown = min(shown, len([one for one in chosen.split(",") if one != "-1"]))
     if shown < asked.value:
         raise WorkflowError(
             f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES)."

@@ -17,7 +17,11 @@ rule state_licence:
     params:
         paths=paths,
         row=lambda wildcards: as_json(
-            {key: value for key, value in setting(wildcards.catalogue, wildcards.source).items() if key != "files"}
+            {
+                key: value
+                for key, value in setting(wildcards.catalogue, wildcards.source).items()
+                if key in ("source", "revision", "licence", "page", "explicit", "consent")
+            }
         ),
     shell:
         "python -m palimpsest.sources.licence {params.paths} --name {wildcards.source} --row {params.row:q} 2>&1 | tee {log}"
@@ -30,27 +34,28 @@ rule fetch:
         code=ancient(code_of("palimpsest.sources.fetch")),
         files=ancient("resources/{catalogue}/{source}/LICENCE.md"),
     output:
-        file=ensure("resources/{catalogue}/{source}/{file}", sha256=expected_hash),
+        # Kept until it is known to be another file: an edit of its row fetches nothing again.
+        file=ensure(update("resources/{catalogue}/{source}/{file}"), sha256=expected_hash),
     log:
         "<logs>/sources/{catalogue}/{source}/{file}.log",
     benchmark:
         "<benchmarks>/fetch/{catalogue}/{source}/{file}.jsonl"
     wildcard_constraints:
         file=r"(?!LICENCE\.md$|pictures(/|$)).+",
-    retries: 3
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        row=row_of("source", "revision", "path", "page"),
-        stated=lambda wildcards: " ".join(
-            f"--{key} {value}"
-            for key, value in setting(wildcards.catalogue, wildcards.source, "files", wildcards.file).items()
+        row=lambda wildcards: stated(
+            setting(wildcards.catalogue, wildcards.source), "source", "revision", "path", "page"
+        ),
+        file=lambda wildcards: stated(
+            setting(wildcards.catalogue, wildcards.source, "files", wildcards.file), "url", "sha256", "size"
         ),
     shell:
-        "python -m palimpsest.sources.fetch {params.paths} --name {wildcards.source} --place {wildcards.file}"
-        " {params.row} {params.stated} > {log} 2>&1"
+        "python -m palimpsest.sources.fetch {params.paths} --name {wildcards.source} --place {wildcards.file:q}"
+        " {params.row} {params.file} --attempts 4 2>&1 | tee {log:q}"
 
 
 rule unpack:
@@ -72,8 +77,9 @@ rule unpack:
         "../../envs/torch.yaml"
     params:
         paths=paths,
+        row=lambda wildcards: stated(setting("collections", wildcards.source), "column", "limit", "unpacked_size"),
     shell:
-        "python -m palimpsest.sources.unpack {params.paths} > {log} 2>&1"
+        "python -m palimpsest.sources.unpack {params.paths} {params.row} > {log} 2>&1"
 
 
 rule imitate_checkpoint:

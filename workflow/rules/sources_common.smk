@@ -61,15 +61,10 @@ def expected_hash(wildcards):
     return setting(wildcards.catalogue, wildcards.source, "files", wildcards.file).get("sha256", "")
 
 
-def row_of(*keys):
-    """A params function: what a row of the catalogue says, as arguments; a key that is not there gives none."""
-
-    def arguments(wildcards):
-        row = setting(wildcards.catalogue, wildcards.source)
-        given = {key: row[key] for key in keys if row.get(key)}
-        return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in given.items())
-
-    return arguments
+def stated(row, *keys):
+    """What a row of the catalogue says under some keys, as arguments; a key that is not there gives none."""
+    given = {key: row[key] for key in keys if row.get(key)}
+    return " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in given.items())
 
 
 def collection_of(name):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from palimpsest import run
 from palimpsest.models import weights
-from palimpsest.models.published import check_hash
+from palimpsest.models.published import DAMAGE, check_hash
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
 from palimpsest.run import Input, Output, UserError, step
 
@@ -130,14 +130,13 @@ def read_checkpoint(path: Path) -> dict:
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if asked := re.search(r"(?:GLOBAL|global|class) `?([\w.]+\.\w+)", str(error)):
+    except DAMAGE as error:
+        asked = re.search(r"(?:GLOBAL|global|class) `?([\w.]+\.\w+)", str(error))
+        if asked and isinstance(error, pickle.UnpicklingError):
             raise UserError(
                 f"{path} asks for {asked[1]} to be loaded or called when it is opened. Weights need no such thing: the "
                 "file was refused and nothing of it ran. Fetch it from its publisher and compare its sha256."
             ) from error
-        raise _no_checkpoint(path, error) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
         raise _no_checkpoint(path, error) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         found = ", ".join(map(str, content))[:200] if isinstance(content, dict) else f"a {type(content).__name__}"

@@ -1,6 +1,8 @@
 """Files that others published: compared with a hash before anything reads them, and read without running their code."""
 
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import torch
@@ -11,6 +13,12 @@ from torch import Tensor
 from palimpsest import run
 from palimpsest.run import UserError
 from palimpsest.sources import hashes
+
+# What torch raises of files in its own formats that are damaged, wherever in them it stumbles.
+DAMAGE = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, RuntimeError, EOFError, ValueError, LookupError),
+    *(AttributeError, TypeError, AssertionError, OverflowError, MemoryError),
+)
 
 
 def check_hash(path: Path, sha256: str | None, name: str) -> str:
@@ -33,7 +41,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         raise UserError(
             f"{path} is no readable file of weights ({reason}). Delete it and fetch it from its publisher again."

@@ -8,14 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
-from torch import Tensor
+from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
+from torch import Tensor, nn
+from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.run import UserError
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3")
+NETWORKS = {
+    "transformer": SD3Transformer2DModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModelWithProjection,
+    "text_encoder_2": CLIPTextModelWithProjection,
+    "text_encoder_3": T5EncoderModel,
+}
+# Numbers from zero on, which older files held as if they were weights.
+OBSOLETE = {"text_model.embeddings.position_ids"}
 EMBEDDINGS = ("prompt", "negative", "pooled", "negative_pooled")  # as the pipeline gives them
 
 
@@ -25,13 +35,15 @@ def folder_of(checked: Path) -> Path:
 
 
 def open_pipeline(checked: Path, device: torch.device, texts: bool = True) -> StableDiffusion3Pipeline:
-    """The pipeline, without its text encoders where `texts` is false; in bfloat16 on a GPU, else in float32."""
+    """The pipeline, without its text encoders where `texts` is false; in bfloat16 on a GPU, else in float32.
+
+    Raises UserError as `load_network` does.
+    """
     folder, left_out = folder_of(checked), {} if texts else dict.fromkeys(TEXT_PARTS)
     kind = torch.bfloat16 if device.type == "cuda" else torch.float32
+    loaded = {name: load_network(folder / name, kind) for name in NETWORKS if name not in left_out}
     try:
-        pipeline = StableDiffusion3Pipeline.from_pretrained(
-            folder, dtype=kind, use_safetensors=True, local_files_only=True, **left_out
-        )
+        pipeline = StableDiffusion3Pipeline.from_pretrained(folder, local_files_only=True, **left_out, **loaded)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder} is no folder of a Stable Diffusion 3 pipeline: {error}") from error
     pipeline.set_progress_bar_config(mininterval=5)
@@ -39,19 +51,29 @@ def open_pipeline(checked: Path, device: torch.device, texts: bool = True) -> St
 
 
 def load_transformer(checked: Path) -> SD3Transformer2DModel:
-    """The transformer, frozen, in evaluation mode and float32; raises UserError where a key or shape does not fit."""
-    folder = folder_of(checked) / "transformer"
+    """The transformer, frozen and in float32: it is published in half precision, in which nothing is trained."""
+    return load_network(folder_of(checked) / "transformer", torch.float32).requires_grad_(False)
+
+
+def load_network(folder: Path, kind: torch.dtype) -> nn.Module:
+    """A network of the pipeline by its folder's name, in evaluation mode.
+
+    Raises UserError where a key or shape does not fit: the libraries would give it random weights and go on.
+    """
     try:
-        network, found = SD3Transformer2DModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+        network, found = NETWORKS[folder.name].from_pretrained(
+            folder, dtype=kind, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{folder} is no folder of a Stable Diffusion 3 transformer: {error}") from error
-    faults = {kind: found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[kind]}
-    if faults:
-        raise UserError(f"{folder} does not fit its own config.json; {faults}. Fetch the folder again.")
-    # It is published in half precision, in which nothing is trained.
-    return network.float().eval().requires_grad_(False)
+        raise UserError(f"{folder} is no {folder.name} of a Stable Diffusion 3 pipeline: {error}") from error
+    faults = {
+        key: sorted(map(str, set(found[key]) - OBSOLETE))
+        for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{key} {', '.join(names[:20])}" for key, names in faults.items() if names)
+        raise UserError(f"{folder} does not fit its own config.json; {listed}. Fetch the folder again.")
+    return network.eval()
 
 
 @torch.inference_mode()

@@ -7,6 +7,8 @@ another one is never put behind it. A failed, stopped or killed attempt leaves b
 import json
 import re
 import sys
+import time
+from collections.abc import Callable
 from errno import ENOSPC
 from pathlib import Path
 from shutil import disk_usage
@@ -17,8 +19,25 @@ from tqdm import tqdm
 from palimpsest.run import UserError, write_json
 
 TIMEOUT = httpx2.Timeout(60, connect=20)
+PAUSE = 2.0  # seconds before the second attempt, twice as many before each one after it
 # GitHub's interface gives a release's file only to those who ask for bytes.
 ASKED = {"Accept": "application/octet-stream, */*;q=0.5", "Accept-Encoding": "identity"}
+
+
+class Unavailable(UserError):
+    """A fault of the network or of the server that may have passed at the next attempt."""
+
+
+def in_attempts(attempts: int, attempt: Callable[[], int]) -> int:
+    """What an attempt gives, made again while it is Unavailable, so many times in all."""
+    for number in range(1, attempts):
+        try:
+            return attempt()
+        except Unavailable as error:
+            pause = PAUSE * 2 ** (number - 1)
+            print(f"{error} Attempt {number + 1} of {attempts} in {pause:g} seconds.", file=sys.stderr)
+            time.sleep(pause)
+    return attempt()
 
 
 def download(
@@ -28,7 +47,8 @@ def download(
 
     headers: sent along, but not to other hosts. etag: which file it is, where that is known beforehand. size: in bytes,
     where it is known. page: where a file that needs permission is explained.
-    Raises UserError for every fault of the network, the server and the file there, and OSError for those of the disk.
+    Raises UserError for every fault of the network, the server and the file there (Unavailable, where it may pass), and
+    OSError for those of the disk.
     """
     note = incomplete.with_name(f"{incomplete.name}.json")
     kept, validator = _kept(incomplete, note, url, etag, size)
@@ -41,12 +61,15 @@ def download(
         asked["If-Range"] = validator
     try:
         with httpx2.stream("GET", url, headers=asked, follow_redirects=True, timeout=TIMEOUT) as response:
-            if response.status_code == 416 and _total(response, 0) == kept:
-                return kept  # it was whole already
+            if response.status_code == 416:
+                if _total(response, 0) == kept:
+                    return kept  # it was whole already
+                forget(incomplete)
+                raise Unavailable(f"{url}: the file there ends before what was kept of it, which was deleted.")
             check_status(response.status_code, url, page)
             if response.status_code == 206 and _start(response) != kept:
                 forget(incomplete)
-                raise UserError(f"{url}: the server sent another part than was asked for. Run the command again.")
+                raise Unavailable(f"{url}: the server sent another part than was asked for. Run the command again.")
             if response.status_code == 200:
                 kept = 0
                 forget(incomplete)
@@ -62,7 +85,9 @@ def download(
     except httpx2.InvalidURL as error:
         raise UserError(f"{url} is no URL ({error}): correct `source` in the row.") from error
     except httpx2.HTTPError as error:
-        raise UserError(explain(error, url, incomplete)) from error
+        raise fault(error, url, incomplete) from error
+    except ValueError as error:
+        raise UserError(f"{url}: {error}. Correct `source` in the row, or the proxy (HTTPS_PROXY).") from error
     return kept
 
 
@@ -85,7 +110,7 @@ def check_status(status: int, url: str, page: str = "") -> None:
             f"are wrong: look at {page or 'its page'}, or give a folder that has it as `path` in the row."
         )
     if status >= 500 or status in (408, 429):
-        raise UserError(
+        raise Unavailable(
             f"{url}: the server cannot answer now (HTTP {status}). Run the command again later; it goes on where it "
             "stopped."
         )
@@ -93,19 +118,21 @@ def check_status(status: int, url: str, page: str = "") -> None:
         raise UserError(f"{url}: the server answered HTTP {status} and no file. Correct `source` in the row.")
 
 
-def explain(error: httpx2.HTTPError, url: str, incomplete: Path | None = None) -> str:
+def fault(error: httpx2.HTTPError, url: str, incomplete: Path | None = None) -> UserError:
     """What a fault of the network means for a user."""
     reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.TooManyRedirects):
-        return f"{url} leads to no file ({reason}): correct `source` in the row."
+        return UserError(f"{url} leads to no file ({reason}): correct `source` in the row.")
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        return (
+        return Unavailable(
             f"{url}: the server cannot be reached ({reason}). Check the connection and the proxy (HTTPS_PROXY), or "
             "fetch it elsewhere and give the folder as `path` in the row."
         )
     kept = incomplete.stat().st_size if incomplete and incomplete.exists() else 0
     where = f" {kept:,} bytes are kept in {incomplete}." if kept else ""
-    return f"{url}: the connection broke off ({reason}).{where} Run the command again: it goes on where it stopped."
+    return Unavailable(
+        f"{url}: the connection broke off ({reason}).{where} Run the command again: it goes on where it stopped."
+    )
 
 
 def check_space(path: Path, needed: int) -> None:
@@ -145,7 +172,7 @@ def _total(response: httpx2.Response, kept: int) -> int | None:
     if found := re.search(r"/(\d+)$", response.headers.get("Content-Range", "")):
         return int(found[1])
     length = response.headers.get("Content-Length")
-    return int(length) + kept if length and "Content-Encoding" not in response.headers else None
+    return int(length) + kept if length else None
 
 
 def _receive(response: httpx2.Response, incomplete: Path, kept: int, total: int | None) -> None:
@@ -153,6 +180,7 @@ def _receive(response: httpx2.Response, incomplete: Path, kept: int, total: int 
     name = incomplete.name.removesuffix(".incomplete")
     settings = {"total": total, "initial": kept, "unit": "B", "unit_scale": True, "desc": name, "mininterval": quiet}
     with incomplete.open("ab" if kept else "wb") as file, tqdm(**settings) as progress:
-        for chunk in response.iter_bytes():
+        # As it was sent, also where a server that was asked not to says that it packed it: that is what ranges count.
+        for chunk in response.iter_raw():
             file.write(chunk)
             progress.update(len(chunk))

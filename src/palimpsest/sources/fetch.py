@@ -4,16 +4,20 @@ It comes from a folder that the user has, from the Hugging Face Hub or its cache
 A download that failed or was killed goes on where it stopped.
 """
 
+import fcntl
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import is_offline_mode
 
 from palimpsest.run import Output, UserError, step
-from palimpsest.sources.download import download, forget
+from palimpsest.run import sha256 as hash_of
+from palimpsest.sources.download import download, forget, in_attempts
 from palimpsest.sources.hashes import check_hash
 from palimpsest.sources.hub import HubFile
 
@@ -32,12 +36,14 @@ def fetch(
     revision: str = "",
     path: Path | None = None,
     page: str = "",
+    attempts: int = 1,
 ) -> dict:
     """Fetch the file `place` of the row `name` of the catalogue.
 
     source: `hub:owner/name` or `hub-dataset:owner/name`, of which `revision` is a commit; or the beginning of a URL
     that ends in a slash and is followed by the place; or a whole URL, as `url` is. path: a folder of the user's that
-    has the file at `place`. sha256, size: what it has to be. page: where its licence stands.
+    has the file at `place`. sha256, size: what it has to be. page: where its licence stands. attempts: while the network
+    or the server fail. A file that stands there already and is the one is taken.
     Raises UserError, with the remedy, where it cannot be had, is another file, or its hash is not known.
     """
     if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
@@ -45,8 +51,11 @@ def fetch(
     facts = {"name": name, "place": place, "source": source, "revision": revision}
     entry = f"the row {name} ({place})"
     # Beside the output under its final name: run.step deletes what has the temporary one.
-    incomplete = file.with_name(f"{file.name.removeprefix('.partial-')}.incomplete")
+    there = file.with_name(file.name.removeprefix(".partial-"))
+    incomplete = there.with_name(f"{there.name}.incomplete")
     try:
+        if path is None and sha256 and there.is_file() and hash_of(there) == sha256.lower():
+            return {**facts, "from": "here", **_linked(there, file, sha256)}
         if path is not None:
             return {**facts, "from": "path", **_from_path(path / place, file, sha256, entry)}
         if not (source or url):
@@ -60,17 +69,39 @@ def fetch(
                 f"{entry} is not on this machine, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids to fetch it. "
                 "Unset it, or give a folder that has the file as `path` in the row."
             )
-        if remote:
+        url = url or (source + place if source.endswith("/") else source)
+
+        def attempt() -> int:
+            if not remote:
+                return download(url, incomplete, size=size, page=page or source)
             etag, stated = remote.stated(page or source)
             _check_stated(remote, etag, stated, sha256, size, entry)
             known = {"headers": remote.headers(), "etag": etag, "size": stated if size is None else size}
-            resumed = download(remote.url, incomplete, page=page or source, **known)
-        else:
-            url = url or (source + place if source.endswith("/") else source)
-            resumed = download(url, incomplete, size=size, page=page or source)
-        return {**facts, "from": "network", "resumed": resumed, **_checked(incomplete, file, sha256, size, entry)}
+            return download(remote.url, incomplete, page=page or source, **known)
+
+        with _alone(incomplete, entry):
+            resumed = in_attempts(attempts, attempt)
+            return {**facts, "from": "network", "resumed": resumed, **_checked(incomplete, file, sha256, size, entry)}
     except OSError as error:
         raise _disk_error(error, incomplete, entry, size) from error
+
+
+@contextmanager
+def _alone(incomplete: Path, entry: str) -> Iterator[None]:
+    """Refuse while another process fetches the same file: a run that was killed may have left one."""
+    lock = incomplete.with_name(f"{incomplete.name}.lock")
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{entry} is being fetched by another process (which holds {lock}). Wait for it, or end it, and run the "
+                "command again."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _from_path(path: Path, file: Path, sha256: str, entry: str) -> dict:

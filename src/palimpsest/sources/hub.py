@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, validate_repo_id
 
 from palimpsest.run import UserError
-from palimpsest.sources.download import check_status, explain
+from palimpsest.sources.download import check_status, fault
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,15 @@ class HubFile:
         except HfHubHTTPError as error:
             check_status(error.response.status_code, self.url, page)
             raise
+        except httpx2.UnsupportedProtocol as error:
+            raise UserError(f"{self.url} is no URL: correct HF_ENDPOINT, which begins with https://.") from error
         except httpx2.HTTPError as error:
-            raise UserError(explain(error, self.url)) from error
+            raise fault(error, self.url) from error
+        except (ValueError, httpx2.InvalidURL) as error:  # which the library raises of what it was told
+            raise UserError(
+                f"{self.repository} cannot be asked for ({error}): correct HF_ENDPOINT, HF_TOKEN or the proxy "
+                "(HTTPS_PROXY)."
+            ) from error
         if found.commit_hash is None or not found.etag:
             raise UserError(
                 f"{self.url}: what answers there is no Hub. Check HF_ENDPOINT, and the proxy (HTTPS_PROXY)."

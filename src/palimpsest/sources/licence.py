@@ -12,7 +12,7 @@ SHOWN = {"source": "Source", "revision": "Revision", "licence": "Licence", "page
 def show(text: Output, *, name: str, row: dict) -> dict:
     """Write what a row of the catalogue states of its licence as text, and print it.
 
-    row: its source, revision, licence, page, explicit and consent; other keys are passed over.
+    row: its source, revision, licence, page, explicit and consent.
     Raises UserError for a row without a licence, and for one whose consent is asked for and not given.
     """
     if not row.get("licence"):

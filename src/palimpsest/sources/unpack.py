@@ -24,10 +24,11 @@ import pyarrow.parquet
 from PIL import Image, UnidentifiedImageError
 
 from palimpsest.run import Input, Output, UserError, step
+from palimpsest.worlds.formats import FORMATS
 
 # Pictures are compressed already: an archive of them is hardly smaller than they are.
 LARGEST_RATIO = 100
-LONGEST_NAME = 255
+LONGEST_NAME, LONGEST_PATH = 255, 2048
 CHUNK = 1 << 20
 DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, pyarrow.ArrowException),
@@ -123,6 +124,8 @@ def of_tar(archive: Path) -> Iterator[Member]:
         for entry in opened:
             if not (entry.isfile() or entry.isdir()):
                 raise _no_plain_file(archive, entry.name)
+            if entry.size < 0:
+                raise tarfile.ReadError(f"{entry.name!r} states a size below zero")
             if entry.isfile():
                 yield Member(entry.name, entry.size, lambda entry=entry: opened.extractfile(entry))
 
@@ -155,7 +158,7 @@ def of_parquet(archive: Path, column: str, rows: Iterator[int], most: int) -> It
 def suffix_of(content: bytes) -> str:
     """The extension of a picture's format; that of what is no picture is left to its reader to refuse."""
     try:
-        with Image.open(BytesIO(content)) as image:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
             kind = image.format
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return ".png"
@@ -172,7 +175,8 @@ class Names:
         """A member's place; raises UserError where it lies outside, or is taken."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         outside = name.startswith("/") or ".." in parts or not parts
-        if outside or re.search(r"\\|\x00|^[A-Za-z]:", name) or max(map(_bytes, parts)) > LONGEST_NAME:
+        too_long = max(map(_bytes, parts), default=0) > LONGEST_NAME or _bytes(name) > LONGEST_PATH
+        if outside or too_long or re.search(r"\\|\x00|^[A-Za-z]:", name):
             raise UserError(
                 f"{archive} has a member {name!r}, which would land outside its folder or has no proper name. Nothing "
                 "was unpacked: get the archive from its publisher."
@@ -191,7 +195,9 @@ class Names:
 
 def is_picture(place: PurePosixPath) -> bool:
     """Whether a name is that of a picture; names that begin with a dot are other systems' notes."""
-    return place.suffix.lower() in Image.EXTENSION and not any(part.startswith(".") for part in place.parts)
+    return Image.EXTENSION.get(place.suffix.lower()) in FORMATS and not any(
+        part.startswith(".") for part in place.parts
+    )
 
 
 def write(member: Member, path: Path, archive: Path) -> None:

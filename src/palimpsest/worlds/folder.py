@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from palimpsest.run import UserError, sha256
 from palimpsest.worlds.base import World
 from palimpsest.worlds.duplicates import fingerprint, first_of_group
+from palimpsest.worlds.formats import FORMATS
 
 MINIMUM_SIDE = 8
 MAXIMUM_PIXELS = 2**27
@@ -135,7 +136,7 @@ def read(path: Path, size: int, resize: str = "crop") -> tuple[np.ndarray, dict]
             raise Unreadable("empty file (0 bytes)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, and of the size, which is checked here
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 _check_size(image)
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 mode = image.mode
