@@ -248,8 +248,8 @@ def table(large: Estimate, seconds: float, shipped: Estimate) -> str:
     lines += [
         "",
         f"{sum(large.jobs.values()):,} jobs, {local:,} of them local; planned in {seconds:.0f} s. "
-        f"**{large.in_all(True):,.0f} GPU hours** ({large.device}), and {large.in_all(False):,.1f} hours of jobs without "
-        "a GPU.",
+        f"**{large.in_all(True):,.0f} GPU hours** ({large.device}), and {large.in_all(False):,.1f} hours of jobs "
+        "without a GPU.",
         "",
         "| kept on disk | GB |",
         "| --- | --: |",

@@ -22,7 +22,7 @@ def in_batches(function: Callable[..., Tensor], *pictures: np.ndarray) -> np.nda
     found = None
     for start in range(0, count, size):
         part = function(*(to_tensor(each[start : start + size]) for each in pictures)).float().cpu().numpy()
-        # All at once: small results kept between large batches would break up the memory, and 10,000 pictures take 8 GB.
+        # At once: small results kept between large batches would break up the memory, and 10,000 pictures take 8 GB.
         found = np.empty((count, *part.shape[1:]), np.float32) if found is None else found
         found[start : start + size] = part
     return found
