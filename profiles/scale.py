@@ -113,6 +113,12 @@ def commands(shown: str) -> list[tuple[str, dict]]:
     return found
 
 
+def asked_hours(shown: str) -> dict[str, float]:
+    """The hours that each rule's jobs ask for at their first attempt."""
+    found = re.findall(r"^rule (\w+):\n(?:.+\n)*? +resources: .*?\bruntime=(\d+)", shown, re.MULTILINE)
+    return {rule: int(minutes) / 60 for rule, minutes in found}
+
+
 def set_of(images: str) -> str:
     """The data set of an array of pictures."""
     return Path(images).parent.name
@@ -204,7 +210,7 @@ class Estimate:
     """What a plan takes: jobs, hours in all and of the longest job, and the networks' part of it, by rule."""
 
     def __init__(self, shown: str, pictures: dict[str, int]):
-        jobs = commands(shown)
+        jobs, self.asked = commands(shown), asked_hours(shown)
         measured = pd.read_csv(ROOT / "profiles/unit_costs.csv").set_index("unit")
         costs, self.device = measured["seconds"].to_dict(), measured["device"].iloc[0]
         scale = Scale(jobs, pictures)
@@ -231,18 +237,18 @@ class Estimate:
 
 def table(large: Estimate, seconds: float, shipped: Estimate) -> str:
     """The Markdown table of the large run, and a sentence on the one that is shipped."""
-    lines = ["| rule | jobs | hours | longest | of which |", "| --- | --: | --: | --: | --- |"]
+    lines = ["| rule | jobs | hours | longest | asked for | of which |", "| --- | --: | --: | --: | --: | --- |"]
     for rule in [rule for rule in large.submitted if large.hours[rule] >= 1]:
         parts = [f"{name} {amount:,.0f}" for name, amount in large.networks[rule].items()]
         parts.append(f"start {large.starting[rule]:,.0f}")
         kind = "" if rule in large.on_gpu else " (no GPU)"
         lines.append(
             f"| `{rule}`{kind} | {large.jobs[rule]:,} | {large.hours[rule]:,.0f} | {large.longest[rule]:,.1f} "
-            f"| {', '.join(parts)} |"
+            f"| {large.asked[rule]:,.0f} | {', '.join(parts)} |"
         )
     small = [rule for rule in large.submitted if large.hours[rule] < 1]
     rest, rest_hours = (sum(of[rule] for rule in small) for of in (large.jobs, large.hours))
-    lines.append(f"| {len(small)} other rules | {rest:,} | {rest_hours:,.0f} | | |")
+    lines.append(f"| {len(small)} other rules | {rest:,} | {rest_hours:,.0f} | | | |")
     local = sum(count for rule, count in large.jobs.items() if rule not in rules())
     slowest = max(shipped.longest, key=shipped.longest.get)
     lines += [

@@ -99,6 +99,12 @@ def without_inputs(folder: Path) -> Path:
     return folder
 
 
+def test_the_table_has_every_rule_that_is_no_local_one():
+    texts = [path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")]
+    found = [pair for text in texts for pair in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE)]
+    assert {name for name, body in found if "localrule: True" not in body} == table().keys()
+
+
 @pytest.mark.parametrize("number", range(len(EXPERIMENTS)))
 def test_every_rule_asks_sbatch_for_what_the_table_says(planned, programs, tmp_path, number):
     folder = without_inputs(tmp_path / "project")
@@ -118,6 +124,35 @@ def test_every_rule_asks_sbatch_for_what_the_table_says(planned, programs, tmp_p
         asked = values(table()[rule][0].split())
         asked["-p"] = "gpu" if "--gpus" in asked else "cpu"
         assert {name: text for name, text in given.items() if name not in same_for_all} == asked, rule
+
+
+@pytest.mark.parametrize("remedy", [False, True])
+def test_a_cluster_without_the_program_sacct_says_so_and_takes_an_empty_one(project, programs, tmp_path, remedy):
+    """Everything else that the machine has stays on the PATH."""
+    others = tmp_path / "others"
+    others.mkdir()
+    for folder in filter(os.path.isdir, os.environ["PATH"].split(":")):
+        for program in Path(folder).iterdir():
+            if program.name != "sacct" and not (others / program.name).exists():
+                (others / program.name).symlink_to(program)
+    (programs / "sacct").unlink()
+    if remedy:
+        command = re.search(r"`(install -m 755 .*?sacct)`", (PROFILES / "README.md").read_text())[1]
+        subprocess.run(["bash", "-c", command.replace(".venv/bin", str(programs))], check=True)
+    environment = {**os.environ, "PATH": f"{programs}:{others}", "SBATCH_RECORD": str(programs / "record")}
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile"]
+    command += [*EXPERIMENTS[0], "--", "results/smoke/data/forget_test/images.npy"]
+    with (programs / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not (programs / "record").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    shutil.rmtree(project / ".snakemake/locks", ignore_errors=True)
+    said = (programs / "log").read_text()
+    assert (programs / "record").exists() == remedy, said[-2000:]
+    assert ("there is no such program here. Put an empty one" in said) != remedy, said[-2000:]
 
 
 def test_groups_share_one_gpu_and_arrays_are_one_submission(planned, programs, tmp_path):

@@ -23,6 +23,7 @@ Shell command: python -m palimpsest.lcr.replace --network results/x/models/vqgan
 
 rule instance_unlearn:
     output: results/x/models
+    resources: tmpdir=/tmp, mem_mb=4000, runtime=720, gpu=1
 Shell command: python -m palimpsest.instance.unlearn --models results/x/models --plan '{"runs": [{"targets": ["a", "b"], "training": {"batch": 8, "steps": 10}}]}' > log 2>&1
 
 localrule tabulate:
@@ -58,11 +59,8 @@ def test_what_is_kept_is_counted_in_bytes(jobs):
 
 def test_the_hours_of_a_rule_are_those_of_its_jobs_and_the_longest_is_one_of_them():
     one, two = Estimate(SHOWN, MORE), Estimate(SHOWN + SHOWN.replace('"steps": 10', '"steps": 30'), MORE)
-    assert one.longest["instance_unlearn"] == one.hours["instance_unlearn"] > 0
-    assert two.jobs["instance_unlearn"] == 2
-    assert two.hours["instance_unlearn"] == pytest.approx(
-        one.longest["instance_unlearn"] + two.longest["instance_unlearn"]
-    )
-    gradients = one.networks["instance_unlearn"]["gradient"]
-    assert two.longest["instance_unlearn"] == pytest.approx(3 * gradients + one.starting["instance_unlearn"])
+    rule = "instance_unlearn"
+    assert one.longest[rule] == one.hours[rule] > 0 and two.jobs[rule] == 2 and one.asked == {rule: 12.0}
+    assert two.hours[rule] == pytest.approx(one.longest[rule] + two.longest[rule])
+    assert two.longest[rule] == pytest.approx(3 * one.networks[rule]["gradient"] + one.starting[rule])
     assert one.in_all(True) + one.in_all(False) == pytest.approx(sum(one.hours.values()))

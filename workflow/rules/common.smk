@@ -189,16 +189,24 @@ def held_out_data(role):
     return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'test')}/{role}"
 
 
+def on_cluster():
+    """Whether jobs are sent elsewhere: only then is a number of GPUs that of one job."""
+    return "gpu" in workflow.resource_settings.overwrite_resource_scopes
+
+
+def refuse_missing_programs():
+    """Stop where the executor would ask a program that is not there, and wait for ever."""
+    if on_cluster() and workflow.is_main_process and not shutil.which("sacct"):
+        raise WorkflowError(
+            "the executor asks `sacct` before it sends a job, and there is no such program here. Put an empty one on the"
+            " PATH: install -m 755 <(echo '#!/bin/sh') .venv/bin/sacct"
+        )
+
+
 def refuse_missing_gpus():
-    """Stop where the profile counts on more GPUs than there are; on a cluster the count is that of one job."""
+    """Stop where the profile counts on more GPUs than this machine has."""
     asked = workflow.global_resources.get("gpu")
-    on_cluster = "gpu" in workflow.resource_settings.overwrite_resource_scopes
-    if (
-        asked is None
-        or asked.value is None
-        or on_cluster
-        or not workflow.is_main_process
-    ):
+    if asked is None or asked.value is None or on_cluster() or not workflow.is_main_process:
         return
     command, listed = ["nvidia-smi", "--list-gpus"], ""
     if shutil.which(command[0]):
@@ -214,6 +222,7 @@ def refuse_missing_gpus():
 
 
 refuse_missing_gpus()
+refuse_missing_programs()
 
 # What the configuration names must be there before anything is planned: Snakemake would go on with older results.
 for row in config["datasets"].values():

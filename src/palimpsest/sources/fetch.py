@@ -42,8 +42,8 @@ def fetch(
 
     source: `hub:owner/name` or `hub-dataset:owner/name`, of which `revision` is a commit; or the beginning of a URL
     that ends in a slash and is followed by the place; or a whole URL, as `url` is. path: a folder of the user's that
-    has the file at `place`. sha256, size: what it has to be. page: where its licence stands. attempts: while the network
-    or the server fail. A file that stands there already and is the one is taken.
+    has the file at `place`. sha256, size: what it has to be. page: where its licence stands. attempts: how many, while
+    the network or the server fail. A file that stands there already and is the one is taken.
     Raises UserError, with the remedy, where it cannot be had, is another file, or its hash is not known.
     """
     if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
@@ -95,8 +95,8 @@ def _alone(incomplete: Path, entry: str) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"{entry} is being fetched by another process (which holds {lock}). Wait for it, or end it, and run the "
-                "command again."
+                f"{entry} is being fetched by another process (which holds {lock}). Wait for it, or end it, and run "
+                "the command again."
             ) from error
         try:
             yield
