@@ -9,7 +9,6 @@ import numpy as np
 from palimpsest.lcr.context import Context
 from palimpsest.lcr.rules import border_fill
 
-
 PICTURES = 16  # at a time: a cell has a score for each safe code
 
 
