@@ -13,8 +13,9 @@ from palimpsest.judges.boxes import Detections
 from palimpsest.judges.networks import EmblemDetector
 from palimpsest.lcr.cells import to_pixels
 from palimpsest.lcr.context import Context, nearest_safe
-from palimpsest.lcr.evaluation import SWEEP, THRESHOLD, Evaluation, Judges
+from palimpsest.lcr.evaluation import Evaluation, Judges
 from palimpsest.lcr.replace import Variant, apply, variants
+from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import VQGAN, VQGANConfig, decode
 from palimpsest.worlds import scenes

@@ -13,14 +13,13 @@ from palimpsest.judges import networks as judges
 from palimpsest.judges.boxes import Detections, best_per_image
 from palimpsest.judges.networks import FactorClassifier
 from palimpsest.lcr.cells import cells_of, dilate, to_pixels
+from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.models.pixels import to_tensor
 from palimpsest.worlds.scenes import FACTORS
 
-THRESHOLD = 0.5
-SWEEP = (0.2, 0.3, 0.4, THRESHOLD, 0.6, 0.7, 0.8)
 # Cells around a mask that a change may reach for geometric reasons alone: half of the smallest kernel's reach.
 MARGIN = 1
 BATCH = 32  # pictures whose features are compared at a time
