@@ -24,7 +24,11 @@ def draw(inputs: list[Path], params: dict) -> Figure:
         importance = importance[importance["baseline"] == "frequent"]
         loss = np.sort(-importance["logit_change"].clip(upper=0))[::-1]
         above.plot(
-            np.arange(1, len(loss) + 1), loss.cumsum() / max(loss.sum(), 1e-12), color=colour, label=name_of(model)
+            np.arange(1, len(loss) + 1),
+            loss.cumsum() / max(loss.sum(), 1e-12),
+            color=colour,
+            label=name_of(model),
+            clip_on=False,
         )
         flips = pd.read_parquet(flips_path)
         for rule, dashes in RULES.items():
@@ -35,14 +39,15 @@ def draw(inputs: list[Path], params: dict) -> Figure:
                 np.arange(len(counts)),
                 counts,
                 where="post",
+                clip_on=False,
                 color=colour,
                 linestyle=dashes,
                 label=f"{name_of(model)}, {called}",
             )
     above.set(xscale="log", xlabel="codes, most important first", ylabel="share of the total\nloss of logit")
-    above.set_ylim(0, 1.02)
+    above.set_ylim(0, 1)
     above.legend(loc="lower right")
     below.set(xlabel="cells changed", ylabel="safe images called\nconcept")
-    below.set_ylim(0, 1.02)
+    below.set_ylim(0, 1)
     figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

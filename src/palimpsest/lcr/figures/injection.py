@@ -11,35 +11,50 @@ from palimpsest.lcr.names import name_of
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.style import COLUMN
 
-TITLES = ("safe", "injected", "pixel change", "latent change")
+PICTURES = {"donor": "donor", "reconstruction": "safe", "injected": "injected"}
+# What is mapped, and its unit. One scale holds for every picture of both models.
+MAPS = {
+    "pixel_change": ("pixel change", "grey levels of 255"),
+    "latent_change": ("latent change", "L2 of code vectors"),
+}
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
     """params: `models`, `pictures` (how many per model), `explicit_sets`. inputs: the panel of every model."""
     models, count = params["models"], params["pictures"]
-    figure, axes = plt.subplots(
-        len(models) * count, len(TITLES), figsize=(COLUMN, COLUMN / 4 * len(models) * count + 0.3), squeeze=False
-    )
-    for start, (model, path) in enumerate(zip(models, inputs, strict=True)):
-        with np.load(path) as panel:
-            explicit = bool(params["explicit_sets"])
-            shown = [publishable(panel[name][:count], explicit) for name in ("reconstruction", "injected")]
-            maps = [panel[name] for name in ("pixel_change", "latent_change")]
-            masks = panel["mask"]
+    columns = len(PICTURES) + len(MAPS)
+    height = COLUMN / columns * len(models) * count + 0.75
+    figure, axes = plt.subplots(len(models) * count, columns, figsize=(COLUMN, height), squeeze=False)
+    panels = {
+        model: read(path, count, bool(params["explicit_sets"])) for model, path in zip(models, inputs, strict=True)
+    }
+    for start, (model, panel) in enumerate(panels.items()):
         for index in range(count):
             line = axes[start * count + index]
-            for place, pictures in enumerate(shown):
-                line[place].imshow(pictures[index])
-            for place, values in enumerate(maps, start=2):
-                line[place].imshow(values[index], cmap="magma", vmin=0, vmax=max(values.max(), 1e-9))
-                outline(line[place], masks[index], values[index].shape)
+            for place, name in zip(line, PICTURES, strict=False):
+                place.imshow(panel[name][index])
+            for place, name in zip(line[len(PICTURES) :], MAPS, strict=True):
+                highest = max(max(each[name].max() for each in panels.values()), 1e-9)
+                drawn = place.imshow(panel[name][index], cmap="magma", vmin=0, vmax=highest)
+                outline(place, panel["mask"][index], panel[name][index].shape)
+                if start == index == 0:
+                    column = list(axes[:, list(line).index(place)])
+                    bar = figure.colorbar(drawn, ax=column, location="bottom", aspect=8, pad=0.02)
+                    bar.set_label(MAPS[name][1], fontsize=6)
+                    bar.ax.tick_params(labelsize=6)
             for each in line:
                 each.set(xticks=[], yticks=[])
-            if index == 0:
-                line[0].set_ylabel(name_of(model), fontsize=7)
-    for each, title in zip(axes[0], TITLES, strict=True):
+            line[0].set_ylabel(f"{name_of(model)} {index + 1}", fontsize=6.5)
+    for each, title in zip(axes[0], [*PICTURES.values(), *(title for title, _ in MAPS.values())], strict=True):
         each.set_title(title, fontsize=7)
     return figure
+
+
+def read(path: Path, count: int, explicit: bool) -> dict[str, np.ndarray]:
+    """The first `count` pairs of a panel, its pictures as they may be shown."""
+    with np.load(path) as panel:
+        shown = {name: publishable(panel[name][:count], explicit) for name in PICTURES}
+        return shown | {name: panel[name][:count] for name in (*MAPS, "mask")}
 
 
 def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int]) -> None:
