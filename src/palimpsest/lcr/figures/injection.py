@@ -6,48 +6,47 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from palimpsest.lcr.names import name_of
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.style import COLUMN
 
 PICTURES = {"donor": "donor", "reconstruction": "safe", "injected": "injected"}
-# What is mapped, and its unit. One scale holds for every picture of both models.
-MAPS = {
-    "pixel_change": ("pixel change", "grey levels of 255"),
-    "latent_change": ("latent change", "L2 of code vectors"),
-}
+# What is mapped, and the unit of its scale: a model's largest value, because code vectors differ in length by model.
+MAPS = {"pixel_change": ("pixel\nchange", "grey levels"), "latent_change": ("latent\nchange", "L2 of vectors")}
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
     """params: `models`, `pictures` (how many per model), `explicit_sets`. inputs: the panel of every model."""
     models, count = params["models"], params["pictures"]
     columns = len(PICTURES) + len(MAPS)
-    height = COLUMN / columns * len(models) * count + 0.75
+    height = COLUMN / columns * len(models) * count + 1.0
     figure, axes = plt.subplots(len(models) * count, columns, figsize=(COLUMN, height), squeeze=False)
-    panels = {
-        model: read(path, count, bool(params["explicit_sets"])) for model, path in zip(models, inputs, strict=True)
-    }
-    for start, (model, panel) in enumerate(panels.items()):
-        for index in range(count):
-            line = axes[start * count + index]
+    for start, (model, path) in enumerate(zip(models, inputs, strict=True)):
+        panel = read(path, count, bool(params["explicit_sets"]))
+        block = axes[start * count : (start + 1) * count]
+        for index, line in enumerate(block):
             for place, name in zip(line, PICTURES, strict=False):
                 place.imshow(panel[name][index])
             for place, name in zip(line[len(PICTURES) :], MAPS, strict=True):
-                highest = max(max(each[name].max() for each in panels.values()), 1e-9)
-                drawn = place.imshow(panel[name][index], cmap="magma", vmin=0, vmax=highest)
+                drawn = place.imshow(panel[name][index], cmap="magma", vmin=0, vmax=max(panel[name].max(), 1e-9))
                 outline(place, panel["mask"][index], panel[name][index].shape)
-                if start == index == 0:
-                    column = list(axes[:, list(line).index(place)])
-                    bar = figure.colorbar(drawn, ax=column, location="bottom", aspect=8, pad=0.02)
-                    bar.set_label(MAPS[name][1], fontsize=6)
-                    bar.ax.tick_params(labelsize=6)
+                if index == count - 1:
+                    scale(place, drawn, MAPS[name][1])
             for each in line:
                 each.set(xticks=[], yticks=[])
             line[0].set_ylabel(f"{name_of(model)} {index + 1}", fontsize=6.5)
     for each, title in zip(axes[0], [*PICTURES.values(), *(title for title, _ in MAPS.values())], strict=True):
         each.set_title(title, fontsize=7)
     return figure
+
+
+def scale(axes: Axes, drawn: AxesImage, unit: str) -> None:
+    """The colour scale of a map, below it."""
+    bar = axes.figure.colorbar(drawn, cax=axes.inset_axes([0, -0.16, 1, 0.08]), orientation="horizontal")
+    bar.set_label(unit, fontsize=6, labelpad=1)
+    bar.ax.tick_params(labelsize=5.5, length=2, pad=1)
 
 
 def read(path: Path, count: int, explicit: bool) -> dict[str, np.ndarray]:
