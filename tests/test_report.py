@@ -255,6 +255,17 @@ def test_a_caption_says_the_set_and_its_size(run):
     assert measured_on(lookup, "nothing") == "not measured"
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_counterfactual_curves_end_together_also_where_no_image_crosses(run, tmp_path, reached):
+    inputs, params = figures(run[0], tmp_path / "inputs")["counterfactual"]
+    for path in inputs[1::2]:
+        pd.read_parquet(path).assign(reached=reached).to_parquet(path)
+    below = part_of("lcr", "figures", "counterfactual").draw(inputs, {**params, "models": list(MODELS)}).axes[1]
+    lines = [line for line in below.lines if not line.get_label().startswith("_")]
+    assert len(lines) == 2 * len(MODELS) and len({len(line.get_xdata()) for line in lines}) == 1
+    assert {line.get_ydata()[-1] for line in lines} == {float(reached)}
+
+
 def test_numbers_of_a_crowded_figure_stand_apart():
     """Marks so close that their numbers would cover each other, and one alone."""
     crowd = {name: np.array([50.0 + 3 * index, 20.0]) for index, name in enumerate("abcdef")}

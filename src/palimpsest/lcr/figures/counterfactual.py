@@ -18,7 +18,9 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     """inputs: for every model its importance table and its table of flips, in the order of params["models"]."""
     models = params["models"]
     figure, (above, below) = plt.subplots(2, 1, figsize=(COLUMN, 4.3))
-    for model, importance_path, flips_path in zip(models, inputs[::2], inputs[1::2], strict=True):
+    every = [pd.read_parquet(path) for path in inputs[1::2]]
+    longest = max([1, *pd.concat(every).query("reached")["flips"]])  # where every curve ends
+    for model, importance_path, flips in zip(models, inputs[::2], every, strict=True):
         colour = colour_of(model, models)
         importance = pd.read_parquet(importance_path)
         importance = importance[importance["baseline"] == "frequent"]
@@ -30,10 +32,9 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             label=name_of(model),
             clip_on=False,
         )
-        flips = pd.read_parquet(flips_path)
         for rule, dashes in RULES.items():
             part = flips[flips["rule"] == rule]
-            counts = np.bincount(part.loc[part["reached"], "flips"], minlength=2).cumsum() / max(len(part), 1)
+            counts = np.bincount(part.loc[part["reached"], "flips"], minlength=longest + 1).cumsum() / max(len(part), 1)
             called = "cheapest cells" if rule == "best" else "published rule"
             below.step(
                 np.arange(len(counts)),

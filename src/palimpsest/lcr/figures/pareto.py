@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from palimpsest.lcr.figures._common import lookup_of, whiskers
 from palimpsest.lcr.names import name_of
@@ -105,6 +106,7 @@ def number_marks(axes: Axes, rules: list[str]) -> None:
             color=look_of(rule)[1],
             ha="center",
             va="center",
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],  # to be read across a whisker
             arrowprops={"arrowstyle": "-", "color": look_of(rule)[1], "linewidth": 0.4, "shrinkA": 2, "shrinkB": 2}
             if offset in FAR
             else None,
