@@ -113,6 +113,7 @@ def write_pictures(folder: Path) -> dict[str, Path]:
     change = np.random.default_rng(0).random((2, 64, 64))
     np.savez(
         paths["injection"],
+        donor=shown["forget"].images[2:4],
         reconstruction=shown["twin"].images[:2],
         injected=shown["forget"].images[:2],
         pixel_change=change,

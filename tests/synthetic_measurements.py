@@ -39,7 +39,7 @@ def effects(rate: float, cost: float, changed: float, **labels) -> list[dict]:
     rows = [around("detection_rate", rate, 0.03, **labels)]
     rows += [
         around("detection_rate_at", min(1.0, rate * 1.6 * (1 - t)), 0.03, threshold=t, **labels)
-        for t in (0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
+        for t in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     ]
     rows += [around("score_drop", 0.85 - rate, **labels), row("mcnemar_p", 1e-6 if rate < 0.5 else 0.2, n=70, **labels)]
     rows += [around("twin_lpips_mini", 0.02 + rate / 20, 0.002, **labels)]
@@ -74,6 +74,7 @@ def replacement(rng: np.random.Generator, rate_of=lambda rule, rate: rate) -> li
                 effects(0.93, 0.05, 0.0, method="original")[:-1] + effects(0.01, 0.06, 0.0, method="twin_original")[:-1]
             )
             rows.append(row("mask_share", 0.06, n=300, method=rule))
+            rows.append(around("images_with_mask", 0.7, method=rule))
             continue
         for seed in (0, 1, 2) if rule.startswith(("random", "shuffle")) else (0,):
             shift = rng.normal(0, 0.01)
@@ -173,9 +174,11 @@ def statistics(gumbel: bool) -> list[dict]:
     for unit, area in (("1x1", 0.78), ("pair", 0.82), ("2x2", 0.8), ("3x3", 0.66)):
         rows.append(around("localisation_auc", area, 0.02, unit=unit, set=""))
         rows.append(around("localisation_auc_null", 0.55, 0.02, unit=unit, set=""))
+        rows.append(around("localisation_auc_null_apart", 0.51, 0.02, unit=unit, set=""))
         rows.append(around("recall_at_5_percent_false_hits", area / 2, 0.03, unit=unit, set=""))
         rows.append(around("recall_at_5_percent_false_hits_null", 0.07, 0.03, unit=unit, set=""))
         rows.append(around("unseen_share", 0.4, 0.03, unit=unit, set=""))
+    rows.append(row("null_overlap", 0.3, set=""))
     rows += [row("codes_for_half_recall", 45, unit="1x1", set=""), around("localisation_auc", 0.9, 0.01, unit="linear")]
     for block in (1, 3):
         for decoder, beyond in (("real", 0.02), ("no_attention", 0.015), ("frozen_norm", 0.004), ("local", 0.0)):
@@ -184,6 +187,7 @@ def statistics(gumbel: bool) -> list[dict]:
             for metric, value in (("energy_within_block", 0.4), ("energy_within_one_cell", 0.8)):
                 rows.append(around(metric, value, 0.02, **labels))
             rows.append(around("energy_beyond_receptive_field", beyond, beyond / 5, **labels))
+            rows.append(row("pixels_beyond_receptive_field", 0.09, **labels))
     for label, value in ({"against": "codes"}, 1.9), ({"against": "cycle"}, 4.0), ({"baseline": "cycle"}, 1.3):
         rows.append(around("injection_ratio", value, 0.1, method="injection", set="safe_test", **label))
     for edit in ("none", "injected"):
@@ -191,7 +195,8 @@ def statistics(gumbel: bool) -> list[dict]:
             rows.append(
                 around("cycle_agreement", 0.8, 0.01, method="injection", set="safe_test", edit=edit, where=where)
             )
-    rows.append(around("codes_changed_outside", 0.05, 0.01, method="injection", set="safe_test", against="cycle"))
+    for place, value in (("outside", 0.05), ("near", 0.1), ("far", 0.03)):
+        rows.append(around(f"codes_changed_{place}", value, 0.01, method="injection", set="safe_test", against="cycle"))
     for where, value in (("inside", 30.0), ("outside", 0.8)):
         rows.append(around("pixel_change", value, 0.1, method="injection", set="safe_test", where=where))
     rows.append(around("leak_outside_psnr", 38, 1, method="injection", set="safe_test"))

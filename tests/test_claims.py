@@ -279,6 +279,51 @@ def test_crossing_is_the_smallest_key_that_reaches_the_limit(tmp_path):
         evaluate("value('rate', top=crossing('rate', 'top', 0.01))", lookup)
 
 
+def test_before_is_the_last_key_that_does_not_reach_the_limit(tmp_path):
+    path = tmp_path / "m.parquet"
+    rows = [around("rate", value, top=top) for top, value in ((100, 0.1), (20, 0.4), (5, 0.9))]
+    measurements.write(path, rows, family="lcr", model="m")
+    lookup = Lookup(path, "lcr", model="m")
+    assert evaluate("before('rate', 'top', 0.2)", lookup) == 20
+    assert evaluate("before('rate', 'top', 0.95)", lookup) == 0
+    assert evaluate("before('rate', 'top', 0.01)", lookup) == 100
+    assert evaluate("crossing('rate', 'top', 0.5) - before('rate', 'top', 0.5)", lookup) == 15
+
+
+def test_a_sweep_that_steps_over_the_margin_is_mixed(tmp_path):
+    """Half of the detections are gone between two numbers of codes, of which only the second is beyond the margin."""
+    (claim,) = [claim for claim in of_family("lcr") if claim["id"] == "global_needs_many"]
+    labels = {"metric": "detection_rate", "scope": "global", "method": "random_safe"}  # at 4, 16, 64 and 256 codes
+    changes = [({**labels, "top": str(top)}, rate, rate) for top, rate in ((4, 0.9), (16, 0.9), (64, 0.1), (256, 0.1))]
+    found = claims.judge(claim, Lookup(collected(tmp_path, doctor(changes, 0)), "lcr"), MODELS[:1])
+    assert found["verdict"] == "mixed"
+    assert "more than 16, at most 64" in found["ours"]
+
+
+def test_the_scorecard_shows_every_margin_and_marks_what_is_not_of_the_paper(run):
+    for claim in claims.read(CLAIMS):
+        shown = claims.stated(claim)
+        if "margin" in claim:
+            value = f"{claim['margin']:g}"
+            assert f"the margin ({value})" in shown.lower() or shown.endswith(f"Margin: {value}.")
+        else:
+            assert shown == claim["test"].strip()
+    lookup = Lookup(run, "lcr")
+    judged = [claims.judge(claim, lookup, MODELS) for claim in of_family("lcr")]
+    added = {row["id"] for row in judged if row["statement"].endswith(claims.MARK)}
+    assert added == {"survives_source", "legacy_coverage", "draw_noise", "pixels_suffice"}
+    table = claims.scorecard("lcr", judged, 0)
+    assert claims.MARK in table.caption and claims.MARK in table.notes and "dagger" in table.latex()
+    plain = claims.scorecard("lcr", [row for row in judged if row["id"] not in added], 0)
+    assert plain.notes == ""
+
+
+def test_the_margin_is_shown_where_it_is_first_spoken_of():
+    claim = {"test": "A is above the margin, or B above twice the margin.\n", "margin": 0.25}
+    assert claims.stated(claim) == "A is above the margin (0.25), or B above twice the margin."
+    assert claims.stated({"test": "A is above B.", "margin": 1e-10}) == "A is above B. Margin: 1e-10."
+
+
 def test_outputs_agree(run, tmp_path):
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "macros.tex")
     paths = [tmp_path / name for name in names]

@@ -85,6 +85,16 @@ def test_sums_by_distance(rng):
             assert pixels[image, r] == (distance[image] == r).sum()
 
 
+def test_a_change_spread_evenly_has_the_share_beyond_the_reach_that_its_pixels_have(rng):
+    vqgan, corners = tiny(), rng.integers(0, 16, (3, 4, 2))
+    distance = reach.distances(corners, 1, 4, (64, 64))
+    evenly, pixels = reach.by_distance(np.ones(distance.shape), distance), reach.by_distance(None, distance)
+    share = reach.reach_row(vqgan, pixels)["value"]
+    assert share == pytest.approx((distance > reach.receptive_field(vqgan)).mean()) and 0 < share < 1
+    rows = {row["metric"]: row["value"] for row in reach.energy_rows(vqgan, evenly, seed=0)}
+    assert rows["energy_beyond_receptive_field"] == pytest.approx(share)
+
+
 def test_half_energy_radius_interpolates():
     assert reach.half_energy_radius(np.array([0.6, 1.0])) == 0
     assert reach.half_energy_radius(np.array([0.1, 0.3, 0.7, 1.0])) == pytest.approx(1.5)
@@ -342,6 +352,12 @@ def test_injection_measures_what_it_says(tmp_path, rng):
         assert found["value"].item() == pytest.approx(moved[inside].mean() / moved[~inside].mean(), rel=1e-5)
         assert found["n"].item() == 4
     assert len(select(table, metric="injection_ratio", baseline="draws")) == 1
+    # Rows 5 to 8 and columns 6 to 9 of 16 are injected; two cells around them are near.
+    around = np.zeros_like(inside)
+    around[:, 3:11, 4:12] = True
+    for name, part in {"outside": ~inside, "near": around & ~inside, "far": ~around}.items():
+        found = select(table, metric=f"codes_changed_{name}")["value"].item()
+        assert found == pytest.approx((again[1] != again[0])[part].mean())
     region = inside.repeat(4, 1).repeat(4, 2)
     change = (pictures[1] - pictures[0]).numpy() * 127.5
     outside = select(table, metric="pixel_change", where="outside")["value"].item()
@@ -355,6 +371,7 @@ def test_injection_measures_what_it_says(tmp_path, rng):
         "forget_reconstruction",
     }
     assert {name: value.shape for name, value in panel.items()} == {
+        "donor": (2, 64, 64, 3),
         "reconstruction": (2, 64, 64, 3),
         "injected": (2, 64, 64, 3),
         "pixel_change": (2, 64, 64),
@@ -362,6 +379,9 @@ def test_injection_measures_what_it_says(tmp_path, rng):
         "mask": (2, 16, 16),
     }
     np.testing.assert_array_equal(panel["mask"], inside[:2])
+    with torch.inference_mode():
+        donors = vqgan.decode_codes(torch.from_numpy(forget[kept][:2].astype(np.int64))).clamp(-1, 1)
+    np.testing.assert_allclose(panel["donor"] / 127.5 - 1, donors.permute(0, 2, 3, 1), atol=0.01)
 
 
 def test_injecting_the_same_codes_changes_nothing(tmp_path, rng):

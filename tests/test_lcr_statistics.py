@@ -373,11 +373,24 @@ def test_a_planted_concept_is_found_and_moved_masks_are_not(folder):
         assert value_of(table, "localisation_auc_null", unit=unit) < value_of(table, "localisation_auc", unit=unit)
         row = measurements.select(table, metric="localisation_auc", unit=unit).iloc[0]
         assert row["low"] <= row["value"] <= row["high"]
+    # A moved region meets the concept where it still lies on it: without those cells it knows nothing.
+    assert 0 < value_of(table, "null_overlap") < 0.5
+    assert value_of(table, "localisation_auc_null", unit="1x1") > 0.55
+    assert value_of(table, "localisation_auc_null_apart", unit="1x1") == pytest.approx(0.5, abs=0.05)
     curves = pd.read_parquet(folder / "curves.parquet")
     for _, part in curves.groupby(["unit", "kind"]):
         assert part["recall"].is_monotonic_increasing
         assert part["false_hit"].iloc[[0, -1]].tolist() == [0, 1]
         assert part["recall"].iloc[-1] == 1
+
+
+def test_a_region_that_fills_its_pictures_has_no_null_apart_from_it(folder):
+    for name in ("fit", "test"):
+        np.save(folder / f"masks_{name}.npy", np.ones((40, 8, 8), bool))
+    run_all(folder)
+    table = measured(folder, "localise")
+    assert value_of(table, "null_overlap") == 1
+    assert len(measurements.select(table, metric="localisation_auc_null_apart")) == 0
 
 
 def test_without_a_concept_the_area_is_a_half(folder):

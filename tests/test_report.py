@@ -1,5 +1,6 @@
 """The report: collecting, tables, numbers, figures, provenance."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -9,17 +10,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from palimpsest.lcr.figures import pareto, threshold_sweep
+from palimpsest.lcr.tables._rows import measured_on
+from palimpsest.lcr.thresholds import THRESHOLD
 from palimpsest.metrics import measurements
 from palimpsest.report import collect as collecting
 from palimpsest.report import figures as plotting
 from palimpsest.report import numbers as quoting
 from palimpsest.report import provenance as origin
 from palimpsest.report import tables as tabulating
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.parts import part_of
 from palimpsest.report.typeset import Estimate, Format, Table, number, tex
 from palimpsest.run import UserError, code_fingerprint
 from synthetic_figures import TABLES, figures
-from synthetic_measurements import MODELS, around, write_record, write_run
+from synthetic_measurements import MODELS, PIXELS, RULES, around, write_record, write_run
 
 
 def collect(paths, folder, **settings):
@@ -227,6 +232,68 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
     assert r"\newcommand{\lcrC}{50.0\,\%}" in text
     assert r"\newcommand{\otherD}{\emph{not measured}}" in text
     assert sections.read_text() == "\\input{sections/lcr}\n"
+
+
+def test_a_condition_names_the_models_for_which_it_is_true(tmp_path):
+    path = tmp_path / "m.parquet"
+    rows = [around("a", value, model=model) for model, value in zip(MODELS, (0.2, 0.8), strict=True)]
+    measurements.write(path, rows, family="lcr")
+    lookup = Lookup(path, "lcr")
+
+    def told(condition):
+        return quoting.measured({"family": "lcr", "kind": "models", "value": condition}, lookup, list(MODELS))
+
+    assert told("value('a') < 0.5") == "Gumbel"
+    assert told("value('a') > 0") == "Gumbel and nearest"
+    assert told("low('a') > 1") == "no model"
+    assert told("value('b') > 0") == quoting.UNMEASURED
+
+
+def test_a_caption_says_the_set_and_its_size(run):
+    lookup = Lookup(run[0], "lcr")
+    assert measured_on(lookup, "psnr", set="calibration", method="") == "set calibration, n\u2009=\u2009300"
+    assert measured_on(lookup, "nothing") == "not measured"
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_counterfactual_curves_end_together_also_where_no_image_crosses(run, tmp_path, reached):
+    inputs, params = figures(run[0], tmp_path / "inputs")["counterfactual"]
+    for path in inputs[1::2]:
+        pd.read_parquet(path).assign(reached=reached).to_parquet(path)
+    below = part_of("lcr", "figures", "counterfactual").draw(inputs, {**params, "models": list(MODELS)}).axes[1]
+    lines = [line for line in below.lines if not line.get_label().startswith("_")]
+    assert len(lines) == 2 * len(MODELS) and len({len(line.get_xdata()) for line in lines}) == 1
+    assert {line.get_ydata()[-1] for line in lines} == {float(reached)}
+
+
+def test_numbers_of_a_crowded_figure_stand_apart():
+    """Marks so close that their numbers would cover each other, and one alone."""
+    crowd = {name: np.array([50.0 + 3 * index, 20.0]) for index, name in enumerate("abcdef")}
+    centres = crowd | {"alone": np.array([150.0, 20.0])}
+    places = pareto.spread(centres, list(centres.values()))
+    assert places["alone"] == pareto.NEAR[0]
+    numbers = {name: centres[name] + places[name] for name in centres}
+    for first, second in itertools.combinations(numbers.values(), 2):
+        assert (np.abs(first - second) >= pareto.FROM_NUMBER).any()
+    for place, mark in itertools.product(numbers.values(), centres.values()):
+        assert (np.abs(place - mark) >= pareto.FROM_MARK).any()
+
+
+def test_every_rule_of_the_crowded_figure_has_one_number():
+    rules = [*RULES, *PIXELS, "a_rule_of_no_group"]
+    grouped = pareto.grouped(rules)
+    assert sorted(rule for members in grouped.values() for rule in members) == sorted(rules)
+
+
+def test_a_patch_of_black_is_drawn_black_and_no_two_curves_alike(run):
+    rules = ["random_safe", "nn_embed", "masked_requant", "shuffle_in_mask", "border_fill", "black"]
+    params = {"set": "forget_test", "rules": rules, "models": list(MODELS)}
+    panel = threshold_sweep.draw([run[0]], params).axes[0]
+    curves = {line.get_label(): line for line in panel.lines if not line.get_label().startswith("_")}
+    assert curves["black"].get_color() == "black"
+    assert len({line.get_marker() for line in curves.values()}) == len(curves) == len(rules) + 1
+    assert [line.get_xdata()[0] for line in panel.lines if len(set(line.get_xdata())) == 1] == [THRESHOLD]
+    assert all(THRESHOLD in line.get_xdata() for line in curves.values())
 
 
 @pytest.mark.parametrize("names", [["a1"], ["a", "a"]])

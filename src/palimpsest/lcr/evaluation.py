@@ -12,15 +12,14 @@ import torch
 from palimpsest.judges import networks as judges
 from palimpsest.judges.boxes import Detections, best_per_image
 from palimpsest.judges.networks import FactorClassifier
-from palimpsest.lcr.cells import dilate, to_pixels
+from palimpsest.lcr.cells import cells_of, dilate, to_pixels
+from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.models.pixels import to_tensor
 from palimpsest.worlds.scenes import FACTORS
 
-THRESHOLD = 0.5
-SWEEP = (0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
 # Cells around a mask that a change may reach for geometric reasons alone: half of the smallest kernel's reach.
 MARGIN = 1
 BATCH = 32  # pictures whose features are compared at a time
@@ -70,6 +69,11 @@ class Evaluation:
         with torch.inference_mode():
             self.features = self._normalised_features(reconstruction)
             self.twin_features = self._normalised_features(twins) if twins is not None else None
+        shown = self._boxes(reconstruction)
+        shown = shown.select(shown.score >= THRESHOLD)
+        size = reconstruction.shape[1:3]
+        # Where a find is nothing new: near the mask, and where the reconstruction shows the concept already.
+        self.known = self.near | cells_of(shown.image, shown.box, self.near.shape, size, "any")
         self.base = self._detect(reconstruction)
 
     def _normalised_features(self, pictures: np.ndarray) -> list[list[torch.Tensor]] | None:
@@ -80,16 +84,24 @@ class Evaluation:
         parts = (as_input(pictures[part]) for part in _batches(len(pictures)))
         return [similarity.normalised(classifier.features(part)) for part in parts]
 
-    def _detect(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
-        """The detector's best score of a box centred near the mask, and of one away from it."""
+    def _boxes(self, pictures: np.ndarray) -> Detections:
+        """The detector's boxes of the concept."""
         found = self.networks.detect(pictures)
-        found = found.select(np.isin(np.asarray(self.networks.labels)[found.label], self.classes))
+        return found.select(np.isin(np.asarray(self.networks.labels)[found.label], self.classes))
+
+    def _detect(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """The best score of a box anywhere in each picture, and of one that is new, by its centre.
+
+        Anywhere, because what shows the concept shows it wherever the mask is: a mask that missed the object must not
+        make its owner look forgotten.
+        """
+        found = self._boxes(pictures)
         x, y = ((found.box[:, :2] + found.box[:, 2:]) / 2).astype(int).T
-        height, width = self.near.shape[1:]
-        near = self.near[found.image, y.clip(0, height - 1), x.clip(0, width - 1)]
+        height, width = self.known.shape[1:]
+        known = self.known[found.image, y.clip(0, height - 1), x.clip(0, width - 1)]
         return {
-            "score": best_per_image(found.select(near), len(pictures)),
-            "score_elsewhere": best_per_image(found.select(~near), len(pictures)),
+            "score": best_per_image(found, len(pictures)),
+            "score_new": best_per_image(found.select(~known), len(pictures)),
         }
 
     @torch.inference_mode()
@@ -108,13 +120,13 @@ class Evaluation:
 
     def _compare(self, edited: np.ndarray, index: int, part: slice) -> dict[str, np.ndarray]:
         """Distances and factors of the batch `index`, the pictures `part`: one value per picture each."""
-        pictures, reference = as_input(edited[part]), to_tensor(self.reconstruction[part])
+        pictures, reference = as_input(edited[part]), as_input(self.reconstruction[part])
         outside = torch.from_numpy(~self.near[part])
         maps = {
             "error": similarity.error_map(pictures, reference),
             "ssim": similarity.ssim_map(pictures, reference),
         }
-        found = {}
+        maps_outside, found = dict(maps), {}
         if self.features is not None:
             features = self.networks.classifier.features(pictures)
             for name, logits in self.networks.classifier.read(features[-1]).items():
@@ -123,12 +135,17 @@ class Evaluation:
                     found[f"{name}_right"] = guess == self.manifest[name].to_numpy()[part]
             features = similarity.normalised(features)
             maps["lpips_mini"] = similarity.perceptual_map(features, self.features[index])
+            # Features near the mask read into it: with the reconstruction inside, they see the outside's change alone.
+            composed = self.networks.classifier.features(torch.where(outside[:, None], pictures, reference))
+            maps_outside["lpips_mini"] = similarity.perceptual_map(
+                similarity.normalised(composed), self.features[index]
+            )
             if self.twin_features is not None:
                 twin = similarity.perceptual_map(features, self.twin_features[index])
                 found["twin_lpips_mini"] = twin.mean((1, 2)).numpy()
         for name, values in maps.items():
             found[name] = values.mean((1, 2)).numpy()
-            found[f"{name}_outside"] = similarity.masked_mean(values, outside).numpy()
+            found[f"{name}_outside"] = similarity.masked_mean(maps_outside[name], outside).numpy()
         return found
 
     def summary(self, table: pd.DataFrame, shows_concept: bool, **labels) -> list[dict]:
@@ -143,7 +160,7 @@ class Evaluation:
             gone = int(((before >= THRESHOLD) & (after < THRESHOLD)).sum())
             came = int(((before < THRESHOLD) & (after >= THRESHOLD)).sum())
             rows.append(row("mcnemar_p", mcnemar(gone, came), n=gone + came, **labels))
-        rows.append(self._share("new_detections", table["score_elsewhere"].to_numpy() >= THRESHOLD, **labels))
+        rows.append(self._share("new_detections", table["score_new"].to_numpy() >= THRESHOLD, **labels))
         for factor in FACTORS:
             if f"{factor}_right" in table:
                 rows.append(self._share(f"{factor}_accuracy", table[f"{factor}_right"].to_numpy(), **labels))

@@ -5,7 +5,7 @@ outside. The published figure (Cabibbo et al. 2025) is the ratio of the latent c
 after decoding and re-encoding one image: it has no floor. Three parts are told apart here:
 
 * `against=codes` compares with the safe image's own codes, as published; `against=cycle` with the re-encoded
-  reconstruction E(D(c_safe)), so that what every cycle changes cancels and only what leaks out of the mask is left;
+  reconstruction E(D(c_safe)): what differs there the injection has changed, within NEAR cells of the mask or farther;
 * `baseline=cycle` is the change that an unedited cycle makes, under the same masks;
 * `baseline=draws` is the change between two Gumbel draws of one picture's codes.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from palimpsest.judges import emblem
 from palimpsest.judges import networks as judges
-from palimpsest.lcr.cells import to_pixels
+from palimpsest.lcr.cells import dilate, to_pixels
 from palimpsest.lcr.codes import load_codes, load_masks
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
@@ -30,6 +30,7 @@ from palimpsest.models.vqgan import VQGAN
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 GREY_LEVELS = 127.5  # per unit of a picture in [-1, 1]
+NEAR = 2  # cells around the region within which a changed code may owe it to a few convolutions
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def injection(
     """Inject the codes of forget image i into safe image i, for the first params[`images`] forget images with a mask.
 
     threshold: the detector's score from which an image counts as detected. params: `images`, `batch`, `panel`
-    (pictures kept). The panel's .npz holds `reconstruction` and `injected` (k, H, W, 3) uint8, `pixel_change`
+    (pictures kept). The panel's .npz holds `donor`, `reconstruction` and `injected` (k, H, W, 3) uint8, `pixel_change`
     (k, H, W) in grey levels, `latent_change` (k, h, w) and `mask` (k, h, w).
     """
     vqgan = vqgans.load(network).to(torch_device(device))
@@ -84,16 +85,10 @@ def injection(
         first, second = (encode(vqgan, plain.pictures, batch, generator) for _ in range(2))
         rows.append(ratio_row("injection_ratio", latent_change(book, first, second), mask, seed, baseline="draws"))
     rows += pixel_rows(plain.pictures, mixed.pictures, mask, seed)
-    rows += detection_rows(
-        judges.load(detector),
-        {
-            "reconstruction": plain.pictures,
-            "injected": mixed.pictures,
-            "forget_reconstruction": decode(vqgan, donor, batch),
-        },
-        threshold,
-    )
-    save_panel(panel, plain, mixed, book, mask, params["panel"])
+    donors = decode(vqgan, donor, batch)
+    pictures = {"reconstruction": plain.pictures, "injected": mixed.pictures, "forget_reconstruction": donors}
+    rows += detection_rows(judges.load(detector), pictures, threshold)
+    save_panel(panel, donors, plain, mixed, book, mask, params["panel"])
     labels = {"model": model, "preset": preset, "set": safe_codes.stem, "method": "injection", "seed": seed}
     tidy.write(measurements, rows, family="lcr", **labels)
     return {"pairs": len(pairs), "cells_injected": float(mask.float().mean())}
@@ -141,6 +136,9 @@ def latent_rows(codebook: Tensor, plain: Cycle, mixed: Cycle, mask: Tensor, seed
             rows.append(mean_row("latent_change", change, everywhere[where], seed, where=where, **{name: value}))
     leaked = (mixed.again != plain.again).double()
     rows.append(mean_row("codes_changed_outside", leaked, ~mask, seed, against="cycle"))
+    around = torch.from_numpy(dilate(mask.numpy(), NEAR))
+    for name, region in (("near", around & ~mask), ("far", ~around)):
+        rows.append(mean_row(f"codes_changed_{name}", leaked, region, seed, against="cycle"))
     return rows
 
 
@@ -211,10 +209,11 @@ def detection_rows(network, pictures: dict[str, Tensor], threshold: float) -> li
     return [*rows, row("injected_detection_p", chance, n=len(before))]
 
 
-def save_panel(path, plain: Cycle, mixed: Cycle, codebook: Tensor, mask: Tensor, count: int) -> None:
+def save_panel(path, donors: Tensor, plain: Cycle, mixed: Cycle, codebook: Tensor, mask: Tensor, count: int) -> None:
     """Write the first `count` pairs for the figure."""
     first = slice(count)
     panel = {
+        "donor": to_uint8(donors[first]),
         "reconstruction": to_uint8(plain.pictures[first]),
         "injected": to_uint8(mixed.pictures[first]),
         "pixel_change": pixel_change(plain.pictures[first], mixed.pictures[first]).numpy(),

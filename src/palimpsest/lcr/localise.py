@@ -58,7 +58,11 @@ def localise(
     draws: int,
     seed: int = 0,
 ) -> dict:
-    """Write the localisation curve of every unit, and its area, with the null of masks moved to random places."""
+    """Write the localisation curve of every unit, and its area, with the null of masks moved to random places.
+
+    A moved region may still lie on a part of itself: `null_overlap` is that share of its cells, and `null_apart` the
+    null without them. What is left above one half is how the pictures of the two sets differ besides the concept.
+    """
     fit = load_codes(forget_fit_codes, codebook_size)
     test = load_codes(forget_test_codes, codebook_size)
     grids = [fit, load_codes(safe_fit_codes, codebook_size), test, load_codes(safe_test_codes, codebook_size)]
@@ -69,10 +73,18 @@ def localise(
     rng = np.random.default_rng(seed)
     moved = tuple(move_masks(part, rng) for part in masks)
     weights = tuple(resampling_weights(len(grid), draws, rng) for grid in (test, grids[3]))
-    points, rows = [], []
+    regions = {
+        "measured": masks,
+        "null": moved,
+        "null_apart": tuple(part & ~region for part, region in zip(moved, masks, strict=True)),
+    }
+    points = []
+    rows = [row("null_overlap", (moved[1] & masks[1]).sum() / max(moved[1].sum(), 1), n=len(test))]
     for unit, shapes in UNITS.items():
         sets = [number_windows(grids, shape) for shape in shapes]
-        for kind, (fit_masks, test_masks) in (("measured", masks), ("null", moved)):
+        for kind, (fit_masks, test_masks) in regions.items():
+            if not test_masks.any():
+                continue  # the region fills its pictures, and leaves nothing apart from it
             values, seen = zip(*(learn(part, fit_masks) for part in sets), strict=True)
             levels, count = level_maps(sets, list(values))
             curve = roc(
@@ -80,7 +92,7 @@ def localise(
             )
             points.append(pd.DataFrame({"unit": unit, **sample(*curve), "kind": kind}))
             low, high = intervals(levels, count, test_masks, weights)
-            suffix = "" if kind == "measured" else "_null"
+            suffix = "" if kind == "measured" else f"_{kind}"
             estimate = summary(*curve)
             for index, metric in enumerate(("localisation_auc", "recall_at_5_percent_false_hits")):
                 numbers = (float(part[index]) for part in (estimate, low, high))

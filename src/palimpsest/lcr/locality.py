@@ -64,7 +64,8 @@ def locality(
     for (decoder, block), parts in sums.items():
         absolute, squared, pixels = np.concatenate(parts, axis=1)
         tables.append(curve_table(absolute, pixels, seed).assign(decoder=decoder, block=block))
-        rows += [measured | {"decoder": decoder, "block": block} for measured in energy_rows(vqgan, squared, seed)]
+        found = [*energy_rows(vqgan, squared, seed), reach_row(vqgan, pixels)]
+        rows += [measured | {"decoder": decoder, "block": block} for measured in found]
     pd.concat(tables, ignore_index=True).to_parquet(curves, index=False)
     tidy.write(measurements, rows, family="lcr", **labels)
     return {"images": len(grids), "receptive_field_pixels": receptive_field(vqgan)}
@@ -124,6 +125,16 @@ def energy_rows(vqgan: VQGAN, squared: np.ndarray, seed: int) -> list[dict]:
         measured("energy_within_one_cell", shares[:, min(cell, last)]),
         measured("energy_beyond_receptive_field", beyond, receptive_field_pixels=field),
     ]
+
+
+def reach_row(vqgan: VQGAN, pixels: np.ndarray) -> dict:
+    """The share of pixels beyond the receptive field, from numbers (n, R) by image and distance.
+
+    It is what `energy_beyond_receptive_field` would read if the change were spread evenly over the picture.
+    """
+    field = receptive_field(vqgan)
+    beyond = pixels[:, field + 1 :].sum() / pixels.sum()
+    return row("pixels_beyond_receptive_field", beyond, n=len(pixels), receptive_field_pixels=field)
 
 
 def half_energy_radius(shares: np.ndarray) -> float:

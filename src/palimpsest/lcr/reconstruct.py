@@ -5,6 +5,7 @@ import pandas as pd
 
 from palimpsest.lcr.codes import load_codes
 from palimpsest.lcr.evaluation import Evaluation, Judges
+from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import decode
@@ -47,7 +48,13 @@ def reconstruct(
         pd.read_parquet(manifest),
         pictures.get("twin_original"),
     )
-    rows = [row("mask_share", cells.mean(), n=len(cells), method="reconstruction")]
+    masked = cells.any((1, 2))
+    rows = [
+        row("mask_share", cells.mean(), n=len(cells), method="reconstruction"),
+        row(
+            "images_with_mask", masked.mean(), *wilson(masked.sum(), len(masked)), len(masked), method="reconstruction"
+        ),
+    ]
     for method, shown in pictures.items():
         rows += evaluation.summary(evaluation.per_image(shown, None), params["shows_concept"], method=method)
     write(measurements, rows, family="lcr", model=model, set=set, concept=concept, preset=preset)

@@ -7,6 +7,7 @@ here, and the reason is given.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,9 @@ HOLDS, FAILS, MIXED, UNTESTABLE = "holds", "fails", "mixed", "not testable here"
 REQUIRED = {"id", "family", "source", "statement", "published", "test", "ours", "holds", "fails"}
 OPTIONAL = {"margin", "where", "needs"}
 CLAIMS_PER_TABLE = 9  # what fits on a page
+# What the source of a claim says where its paper does not make it: a control or audit of ours, a reading of its code.
+ADDITIONS = ("audit", "control added", "code of the release")
+MARK = "†"
 
 
 def claims(
@@ -100,16 +104,30 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
     return {
         "id": claim["id"],
         "family": claim["family"],
-        "statement": claim["statement"],
+        "statement": f"{claim['statement']} {MARK}" if is_addition(claim) else claim["statement"],
         "source": claim["source"],
         "published": str(claim["published"]),
-        "test": claim["test"],
+        "test": stated(claim),
         "ours": "; ".join(lines),
         "lines": lines,
         "verdict": overall(by_model.values()),
         "verdict_by_model": "; ".join(f"{model}: {verdict}" for model, verdict in by_model.items()),
         "reason": "; ".join(dict.fromkeys(reasons)),
     }
+
+
+def is_addition(claim: dict) -> bool:
+    """Whether the claim is ours and not the paper's."""
+    return any(words in claim["source"] for words in ADDITIONS)
+
+
+def stated(claim: dict) -> str:
+    """The test in words, with the value of the margin where it is first spoken of."""
+    if "margin" not in claim:
+        return claim["test"].strip()
+    value = f"{claim['margin']:g}"
+    text, found = re.subn(r"\b([Tt]he margin)\b", rf"\1 ({value})", claim["test"].strip(), count=1)
+    return text if found else f"{text} Margin: {value}."
 
 
 def overall(verdicts: Iterable[str]) -> str:
@@ -154,9 +172,13 @@ def scorecard(family: str, judged: list[dict], part: int) -> Table:
     continued = ", continued" if part else ""
     return Table(
         frame,
-        caption=f"Scorecard, {name_of(family, family)}{continued}: the claims of the source as executable checks over "
-        "this run. Published values are the source’s own, on its data and model; a verdict speaks of this run only.",
+        caption=f"Scorecard, {name_of(family, family)}{continued}: the claims of the source, and our own additions "
+        f"({MARK}), as executable checks over this run. Published values are the source’s own, on its data and model; "
+        "a verdict speaks of this run only.",
         label=f"tab:scorecard-{family}" + (f"-{part}" if part else ""),
+        notes=f"{MARK} Not a claim of the source: a control, an audit or a reading of its code that we added."
+        if any(MARK in row["statement"] for row in judged)
+        else "",
         widths={"Claim": 0.17, "Published": 0.13, "Test here": 0.25, "Measured here": 0.31, "Verdict": 0.07},
         wide=True,
     )

@@ -3,8 +3,9 @@
 The expression language of claims and quoted numbers reads measurements through here and through nothing else.
 It is arithmetic over `value("metric", label="...")`, `low(...)`, `high(...)`, `largest(...)`, `smallest(...)` and
 `n(...)`, the named constants it is given (such as `margin`), `abs`, `min` and `max`. Along a sweep,
-`crossing("metric", "key", limit, label="...")` is the smallest `key` at which the metric is at most the limit; a label
-may take it as its value. Anything else is refused.
+`crossing("metric", "key", limit, label="...")` is the smallest `key` at which the metric is at most the limit, and
+`before(...)` the last key of the sweep below that one: the limit is reached somewhere between the two. A label may take
+either as its value. Anything else is refused.
 """
 
 import ast
@@ -175,9 +176,9 @@ class _Walk:
                 if math.isnan(found):
                     raise Missing(f"{ast.unparse(node)} is not a number (no interval?)")
                 return found
-            case ast.Call(func=ast.Name(id="crossing")):
+            case ast.Call(func=ast.Name(id=name)) if name in SWEEPS:
                 (metric, key, limit), labels = self.arguments(node, 3)
-                return crossing(self.lookup.rows(metric, **labels), metric, key, limit)
+                return SWEEPS[name](self.lookup.rows(metric, **labels), metric, key, limit)
         raise UserError(f"not allowed in an expression: {ast.unparse(node)!r} (in {self.expression!r})")
 
     def arguments(self, node: ast.Call, count: int) -> tuple[list, dict]:
@@ -197,8 +198,23 @@ class _Walk:
 
 def crossing(rows: pd.DataFrame, metric: str, key: str, limit: float) -> float:
     """The smallest `key` of a sweep at which the metric is at most the limit; infinite where it never is."""
-    sweep = rows[rows[key] != ""] if key in rows else rows.iloc[:0]
-    if sweep.empty:
+    keys, values = sweep(rows, metric, key)
+    return float(keys[values <= limit].min()) if (values <= limit).any() else math.inf
+
+
+def before(rows: pd.DataFrame, metric: str, key: str, limit: float) -> float:
+    """The last `key` of a sweep below its crossing; 0 where the first key crosses already."""
+    keys, _ = sweep(rows, metric, key)
+    below = keys[keys < crossing(rows, metric, key, limit)]
+    return float(below.max()) if len(below) else 0.0
+
+
+def sweep(rows: pd.DataFrame, metric: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """The keys (n,) of a sweep, as numbers, and the metric's values; raises Missing for none."""
+    swept = rows[rows[key] != ""] if key in rows else rows.iloc[:0]
+    if swept.empty:
         raise Missing(f"not measured: {metric} along {key}")
-    reached = pd.to_numeric(sweep.loc[sweep["value"] <= limit, key])
-    return float(reached.min()) if len(reached) else math.inf
+    return pd.to_numeric(swept[key]).to_numpy(float), swept["value"].to_numpy(float)
+
+
+SWEEPS: Mapping[str, Callable] = {"crossing": crossing, "before": before}

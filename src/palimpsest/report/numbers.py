@@ -67,7 +67,9 @@ def read(path: Path) -> list[dict]:
 
 
 def measured(entry: dict, lookup: Lookup, models: list[str]) -> str:
-    """The text of a measured number: one, or one for each model."""
+    """The text of a measured number: one, or one for each model; of kind `models`, those for which it is true."""
+    if entry.get("kind") == "models":
+        return those_of(entry, lookup, models)
     if entry.get("per") != "model":
         return shown(entry, lookup) or UNMEASURED
     texts = {model: shown(entry, lookup.of(model=model)) for model in models}
@@ -75,6 +77,15 @@ def measured(entry: dict, lookup: Lookup, models: list[str]) -> str:
     if len(models) == 1 and found:
         return next(iter(texts.values()))
     return joined(found) or UNMEASURED
+
+
+def those_of(entry: dict, lookup: Lookup, models: list[str]) -> str:
+    """The names of the models for which the entry's condition is true, so that prose need not foresee the outcome."""
+    try:
+        true = [model for model in models if evaluate(entry["value"], lookup.of(model=model))]
+    except Missing:
+        return UNMEASURED
+    return tex(joined([name_of(entry["family"], model) for model in true])) or "no model"
 
 
 def shown(entry: dict, lookup: Lookup) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.lcr.figures._common import colour_of, curve, lookup_of
+from palimpsest.lcr.figures._common import MARKERS, colour_of, curve, lookup_of
 from palimpsest.lcr.names import name_of
 from palimpsest.report.style import PAGE
 
@@ -32,10 +32,12 @@ def draw(inputs: list[Path], params: dict) -> Figure:
                 rows = lookup.rows(metric, **labels)
                 rows = rows[rows["top"] != ""]
                 label = f"{name_of(model)}, {name_of(rule)}"
-                curve(axes, rows, "top", color=colour_of(model, models), linestyle=dashes, label=label)
+                look = {"color": colour_of(model, models), "marker": MARKERS[models.index(model) % len(MARKERS)]}
+                curve(axes, rows, "top", linestyle=dashes, label=label, markersize=3, clip_on=False, **look)
             if metric == "detection_rate":
                 plain = lookup.get(metric, model=model, method="reconstruction", set=params["sets"]["forget"])
-                axes.axhline(plain.value, color=colour_of(model, models), linewidth=0.6, linestyle=":")
+                for share, width in ((1, 0.6), (0.5, 0.9)):  # where half of the detections are gone
+                    axes.axhline(share * plain.value, color=colour_of(model, models), linewidth=width, linestyle=":")
         axes.set(xscale="log", xlabel="codes replaced, K", title=title)
         axes.set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

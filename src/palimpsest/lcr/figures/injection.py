@@ -6,40 +6,54 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from palimpsest.lcr.names import name_of
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.style import COLUMN
 
-TITLES = ("safe", "injected", "pixel change", "latent change")
+PICTURES = {"donor": "donor", "reconstruction": "safe", "injected": "injected"}
+# What is mapped, and the unit of its scale: a model's largest value, because code vectors differ in length by model.
+MAPS = {"pixel_change": ("pixel\nchange", "grey levels"), "latent_change": ("latent\nchange", "L2 of vectors")}
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
     """params: `models`, `pictures` (how many per model), `explicit_sets`. inputs: the panel of every model."""
     models, count = params["models"], params["pictures"]
-    figure, axes = plt.subplots(
-        len(models) * count, len(TITLES), figsize=(COLUMN, COLUMN / 4 * len(models) * count + 0.3), squeeze=False
-    )
+    columns = len(PICTURES) + len(MAPS)
+    height = COLUMN / columns * len(models) * count + 1.0
+    figure, axes = plt.subplots(len(models) * count, columns, figsize=(COLUMN, height), squeeze=False)
     for start, (model, path) in enumerate(zip(models, inputs, strict=True)):
-        with np.load(path) as panel:
-            explicit = bool(params["explicit_sets"])
-            shown = [publishable(panel[name][:count], explicit) for name in ("reconstruction", "injected")]
-            maps = [panel[name] for name in ("pixel_change", "latent_change")]
-            masks = panel["mask"]
-        for index in range(count):
-            line = axes[start * count + index]
-            for place, pictures in enumerate(shown):
-                line[place].imshow(pictures[index])
-            for place, values in enumerate(maps, start=2):
-                line[place].imshow(values[index], cmap="magma", vmin=0, vmax=max(values.max(), 1e-9))
-                outline(line[place], masks[index], values[index].shape)
+        panel = read(path, count, bool(params["explicit_sets"]))
+        block = axes[start * count : (start + 1) * count]
+        for index, line in enumerate(block):
+            for place, name in zip(line, PICTURES, strict=False):
+                place.imshow(panel[name][index])
+            for place, name in zip(line[len(PICTURES) :], MAPS, strict=True):
+                drawn = place.imshow(panel[name][index], cmap="magma", vmin=0, vmax=max(panel[name].max(), 1e-9))
+                outline(place, panel["mask"][index], panel[name][index].shape)
+                if index == count - 1:
+                    scale(place, drawn, MAPS[name][1])
             for each in line:
                 each.set(xticks=[], yticks=[])
-            if index == 0:
-                line[0].set_ylabel(name_of(model), fontsize=7)
-    for each, title in zip(axes[0], TITLES, strict=True):
+            line[0].set_ylabel(f"{name_of(model)} {index + 1}", fontsize=6.5)
+    for each, title in zip(axes[0], [*PICTURES.values(), *(title for title, _ in MAPS.values())], strict=True):
         each.set_title(title, fontsize=7)
     return figure
+
+
+def scale(axes: Axes, drawn: AxesImage, unit: str) -> None:
+    """The colour scale of a map, below it."""
+    bar = axes.figure.colorbar(drawn, cax=axes.inset_axes([0, -0.16, 1, 0.08]), orientation="horizontal")
+    bar.set_label(unit, fontsize=6, labelpad=1)
+    bar.ax.tick_params(labelsize=5.5, length=2, pad=1)
+
+
+def read(path: Path, count: int, explicit: bool) -> dict[str, np.ndarray]:
+    """The first `count` pairs of a panel, its pictures as they may be shown."""
+    with np.load(path) as panel:
+        shown = {name: publishable(panel[name][:count], explicit) for name in PICTURES}
+        return shown | {name: panel[name][:count] for name in (*MAPS, "mask")}
 
 
 def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int]) -> None:

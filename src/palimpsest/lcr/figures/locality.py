@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from palimpsest.lcr.names import name_of
 from palimpsest.lcr.tables.locality import DECODERS
-from palimpsest.report.style import COLUMN, PALETTE
+from palimpsest.report.style import COLUMN, GREY, PALETTE
 
 FLOOR = 1e-3  # grey levels: less is drawn here
+DASHES = ("-", "--", "-.", (0, (1, 1)))
 
 
 def draw(inputs: list[Path], params: dict) -> Figure:
@@ -22,12 +23,18 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     for axes, model, path in zip(panels[:, 0], models, inputs, strict=True):
         curves = pd.read_parquet(path)
         curves = curves[curves["block"].astype(str) == str(params["block"])]
-        for colour, (decoder, called) in zip(PALETTE, DECODERS.items(), strict=False):
+        axes.axhline(FLOOR, color=GREY, linewidth=0.6, zorder=0)
+        for colour, dashes, (decoder, called) in zip(PALETTE, DASHES, DECODERS.items(), strict=False):
             part = curves[curves["decoder"] == decoder]
             ends = [part[end].clip(lower=FLOOR) for end in ("low", "high")]
             axes.fill_between(part["r_pixels"], *ends, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(part["r_pixels"], part["change"].clip(lower=FLOOR), color=colour, label=called)
+            change = part["change"].clip(lower=FLOOR)
+            axes.plot(part["r_pixels"], change, color=colour, linestyle=dashes, label=called, clip_on=False)
         axes.set(title=name_of(model), ylabel="change D(r) (grey levels)", yscale="log")
+        axes.set_ylim(bottom=FLOOR / 2)
+        axes.annotate(
+            f"drawn at {FLOOR:g}: less", (0.02, FLOOR), (0, 2), ("axes fraction", "data"), "offset points", fontsize=6.5
+        )
     panels[-1, 0].set_xlabel("distance r from the block (pixels)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

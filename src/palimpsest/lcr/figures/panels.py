@@ -31,7 +31,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             " report.lcr.figures.panels.params.pictures"
         )
     figure, axes = plt.subplots(
-        len(picks), len(columns), figsize=(PAGE, PAGE / len(columns) * len(picks) + 0.55), squeeze=False
+        len(picks), len(columns), figsize=(PAGE, PAGE / len(columns) * len(picks) + 0.75), squeeze=False
     )
     for column, (name, pictures) in enumerate(columns.items()):
         shown = publishable(pictures[picks], bool(params["explicit_sets"]))
@@ -39,4 +39,5 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             axes[line, column].imshow(picture)
             axes[line, column].set_axis_off()
         axes[0, column].set_title(name_of(name).replace(", ", ",\n").replace(" ", "\n", 1), fontsize=6)
+    figure.suptitle(name_of(inputs[1].parents[1].name), fontsize=8)  # its model's folder holds the reconstruction
     return figure

@@ -10,6 +10,14 @@ from palimpsest.report.typeset import Format
 Row = tuple[str, str, str, dict, Format]
 
 
+def measured_on(lookup: Lookup, metric: str, **labels) -> str:
+    """The set that a measurement is of and its number of images, for a caption: "set forget_test, n = 80"."""
+    rows = lookup.rows(metric, **labels)
+    if rows.empty:
+        return "not measured"
+    return f"set {rows['set'].iloc[0].replace('_', ' ')}, n\u2009=\u2009{int(rows['n'].max())}"
+
+
 def frame_of(rows: list[Row], lookup: Lookup, models: list[str]) -> tuple[pd.DataFrame, list[Format]]:
     """The frame (columns group, Quantity, one per model) and the format of every row; unmeasured rows are left out."""
     cells = [[lookup.get(metric, model=model, **labels) for model in models] for _, _, metric, labels, _ in rows]

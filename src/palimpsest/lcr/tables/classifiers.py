@@ -32,9 +32,10 @@ def build(lookup: Lookup, params: dict) -> Table:
     columns = pd.MultiIndex.from_tuples([("", "composition"), ("", "Classifier"), *names])
     return Table(
         pd.DataFrame(rows, columns=columns),
-        caption="Is the concept in the codes? Linear classifiers of code grids on held-out images. A classifier of the "
-        "source falls below one half when the sources are exchanged; one of the carrier falls to one half against "
-        "carriers without the concept. Published: AUC 0.965, accuracy 0.912 (full, each class from its own source).",
+        caption="Is the concept in the codes? Linear classifiers of code grids on held-out images. A classifier of "
+        "the source falls below one half when the sources are exchanged; one of the carrier falls to one half "
+        "against carriers without the concept. Published: AUC 0.965, accuracy 0.912 (code and place, each class from "
+        "its own source).",
         label="tab:lcr-classifiers",
         formats={"AUC": Format(3), "Accuracy": Format(3, interval=False)},
         group="composition",

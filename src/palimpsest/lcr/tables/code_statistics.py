@@ -3,6 +3,7 @@
 import pandas as pd
 
 from palimpsest.lcr.names import name_of
+from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -26,6 +27,7 @@ ROWS = (
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Measured and null of every statistic, for every model, beside the published value."""
+    pictures = measured_on(lookup, "histogram_cosine", set=params["set"], method="")
     rows, formats = [], []
     for text, metric, style, published in ROWS:
         cells = [
@@ -39,9 +41,10 @@ def build(lookup: Lookup, params: dict) -> Table:
     columns = pd.MultiIndex.from_tuples([("", "Quantity"), *names, ("Published", "f8, K=8192")])
     return Table(
         pd.DataFrame(rows, columns=columns),
-        caption="Codes in the concept’s region. Null: regions of the same form at random places of images without the "
-        "concept, with the 2.5 and 97.5 % quantiles of the placements; measured values have a bootstrap interval over "
-        "images where resampling does not bias them. Published values are of another model and other data.",
+        caption=f"Codes in the concept’s region ({pictures}). Null: regions of the same form at random places of "
+        "images without the concept, with the 2.5 and 97.5 % quantiles of the placements; measured values have a "
+        "bootstrap interval over images where resampling does not bias them. Published values are of another model "
+        "and other data.",
         label="tab:lcr-code-statistics",
         formats=formats,
         wide=True,

@@ -1,6 +1,6 @@
 """How random the encoding is."""
 
-from palimpsest.lcr.tables._rows import frame_of
+from palimpsest.lcr.tables._rows import frame_of, measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -23,12 +23,13 @@ ROWS = [
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Entropies, agreements and their cost for every model."""
+    pictures = measured_on(lookup, "psnr_argmax", method="encoder_noise")
     frame, formats = frame_of(ROWS, lookup.of(method="encoder_noise"), params["models"])
     return Table(
         frame,
-        caption="Encoding as a random draw. The Gumbel quantiser draws each code from its distribution also in "
-        "evaluation; the nearest-neighbour quantiser draws nothing, and its margin is how much farther the second "
-        "code is, as a share of its distance. Intervals resample images.",
+        caption=f"Encoding as a random draw ({pictures}). The Gumbel quantiser draws each code from its distribution "
+        "also in evaluation; the nearest-neighbour quantiser draws nothing, and its margin is how much farther the "
+        "second code is, as a share of its distance. Intervals resample images; a PSNR is the mean over pictures.",
         label="tab:lcr-encoder-noise",
         formats=formats,
         group="group",

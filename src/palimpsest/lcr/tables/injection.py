@@ -1,6 +1,6 @@
 """The concept's codes put into safe images: leakage against its floors, and what the judge finds."""
 
-from palimpsest.lcr.tables._rows import frame_of
+from palimpsest.lcr.tables._rows import frame_of, measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -14,7 +14,9 @@ ROWS = [
     (CYCLE, "Codes kept, no edit", "cycle_agreement", {"edit": "none", "where": "all"}, SHARE),
     (CYCLE, "Codes kept inside, injected", "cycle_agreement", {"edit": "injected", "where": "inside"}, SHARE),
     (CYCLE, "Codes kept outside, injected", "cycle_agreement", {"edit": "injected", "where": "outside"}, SHARE),
-    (CYCLE, "Codes outside changed by the injection", "codes_changed_outside", {"against": "cycle"}, SHARE),
+    (CYCLE, "Codes outside that differ from the cycle’s", "codes_changed_outside", {"against": "cycle"}, SHARE),
+    (CYCLE, "… within two cells of the region", "codes_changed_near", {"against": "cycle"}, SHARE),
+    (CYCLE, "… farther", "codes_changed_far", {"against": "cycle"}, SHARE),
     (PIXELS, "Change inside (grey levels of 255)", "pixel_change", {"where": "inside"}, Format(1)),
     (PIXELS, "Change outside", "pixel_change", {"where": "outside"}, Format(2)),
     (PIXELS, "PSNR outside (dB)", "leak_outside_psnr", {}, Format(1)),
@@ -26,12 +28,13 @@ ROWS = [
 
 def build(lookup: Lookup, params: dict) -> Table:
     """One column per model."""
+    pairs = measured_on(lookup, "leak_outside_psnr", method="injection")
     frame, formats = frame_of(ROWS, lookup.of(method="injection"), params["models"])
     return Table(
         frame,
-        caption="Injection: the codes of the concept’s region put into safe images, decoded and encoded again. The "
-        "published ratio has no floor; here the same ratio of an unedited cycle, and of two random draws, stands "
-        "beside it.",
+        caption=f"Injection ({pairs} pairs): the codes of the concept’s region put into safe images, decoded and "
+        "encoded again. The published ratio has no floor; here the same ratio of an unedited cycle, and of two "
+        "random draws, stands beside it.",
         label="tab:lcr-injection",
         formats=formats,
         group="group",

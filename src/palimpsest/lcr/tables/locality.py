@@ -4,7 +4,9 @@ import pandas as pd
 
 from palimpsest.lcr.names import name_of
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.typeset import Format, Table
+from palimpsest.report.typeset import Format, Table, number
+
+SHARE = Format(1, "percent")
 
 DECODERS = {
     "real": "real",
@@ -24,25 +26,28 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: decoders by size of the block, params["blocks"]; columns for every model."""
     rows = []
     for block in params["blocks"]:
+        reach = lookup.rows("pixels_beyond_receptive_field", block=block)["value"].mean()
+        called_block = f"Block of {block} × {block} cells; {number(reach, SHARE)}\u2009% of the pixels are beyond"
         for decoder, called in DECODERS.items():
             cells = [
                 lookup.get(metric, model=model, decoder=decoder, block=block, **labels)
                 for model in params["models"]
                 for metric, labels in COLUMNS.values()
             ]
-            rows.append((f"Block of {block} × {block} cells", called, *cells))
+            rows.append((called_block, called, *cells))
     names = [(name_of(model), column) for model in params["models"] for column in COLUMNS]
     return Table(
         pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "block"), ("", "Decoder"), *names])),
         caption="Locality of the decoder. Half energy: distance from the block, in cells, within which half of the "
-        "squared change of the pixels lies; then the shares of it inside the block, within one cell of it, and beyond "
-        "the convolutions’ receptive field, where only attention and group normalisation reach.",
+        "squared change of the pixels lies; then the shares of it inside the block, within one cell of it, and "
+        "beyond the convolutions’ receptive field, where only attention and group normalisation reach. A change "
+        "spread evenly would have there the share of the pixels, which each block’s heading gives.",
         label="tab:lcr-locality",
         formats={
             "Half energy": Format(2, interval=False),
             "In block": Format(0, "percent", interval=False),
             "Within 1": Format(0, "percent", interval=False),
-            "Beyond": Format(1, "percent"),
+            "Beyond": SHARE,
         },
         group="block",
         wide=True,

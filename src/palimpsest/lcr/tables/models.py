@@ -3,6 +3,7 @@
 import pandas as pd
 
 from palimpsest.lcr.names import name_of
+from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -30,14 +31,18 @@ ROWS = (
 def build(lookup: Lookup, params: dict) -> Table:
     """One column per model of params["models"], on the set params["set"]."""
     columns = {"Quantity": [text for text, *_ in ROWS]}
+    usual = {"set": params["set"], "method": ""}
+    pictures = measured_on(lookup, "psnr", **usual)
+    shown = measured_on(lookup, "emblem_recall", **usual)
     for model in params["models"]:
         here = lookup.of(model=model, set=params["set"], method="")
         columns[name_of(model)] = [here.get(metric, **labels) for _, metric, labels, _ in ROWS]
     return Table(
         pd.DataFrame(columns),
-        caption="Base models of the procedural world and what the held-out judges read in their reconstructions, with "
-        "95 % intervals. An emblem that the reconstruction has lost already cannot be unlearned: the reconstruction, "
-        "not the original, is the reference of every edit.",
+        caption=f"Base models of the procedural world ({pictures}; emblems: {shown}) and what the held-out judges "
+        "read in their reconstructions, with 95 % intervals. PSNR: mean over pictures. An emblem that the "
+        "reconstruction has lost already cannot be unlearned: the reconstruction, not the original, is the reference "
+        "of every edit.",
         label="tab:lcr-models",
         widths={"Quantity": 0.38},
         formats=[style for *_, style in ROWS],

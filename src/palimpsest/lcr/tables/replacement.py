@@ -3,6 +3,7 @@
 import pandas as pd
 
 from palimpsest.lcr.names import name_of
+from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
@@ -38,15 +39,17 @@ def build(lookup: Lookup, params: dict) -> Table:
         for method in params["rules"]:
             rows.append(line(here, model, method, {"scope": "mask", "cells": "all", "top": ""}))
     frame = pd.DataFrame(rows, columns=["model", "Rule", *FORMATS])
+    measured = measured_on(lookup, "detection_rate", set=params["set"], method="reconstruction")
     best_among = frame["Rule"].isin([name_of(method) for method in params["rules"] if method != "twin"])
     return Table(
         frame,
-        caption="Localised replacement of every cell in the mask, by rule. Found: share of images in which the "
-        "held-out judge still finds the concept (Wilson interval; bold where it is lowest beyond its interval). p: "
-        "exact McNemar test against the plain reconstruction, largest over seeds. To twin: lpips_mini to the true "
-        "picture without the concept. Outside: lpips_mini, PSNR (dB) and SSIM outside the mask, against the "
-        "reconstruction. New: images with a find away from the mask. Cells: share of cells whose code changed (– for "
-        "edits of pixels).",
+        caption=f"Localised replacement of every cell in the mask, by rule ({measured}). Found: share of images in "
+        "which the held-out judge still finds the concept (Wilson interval; bold where it is lowest beyond its "
+        "interval). p: exact McNemar test against the plain reconstruction, largest over seeds. To twin: lpips_mini "
+        "to the true picture without the concept; an edit above the plain reconstruction leads farther from it than "
+        "no edit. Outside: lpips_mini, PSNR (dB; ∞: equal pictures) and SSIM outside the mask, against the "
+        "reconstruction. New: images with a find where neither the mask nor the reconstruction has one. Cells: share "
+        "of cells whose code changed (– for edits of pixels).",
         label="tab:lcr-replacement",
         formats=FORMATS,
         group="model",

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from palimpsest.lcr.names import name_of
+from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -16,6 +17,7 @@ VARIANTS = {
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Residual detection of params["rules"] under every scope and set of cells, a block of rows per model."""
+    measured = measured_on(lookup, "detection_rate", set=params["set"], method="reconstruction")
     rows = []
     for model in params["models"]:
         here = lookup.of(model=model, set=params["set"], top="")
@@ -27,9 +29,9 @@ def build(lookup: Lookup, params: dict) -> Table:
     columns = ["model", "Rule", *VARIANTS, "Changed, all", "Changed, expl."]
     return Table(
         pd.DataFrame(rows, columns=columns),
-        caption="Residual detection by scope and cells. Mask: cells that the detected region touches, all of them or "
-        "only those whose code is explicit; elsewhere: as many cells at another place (control); global: explicit "
-        "codes anywhere. Last columns: share of all cells whose code changed within the mask.",
+        caption=f"Residual detection by scope and cells ({measured}). Mask: cells that the detected region touches, "
+        "all of them or only those whose code is explicit; elsewhere: as many cells at another place (control); "
+        "global: explicit codes anywhere. Last columns: share of all cells whose code changed within the mask.",
         label="tab:lcr-scopes",
         formats={name: Format(0, "percent") for name in VARIANTS}
         | {name: Format(1, "percent", interval=False) for name in columns[-2:]},
