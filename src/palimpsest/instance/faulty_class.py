@@ -72,7 +72,11 @@ def distances(judge: FactorClassifier, first: np.ndarray, second: np.ndarray) ->
 
 
 def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault) -> list[dict]:
-    """How often the wrong and the right symbol are drawn, and how the good pictures changed against `before`."""
+    """How often the class is drawn with the wrong and with the right symbol, and how good pictures changed.
+
+    wrong_rate and right_rate: samples of the class's label that are of the class and show that symbol, as a share of
+    all; what is left over is of another class or shows neither. The change is against `before`.
+    """
     own, others = (read_factors(judge, each) for each in (samples.own, samples.others))
     was, was_others = (read_factors(judge, each) for each in (before.own, before.others))
     good = (was[fault.symbol_factor] == fault.right) & (was[fault.class_factor] == fault.label)
@@ -80,7 +84,7 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     same_symbol = others[fault.symbol_factor] == was_others[fault.symbol_factor]
     both = (others[fault.class_factor] == samples.labels) & same_symbol
     rows = [
-        row("wrong_rate", *share(own[fault.symbol_factor] == fault.wrong), n=len(in_class)),
+        row("wrong_rate", *share((own[fault.symbol_factor] == fault.wrong) & in_class), n=len(in_class)),
         row("right_rate", *share((own[fault.symbol_factor] == fault.right) & in_class), n=len(in_class)),
         row("class_kept", *share(in_class), n=len(in_class)),
         row("others_kept", *share(both), n=len(both)),
