@@ -9,19 +9,19 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
 METRICS = {
-    "S": ("similarity_target", Format(2, better="low")),
+    "S": ("similarity_target", Format(2)),
     "S pre": ("similarity_pretrained", Format(2, interval=False)),
     "Change": ("perceptual", Format(2, better="low", interval=False)),
     "SSIM": ("ssim", Format(2, interval=False)),
-    "FD pre": ("frechet_pretrained", Format(2, better="low", interval=False)),
-    "FD data": ("frechet_data", Format(2, better="low", interval=False)),
+    "FD pre": ("frechet_pretrained", Format(2, interval=False)),
+    "FD data": ("frechet_data", Format(2, interval=False)),
     "KD pre": ("kernel_pretrained", Format(3, interval=False)),
     "Plausible": ("plausible", Format(0, "percent", interval=False)),
 }
 PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2, interval=False), Format(1), Format(1)), strict=True))
-FORMATS = {"S tuning": Format(2), **{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
+FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
 OURS, THEIRS = "measured here", "published"
-BOLD = f"Bold: best of those that forget (S at most {LIMIT:g}), where no other’s interval overlaps its."
+BOLD = f"Bold: the least change of those that forget (S at most {LIMIT:g}), where no other’s interval overlaps its."
 ONE = {"targets": "mean", "count": 1}  # the mean over lists of a single target
 
 
@@ -35,28 +35,33 @@ def explained(params: dict, study: str) -> str:
     judges = params["judges"]
     return (
         f"S: {judges['descriptor']} of target and reconstruction; up to {LIMIT:g}, the source’s limit, is forgotten. "
-        f"S pre: of both models’ reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
+        f"S pre, in other tables: of both models’ "
+        f"reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
         f"{judges['features']} to the pretrained model’s samples and to data; KD: kernel distance to the former, "
         "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures. "
         f"{basis(params, study)}"
     )
 
 
-def basis(params: dict, study: str) -> str:
-    """How many targets, seeds, draws and pairs a study's rows rest on, and what their intervals are over."""
+def basis(params: dict, study: str, to_a_row: bool = False) -> str:
+    """How many targets, seeds, draws and pairs a study's rows rest on, and what their intervals are over.
+
+    to_a_row: whether each row is of one target alone.
+    """
     given, counted = params["studies"][study], params["evaluation"]
     alone = [targets for targets in given["targets"] if len(targets) == 1]
     singles = sorted({targets[0] for targets in alone or given["targets"]})
     seeds = len(given["seeds"])
     over = (
         f"t intervals over the {len(singles)} targets, their seeds averaged"
-        if len(singles) > 1
+        if len(singles) > 1 and not to_a_row
         else f"t intervals over the {seeds} seeds"
         if seeds > 1
         else "the interval of S is over the draws of the noise, of one picture, not over targets"
     )
+    targets = "one target to a row" if to_a_row else f"{listed(len(singles), 'target')} ({', '.join(singles)})"
     return (
-        f"Here: {listed(len(singles), 'target')} ({', '.join(singles)}), {listed(seeds, 'seed')}; "
+        f"Here: {targets}, {listed(seeds, 'seed')}; "
         f"{counted['draws']} draws of the noise, {counted['pairs']} pairs of samples; {over}."
     )
 
@@ -105,7 +110,7 @@ def table(
     full: bool = False,
     **settings,
 ) -> Table:
-    """The table of such rows; its first column is named `first`. full: with the kernel distance.
+    """The table of such rows; its first column is named `first`. full: with the kernel distance for `S pre`.
 
     Rows that forget are compared with each other, unless `compared` says which.
     """
@@ -115,7 +120,7 @@ def table(
         column
         for column in frame.columns
         if (column[0] != THEIRS or any(not math.isnan(cell.value) for cell in frame[column]))
-        and (full or column[1] != "KD pre")
+        and column[1] != ("S pre" if full else "KD pre")
     ]
     settings.setdefault("compared", [forgets(row) for row in rows])
     return Table(

@@ -36,12 +36,12 @@ def in_full(params: dict, method: str, label: str) -> dict[str, str]:
     return {"distilled": "False", **fixed, **parsed(label)} if method == "surrogate" else {**fixed, **parsed(label)}
 
 
-def unless(params: dict, study: str) -> str:
+def unless(params: dict, study: str, to_a_row: bool = False) -> str:
     """The note below a study of the surrogate method: what its rows share."""
     shared = described(in_full(params, "surrogate", "default"))
     return (
-        f"Columns as in the table that compares the methods. {basis(params, study)} Every row, unless it says "
-        f"otherwise: {shared}; not the setting that the tuning chose."
+        f"Columns as in the table that compares the methods. {basis(params, study, to_a_row)} Every row, unless it "
+        f"says otherwise: {shared}; not the setting that the tuning chose."
     )
 
 

@@ -1,13 +1,11 @@
 """Every method, tuned alike, on held-out targets: one, and several in sequence (the paper's Table I)."""
 
-import math
-
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import SEQUENCE, SINGLE
-from palimpsest.instance.tables._rows import OURS, counts, explained, forgets, line, table
+from palimpsest.instance.tables._rows import counts, explained, forgets, line, table
 from palimpsest.instance.tables._settings import described, in_full
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.typeset import Estimate, Format, Table, number
+from palimpsest.report.typeset import Format, Table, number
 
 REFERENCES = ("pretrained", "oracle")
 PUBLISHED_TARGETS = 4  # of the source's sequence
@@ -22,8 +20,6 @@ def build(lookup: Lookup, params: dict) -> Table:
             for method in (*REFERENCES, *params["methods"]):
                 labels = {"method": method, "study": "comparison", "model": model, "count": count}
                 row = line(lookup, name_of(method), labels, published.get(method))
-                tuned = lookup.get("tuning_similarity", model=model, method=method)
-                row = with_tuning(row, tuned if count == 1 else Estimate(math.nan))
                 rows.append({**row, ("", "group"): "one target" if count == 1 else f"{count} targets in sequence"})
                 compared.append(method not in REFERENCES and forgets(row))
     return table(
@@ -39,13 +35,6 @@ def build(lookup: Lookup, params: dict) -> Table:
     )
 
 
-def with_tuning(row: dict, tuned: Estimate) -> dict:
-    """The row with what the same setting read on the tuning targets, right of its S."""
-    cells = list(row.items())
-    place = [key for key, _ in cells].index((OURS, "S")) + 1
-    return dict([*cells[:place], ((OURS, "S tuning"), tuned), *cells[place:]])
-
-
 def notes(lookup: Lookup, params: dict) -> str:
     """Columns, basis, the surrogate method's setting in full, and how far the published rows can be compared."""
     model = params["models"][0]
@@ -53,11 +42,9 @@ def notes(lookup: Lookup, params: dict) -> str:
     chosen = ", ".join(lookup.rows("selected", model=model, method="surrogate")["setting"])
     counted = max(counts(lookup, study="comparison", model=model), default=1)
     return (
-        f"{explained(params, 'comparison')} Of held-out pictures {held_out} % are plausible. S tuning: what the same "
-        "setting reads on the worst tuning target. "
-        f"Surrogate method here: {described(in_full(params, 'surrogate', chosen))}. Published rows had one budget "
-        f"each, untuned, and are means of six experiments; its sequence has {PUBLISHED_TARGETS} targets, ours "
-        f"{counted}. "
+        f"{explained(params, 'comparison')} Of held-out pictures {held_out} % are plausible. Surrogate "
+        f"method here: {described(in_full(params, 'surrogate', chosen))}. Published rows had one budget each, untuned, "
+        f"and are means of six experiments; the source’s sequence has {PUBLISHED_TARGETS} targets, ours {counted}. "
         "EraseDiff’s stands beside the port that such papers run, NegGrad’s beside the form with a remember loss that "
         "the source describes."
     )

@@ -28,6 +28,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "The surrogate method on a target from the data, one of which the data held many copies, and one unlike any in "
         "them.",
         "tab:instance-domain",
-        f"{unless(params, 'domain')} One target to a row, the first of the study of strength.",
+        unless(params, "domain", to_a_row=True),
         compared=[False] * len(rows),
     )

@@ -18,8 +18,9 @@ def build(lookup: Lookup, params: dict) -> Table:
             settings = list(here.rows("similarity_target", study="tuning")["setting"].unique())
             chosen = set(here.rows("selected")["setting"])
             tried = [in_full(params, method, setting) for setting in settings]
-            varied = [name for name in tried[0] if len({each.get(name) for each in tried}) > 1] if tried else []
-            fixed[method] = {name: value for name, value in tried[0].items() if name not in varied} if tried else {}
+            names = dict.fromkeys(name for each in tried for name in each)
+            varied = [name for name in names if len({each.get(name) for each in tried}) > 1]
+            fixed[method] = {name: tried[0][name] for name in names if name not in varied}
             for position, (setting, full) in enumerate(zip(settings, tried, strict=True)):
                 own = described({name: full[name] for name in varied if name in full}) or "the only one"
                 mark = " *" if setting in chosen else ""
