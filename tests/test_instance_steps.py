@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from palimpsest.instance import engine, faulty_reference
 from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
-from palimpsest.instance.faulty_class import Fault, Samples, rates
+from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
 from palimpsest.instance.make_surrogates import make_surrogates
 from palimpsest.instance.membership import gap, held, membership
 from palimpsest.instance.paired import METRICS, paired
@@ -873,7 +873,8 @@ def faulty(tmp_path_factory) -> SimpleNamespace:
         params=FAULTY_PARAMS,
         device="cpu",
     )
-    return SimpleNamespace(folder=folder, network=network, drawn=drawn_again(*diffusion.load(network)))
+    shown = Samples.read(folder / "reference.npz").shown
+    return SimpleNamespace(folder=folder, network=network, drawn=drawn_again(*diffusion.load(network)), shown=shown)
 
 
 def repaired(faulty, folder: Path, method: str = "surrogate", repaired_images: Path | None = None, **more) -> dict:
@@ -935,10 +936,14 @@ def test_a_wrong_symbol_counts_in_the_class_only():
             return [images]
 
     own = np.stack([picture(*each) for each in ((0, 0), (0, 0), (0, 1), (2, 1), (2, 0), (0, 3), (0, 1), (3, 1))])
-    samples = Samples(own, own[:2], np.array([0, 0]))
+    samples = Samples(own, own[:2], np.array([0, 0]), np.arange(8))
     found = {
         one["metric"]: one["value"] for one in rates(Judge(), samples, samples, Fault(**FAULT)) if "kind" not in one
     }
+    # What figures show: the wrong ones of the class first.
+    assert wrong_first(Judge(), own, Fault(**FAULT)).tolist() == [2, 6, 0, 1, 3, 4, 5, 7]
+    many = np.stack([picture(0, 1)] * 20 + [picture(0, 0)] * 20)
+    assert wrong_first(Judge(), many, Fault(**FAULT)).tolist() == [*range(8), *range(20, 28)]
     assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0}
 
 
@@ -960,7 +965,7 @@ def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
         own = {name.removeprefix(f"{seed}."): each for name, each in adapter.items() if name.startswith(f"{seed}.")}
         assert not set_peft_model_state_dict(unet, own).unexpected_keys
         found = drawn_again(unet, scheduler)
-        assert np.abs(found.own.astype(int) - pictures[f"{seed}.own"]).max() <= 1
+        assert np.abs(found.own[faulty.shown].astype(int) - pictures[f"{seed}.own"]).max() <= 1
         assert np.abs(found.others.astype(int) - pictures[f"{seed}.others"]).max() <= 1
         assert np.abs(found.own.astype(int) - faulty.drawn.own).max() > 6
     assert not np.array_equal(pictures["0.own"], pictures["1.own"])
@@ -981,7 +986,7 @@ def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
     assert all(not tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
     # Where a tensor lies in memory decides on some processors how its sums are rounded.
     with np.load(tmp_path / "still/panel.npz") as panel:
-        assert np.abs(panel["0.own"].astype(int) - faulty.drawn.own).max() <= 1
+        assert np.abs(panel["0.own"].astype(int) - faulty.drawn.own[faulty.shown]).max() <= 1
 
 
 def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):

@@ -14,6 +14,8 @@ from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
 from palimpsest.models import diffusion
 
+PANEL = 16  # samples that are kept as pictures
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -31,11 +33,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Samples:
-    """Same-seed samples, uint8: `own` of the faulty class, `others` of the other classes, with their labels."""
+    """Same-seed samples, uint8: `own` of the faulty class, `others` of the other classes, with their labels.
+
+    shown: numbers of the own samples that figures show, chosen before anything is unlearned; those drawn are the first.
+    """
 
     own: np.ndarray
     others: np.ndarray
     labels: np.ndarray
+    shown: np.ndarray
 
     @classmethod
     def draw(cls, unet, scheduler, fault: Fault, own: int, others: int, steps: int, seed: int) -> "Samples":
@@ -48,13 +54,14 @@ class Samples:
             diffusion.sample(unet, scheduler, np.arange(own), labels=mine, **settings),
             diffusion.sample(unet, scheduler, np.arange(others), labels=labels, **settings),
             labels.numpy(),
+            np.arange(min(own, PANEL)),
         )
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
         """From the file that `faulty_reference` writes."""
         with np.load(path) as file:
-            return cls(file["own"], file["others"], file["labels"])
+            return cls(file["own"], file["others"], file["labels"], file["shown"])
 
 
 def read_factors(judge: FactorClassifier, pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -69,6 +76,17 @@ def distances(judge: FactorClassifier, first: np.ndarray, second: np.ndarray) ->
         return perceptual_map(normalised(judge.features(one)), normalised(judge.features(two))).mean((1, 2))
 
     return in_batches(of, first, second)
+
+
+def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault) -> np.ndarray:
+    """Numbers of the samples that figures show: those with the wrong symbol, at most half, then the first others.
+
+    A rare fault would hardly be among the first samples.
+    """
+    found = read_factors(judge, own)
+    wrong = (found[fault.symbol_factor] == fault.wrong) & (found[fault.class_factor] == fault.label)
+    first = np.flatnonzero(wrong)[: PANEL // 2]
+    return np.concatenate([first, np.flatnonzero(~wrong)])[:PANEL]
 
 
 def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault) -> list[dict]:
