@@ -35,6 +35,6 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             mean = curves[curves["network"] == network].groupby("timestep")["value"].mean()
             right.plot(mean.index, mean, label=name_of(network), **look)
     right.axhline(params["wanted"], color=PALETTE[2], linestyle=":", label="aim of the choice of t")
-    right.set(xlabel="injection timestep t", ylabel="similarity to the target", ylim=(None, 1.0))
+    right.set(xlabel="injection timestep t", ylabel="similarity", ylim=(None, 1.0))
     right.legend(loc="lower left", handlelength=1.8, bbox_to_anchor=(-0.05, 1.0))
     return figure

@@ -57,7 +57,7 @@ def basis(params: dict, study: str, to_a_row: bool = False) -> str:
         if len(singles) > 1 and not to_a_row
         else f"t intervals over the {seeds} seeds"
         if seeds > 1
-        else "the interval of S is over the draws of the noise, of one picture, not over targets"
+        else "the interval of S is over the draws of the noise, not over targets"
     )
     targets = "one target to a row" if to_a_row else f"{listed(len(singles), 'target')} ({', '.join(singles)})"
     return (
