@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from palimpsest.instance.figures import calibration
+from palimpsest.instance.figures import faulty_class as faulty_figure
 from palimpsest.instance.figures._common import LINES
 from palimpsest.instance.figures.cosines import conflict_rate, of_one_target
 from palimpsest.instance.tables import _rows, _settings, comparison, domain, faulty_class, strength, tuning
@@ -162,3 +165,33 @@ def test_lines_are_seen_on_white():
         luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
         assert 1.05 / (luminance + 0.05) > 2, colour
     assert len({tuple(to_rgb(colour)) for colour in LINES}) == len(LINES) >= 10
+
+
+def test_the_curves_are_of_both_networks_over_targets_that_the_data_hold_once(tmp_path):
+    pairs = {"same person": (0.9, 0.95, 1.0), "different people": (-0.1, 0.0, 0.1)}
+    cosines = [{"pair": pair, "cosine": value} for pair, values in pairs.items() for value in values]
+    pd.DataFrame(cosines).to_parquet(tmp_path / "cosines.parquet")
+    curves = [
+        {"network": network, "target": target, "copies": copies, "timestep": timestep, "value": level - timestep / 1000}
+        for network, levels in {"pretrained": (0.9, 0.8, 0.1), "oracle": (0.7, 0.6, 0.1)}.items()
+        for (target, copies), level in zip({"a": "once", "b": "once", "c": "often"}.items(), levels, strict=True)
+        for timestep in (100, 200)
+    ]
+    pd.DataFrame(curves).to_parquet(tmp_path / "curves.parquet")
+    inputs = [tmp_path / "cosines.parquet", tmp_path / "curves.parquet"]
+    right = calibration.draw(inputs, {"wanted": 0.9, "judges": JUDGES}).axes[1]
+    shown = {line.get_label(): list(line.get_ydata()) for line in right.lines}
+    assert shown["pretrained"] == pytest.approx([0.75, 0.65])
+    assert shown["oracle (retrained)"] == pytest.approx([0.55, 0.45])
+    assert len(right.lines) == 2 + 2 + 1  # the pretrained model on each target, both means, the aim
+
+
+def test_the_faulty_class_is_shown_by_the_samples_that_were_chosen(tmp_path):
+    own = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    shown = np.array([17, 3, 5])
+    np.savez(tmp_path / "reference.npz", own=own, others=own, shown=shown)
+    np.savez(tmp_path / "panel.npz", **{"0.own": own[shown] + 100, "0.others": own[:3]})
+    params = {"repairs": ["surrogate"], "own": 3, "others": 2, "seed": 0, "explicit_sets": []}
+    drawn = faulty_figure.draw([tmp_path / "reference.npz", tmp_path / "panel.npz"], params)
+    sheets = [np.asarray(axes.images[0].get_array())[0, ::5, 0].tolist() for axes in drawn.axes]
+    assert sheets == [[17, 3, 5], [0, 1], [117, 103, 105], [0, 1]]
