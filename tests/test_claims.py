@@ -1,11 +1,13 @@
 """The scorecard: every claim can hold and can fail, and the expression language does arithmetic and nothing else."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from palimpsest.instance.published import DOMAIN, KIND, PROJECTION, SEQUENCE, SINGLE, STRENGTH, WEIGHT
 from palimpsest.metrics import measurements
 from palimpsest.report import claims, collect
 from palimpsest.report.lookup import Lookup, Missing, evaluate
@@ -44,16 +46,27 @@ DOCTORED = {
 
 # Claims of instance unlearning, each with all that it reads: metric, labels, the value to hold and the value to fail.
 SURROGATE, ONE, TWO = {"method": "surrogate"}, {"count": 1}, {"count": 2}
+THREE, COMPARED = ("neggrad_plus", "erasediff_port", "siss"), {"study": "comparison", "targets": "mean"}
 BASELINES = [
     made
-    for method in ("neggrad_plus", "erasediff_port", "siss")
+    for method in THREE
     for count in (1, 2)
     for made in (
         ("similarity_target", {"method": method, "count": count}, 0.2, 0.2),
         ("perceptual", {"method": method, "count": count}, 0.9, 0.1),
     )
 ]
-EDIT, DEFAULT, CONSTANT = {"study": "strength", "surrogate": "edit"}, {"setting": "default"}, "weight=const,value=0.5"
+EDIT, DEFAULT = {"study": "strength", "surrogate": "edit"}, {"setting": "default"}
+AWARE, CONSTANT = "value=0.5", "weight=const,value=0.5"
+
+
+def strengths(metric):
+    """Falling from strength to strength, and rising once in between: then it fails, although it falls on the whole."""
+    names = ("edit_weak", "edit_medium", "edit", "edit_strong")
+    values = zip(names, (0.8, 0.5, 0.5, 0.2), (0.8, 0.2, 0.1, 0.3), strict=True)
+    return [(metric, {"surrogate": name}, *pair) for name, *pair in values]
+
+
 WIDTH = dict.fromkeys(("theorem_1_error", "theorem_2_error", "corollary_3_error"), 1e-14)
 MADE = {
     "surrogate_forgets": [
@@ -62,27 +75,45 @@ MADE = {
         ("perceptual", {"method": "oracle"}, 0.4, 0.4),
         *(("plausible", {"method": method}, 0.5, 0.5) for method in ("surrogate", "pretrained")),
     ],
-    "oracle_generalises": [
-        ("similarity_target", {"method": "oracle"}, 0.9, 0.1),
-        ("similarity_target", {"method": "pretrained"}, 0.9, 0.9),
+    "oracle_generalises": [("similarity_target", {"method": "oracle"}, 0.9, 0.1)],
+    "similarity_shows_membership": [
+        *(("membership_gap", {"copies": copies}, 0.3, 0.01) for copies in ("none", "once", "often")),
+    ],
+    "best_on_tuning": [
+        *(
+            (f"tuning_{metric}", SURROGATE, value, value)
+            for metric, value in (("similarity", 0.1), ("perceptual", 0.5))
+        ),
+        *(("tuning_similarity", {"method": method}, 0.2, 0.2) for method in THREE),
+        *(("tuning_perceptual", {"method": method}, 0.9, 0.1) for method in THREE),
+    ],
+    "best_at_own_limit": [
+        ("best_threshold", {"model": "sscd_mini"}, 0.8, 0.8),
+        *((metric, {**labels, **COMPARED}, *pair) for metric, labels, *pair in BASELINES),
+        # Above the source's limit, below the descriptor's.
+        *(("similarity_target", {**SURROGATE, **COMPARED, **count}, 0.6, 0.6) for count in (ONE, TWO)),
+        *(("perceptual", {**SURROGATE, **COMPARED, **count}, 0.5, 0.5) for count in (ONE, TWO)),
+    ],
+    "tuning_transfers": [
+        *(("tuning_similarity", {"method": method}, 0.1, 0.1) for method in ("surrogate", "neggrad_plus", "siss")),
+        *(
+            ("similarity_target", {"method": method, **COMPARED, **ONE}, 0.2, 0.7)
+            for method in ("surrogate", "neggrad_plus", "siss")
+        ),
     ],
     "surrogate_best": [
         *BASELINES,
         *(("similarity_target", {**SURROGATE, **count}, 0.1, 0.1) for count in (ONE, TWO)),
         *(("perceptual", {**SURROGATE, **count}, 0.5, 0.5) for count in (ONE, TWO)),
     ],
-    "strength_trades": [
-        ("similarity_target", {"surrogate": "edit_weak"}, 0.8, 0.2),
-        ("similarity_target", {"surrogate": "edit_strong"}, 0.1, 0.5),
-        ("ssim", {"surrogate": "edit_weak"}, 0.9, 0.8),
-        ("ssim", {"surrogate": "edit_strong"}, 0.8, 0.9),
-    ],
+    "strength_forgets": strengths("similarity_target"),
+    "strength_costs": strengths("ssim"),
     "weight_helps": [
-        ("similarity_target", DEFAULT, 0.1, 0.1),
-        ("similarity_target", {"setting": CONSTANT}, 0.1, 0.1),
-        ("ssim", DEFAULT, 0.9, 0.7),
+        *(("similarity_target", {"setting": setting}, 0.1, 0.1) for setting in (AWARE, CONSTANT)),
+        ("similarity_target", DEFAULT, 0.3, 0.3),
+        ("ssim", {"setting": AWARE}, 0.9, 0.7),
         ("ssim", {"setting": CONSTANT}, 0.8, 0.8),
-        ("frechet_pretrained", DEFAULT, 1.0, 3.0),
+        ("frechet_pretrained", {"setting": AWARE}, 1.0, 3.0),
         ("frechet_pretrained", {"setting": CONSTANT}, 2.0, 2.0),
     ],
     "projection_helps": [
@@ -169,25 +200,65 @@ def test_each_claim_can_hold_and_can_fail(tmp_path, side):
     assert verdicts == dict.fromkeys(DOCTORED, ("holds", "fails")[side])
 
 
+def judged_as(folder, name, made):
+    """The verdict on a claim of instance unlearning over measurements (metric, labels, value), narrow intervals."""
+    (claim,) = [claim for claim in of_family("instance") if claim["id"] == name]
+    shared = {"model": "tiny_ddpm"} | claim.get("where", {})
+    rows = [
+        shared | labels | around(metric, value, 1e-14 if "error" in metric else 1e-3) for metric, labels, value in made
+    ]
+    measurements.write(folder / "rows.parquet", rows, family="instance")
+    return claims.judge(claim, Lookup(folder / "rows.parquet", "instance"), ["tiny_ddpm"])["verdict"]
+
+
 @pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
 @pytest.mark.parametrize("name", MADE)
 def test_each_claim_of_instance_unlearning_can_hold_and_can_fail(tmp_path, name, side):
+    made = [(metric, labels, values[side]) for metric, labels, *values in MADE[name]]
+    assert judged_as(tmp_path, name, made) == ("holds", "fails")[side]
+
+
+def test_the_best_method_must_forget(tmp_path):
+    for similarity, verdict in ((0.1, "holds"), (0.4, "mixed"), (0.48, "fails")):
+        made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["surrogate_best"]]
+        changed = [
+            (metric, labels, similarity if labels == {**SURROGATE, **ONE} and metric == "similarity_target" else value)
+            for metric, labels, value in made
+        ]
+        assert judged_as(tmp_path, "surrogate_best", changed) == verdict
+
+
+def test_weights_are_compared_at_like_forgetting_only(tmp_path):
+    for gap, verdict in ((0.05, "holds"), (0.3, "mixed")):
+        made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["weight_helps"]]
+        made[0] = (*made[0][:2], 0.1 + gap)
+        assert judged_as(tmp_path, "weight_helps", made) == verdict
+
+
+# What the claims quote of the source's tables, by the rows that it must stand in.
+QUOTED = {
+    "surrogate_best": [SINGLE[name] for name in ("surrogate", "neggrad_plus", "erasediff_port", "siss")]
+    + [SEQUENCE[name] for name in ("surrogate", "neggrad_plus", "erasediff_port", "siss")],
+    "surrogate_forgets": [SINGLE["surrogate"]],
+    "strength_forgets": [STRENGTH[0.5], STRENGTH[32.0]],
+    "strength_costs": [STRENGTH[0.5], STRENGTH[32.0]],
+    "weight_helps": [WEIGHT["exponent, first"], WEIGHT["constant, second"]],
+    "projection_helps": [PROJECTION["projection=forget"], PROJECTION["projection=none"]],
+    "symmetric_hurts": [PROJECTION["projection=both"], PROJECTION["projection=none"]],
+    "edit_best_surrogate": list(KIND.values()),
+    "works_out_of_domain": list(DOMAIN.values()),
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_published_numbers_are_those_of_the_rows_they_are_quoted_from(name):
     (claim,) = [claim for claim in of_family("instance") if claim["id"] == name]
-    rows = [
-        {"model": "tiny_ddpm"}
-        | claim.get("where", {})
-        | labels
-        | around(metric, values[side], 1e-14 if "error" in metric else 1e-3)
-        for metric, labels, *values in MADE[name]
+    quoted = re.findall(r"\d+\.\d+", claim["published"].partition(" over editing weights")[0])
+    printed = [
+        [f"{cell:.{digits}f}" for cell in row if cell is not None for digits in (1, 2, 3)] for row in QUOTED[name]
     ]
-    measurements.write(tmp_path / "rows.parquet", rows, family="instance")
-    assert (
-        claims.judge(claim, Lookup(tmp_path / "rows.parquet", "instance"), ["tiny_ddpm"])["verdict"]
-        == (
-            "holds",
-            "fails",
-        )[side]
-    )
+    assert quoted and all(any(number in row for row in printed) for number in quoted), quoted
+    assert all(any(number in row for number in quoted) for row in printed), "a row that nothing is quoted from"
 
 
 def test_a_missing_measurement_is_not_testable_and_says_why(tmp_path):

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from palimpsest.instance import engine, faulty_reference
 from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
-from palimpsest.instance.faulty_class import Fault, Samples
+from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
 from palimpsest.instance.make_surrogates import make_surrogates
+from palimpsest.instance.membership import gap, held, membership
 from palimpsest.instance.paired import METRICS, paired
 from palimpsest.instance.reference import reference
 from palimpsest.instance.repair_class import ADAPTED, repair
@@ -604,6 +605,55 @@ def test_the_pretrained_network_has_changed_nothing(base, known, tmp_path):
         assert panel["first.samples"].shape == (8, SIZE, SIZE, 3)
 
 
+def test_membership_is_the_paired_gap_between_the_model_and_its_oracle(base, known, tmp_path):
+    torch.manual_seed(3)
+    other = tmp_path / "other/unet" / diffusion.WEIGHTS
+    network = tiny()
+    for weight in network.parameters():
+        weight.data += 0.05 * torch.randn_like(weight)
+    diffusion.save(other, network, DDPMScheduler())
+    tables, curves = {}, {}
+    for name, oracle in (("same", base.network), ("other", other)):
+        outputs = tmp_path / f"{name}.curves.parquet", tmp_path / f"{name}.measurements.parquet"
+        shared = (base.judges, base.data[0], base.images, base.manifest)
+        settings = {"model": "tiny", "modules": MODULES, "params": PARAMS, "device": "cpu"}
+        result = membership(known / "reference.npz", base.network, oracle, *shared, *outputs, **settings)
+        curves[name], tables[name] = pd.read_parquet(outputs[0]), measurements.read(outputs[1:])
+    assert result["targets"] == {"first": "once", "copied": "often", "odd": "none"}
+    assert (tables["same"]["value"] == 0).all() and tables["other"]["value"].abs().min() > 0
+    assert set(tables["same"]["copies"]) == {"none", "once", "often"}
+    measured_at = value(measurements.read([known / "measurements.parquet"]), "injection_timestep")
+    assert measured_at in PARAMS["timesteps"]
+    for timestep in PARAMS["timesteps"]:
+        for target, copies in result["targets"].items():
+            curve = curves["other"]
+            at = curve[(curve["timestep"] == timestep) & (curve["target"] == target)].set_index("network")["value"]
+            found = value(tables["other"], "membership_curve", timestep=timestep, copies=copies)
+            assert found == pytest.approx(at["pretrained"] - at["oracle"])
+            if timestep == measured_at:
+                assert value(tables["other"], "membership_gap", copies=copies) == found
+    # With as many draws it is what the choice of the timestep read of the same network.
+    chosen = pd.read_parquet(known / "curve.parquet").set_index(["target", "timestep"])["value"]
+    few = {**settings, "params": {**PARAMS, "draws": PARAMS["bystander_draws"]}}
+    membership(known / "reference.npz", base.network, base.network, *shared, *outputs, **few)
+    again = pd.read_parquet(outputs[0]).query("network == 'oracle'").set_index(["target", "timestep"])["value"]
+    assert again.to_dict() == pytest.approx(chosen.to_dict())
+
+
+def test_a_gap_has_its_interval_over_targets_or_over_the_draws_of_one():
+    several = np.array([[0.1, 0.3], [0.0, 0.0], [0.4, 0.4]])
+    found = gap(several, "membership_gap", copies="once")
+    assert (found["value"], found["n"]) == (pytest.approx(0.2), 3)
+    assert (found["low"], found["high"]) == pytest.approx(t_interval(np.array([0.2, 0.0, 0.4]))[:2])
+    one = gap(several[:1], "membership_gap", copies="often")
+    assert one["n"] == 1 and 0.1 <= one["low"] < 0.2 < one["high"] <= 0.3
+
+
+def test_copies_of_a_picture_are_counted_in_the_data():
+    data = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)[[0, 1, 1, 2]]
+    assert held(data, np.stack([data[0], data[1], data[0] + 100])).tolist() == ["once", "often", "none"]
+
+
 def test_models_that_forgot_are_measured_stage_by_stage(base, known, unlearned, tmp_path):
     table = judged(
         base,
@@ -703,7 +753,7 @@ def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) 
         ({"only": ([0.2], 0.95, 2.0)}, "only", 1),
     ],
 )
-def test_the_setting_is_chosen_by_the_declared_rule(tmp_path, settings, best, passed):
+def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best, passed):
     table, baseline, grid = tuning(tmp_path, settings)
     outputs = tmp_path / "selected.json", tmp_path / "chosen.parquet"
     result = select(table, baseline, *outputs, method="siss", model="tiny", grid=grid)
@@ -712,6 +762,11 @@ def test_the_setting_is_chosen_by_the_declared_rule(tmp_path, settings, best, pa
     assert chosen == {"setting": best, "training": {"steps": len(best)}, "settings": {}}
     written = measurements.read([outputs[1]])
     assert value(written, "selected", setting=best) == 1 and value(written, "passed_settings") == passed
+    # What it read there: the worst target's similarity, and the means.
+    similarity, plausible, distance = settings[best]
+    assert value(written, "tuning_similarity") == max(similarity)
+    assert value(written, "tuning_plausible") == pytest.approx(plausible)
+    assert value(written, "tuning_frechet_pretrained") == distance
 
 
 def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):
@@ -818,7 +873,8 @@ def faulty(tmp_path_factory) -> SimpleNamespace:
         params=FAULTY_PARAMS,
         device="cpu",
     )
-    return SimpleNamespace(folder=folder, network=network, drawn=drawn_again(*diffusion.load(network)))
+    shown = Samples.read(folder / "reference.npz").shown
+    return SimpleNamespace(folder=folder, network=network, drawn=drawn_again(*diffusion.load(network)), shown=shown)
 
 
 def repaired(faulty, folder: Path, method: str = "surrogate", repaired_images: Path | None = None, **more) -> dict:
@@ -862,6 +918,35 @@ def test_the_samples_of_the_reference_are_of_the_faulty_class_and_of_the_others(
     assert value(table, "ssim", kind="others") == 1
 
 
+def test_a_wrong_symbol_counts_in_the_class_only():
+    # Pictures whose first two pixels are the number of their class and of their symbol.
+    def picture(country, symbol):
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        image[0, :2] = [[country] * 3, [symbol] * 3]
+        return image
+
+    class Judge:
+        heads = ("country", "symbol")
+
+        def __call__(self, images):
+            pixels = ((images[:, 0, 0, :2] + 1) * 127.5).round().long()
+            return {name: torch.nn.functional.one_hot(pixels[:, n], 6).float() for n, name in enumerate(self.heads)}
+
+        def features(self, images):
+            return [images]
+
+    own = np.stack([picture(*each) for each in ((0, 0), (0, 0), (0, 1), (2, 1), (2, 0), (0, 3), (0, 1), (3, 1))])
+    samples = Samples(own, own[:2], np.array([0, 0]), np.arange(8))
+    found = {
+        one["metric"]: one["value"] for one in rates(Judge(), samples, samples, Fault(**FAULT)) if "kind" not in one
+    }
+    # What figures show: the wrong ones of the class first.
+    assert wrong_first(Judge(), own, Fault(**FAULT)).tolist() == [2, 6, 0, 1, 3, 4, 5, 7]
+    many = np.stack([picture(0, 1)] * 20 + [picture(0, 0)] * 20)
+    assert wrong_first(Judge(), many, Fault(**FAULT)).tolist() == [*range(8), *range(20, 28)]
+    assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0}
+
+
 @pytest.mark.parametrize("method", ["surrogate", "esd"])
 def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
     before = load_file(faulty.network)
@@ -880,7 +965,7 @@ def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
         own = {name.removeprefix(f"{seed}."): each for name, each in adapter.items() if name.startswith(f"{seed}.")}
         assert not set_peft_model_state_dict(unet, own).unexpected_keys
         found = drawn_again(unet, scheduler)
-        assert np.abs(found.own.astype(int) - pictures[f"{seed}.own"]).max() <= 1
+        assert np.abs(found.own[faulty.shown].astype(int) - pictures[f"{seed}.own"]).max() <= 1
         assert np.abs(found.others.astype(int) - pictures[f"{seed}.others"]).max() <= 1
         assert np.abs(found.own.astype(int) - faulty.drawn.own).max() > 6
     assert not np.array_equal(pictures["0.own"], pictures["1.own"])
@@ -901,7 +986,7 @@ def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
     assert all(not tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
     # Where a tensor lies in memory decides on some processors how its sums are rounded.
     with np.load(tmp_path / "still/panel.npz") as panel:
-        assert np.abs(panel["0.own"].astype(int) - faulty.drawn.own).max() <= 1
+        assert np.abs(panel["0.own"].astype(int) - faulty.drawn.own[faulty.shown]).max() <= 1
 
 
 def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):

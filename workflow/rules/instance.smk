@@ -269,6 +269,40 @@ rule instance_evaluate_network:
         " --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
 
 
+rule instance_membership:
+    """Compare reconstructions of the targets by the pretrained model and by its oracle, at every timestep tried."""
+    input:
+        code=code_of("palimpsest.instance.membership", *judge_modules()),
+        reference="<results>/instance/{model}/reference/reference.npz",
+        pretrained=lambda wildcards: network(wildcards.model),
+        oracle=lambda wildcards: network(setting("instance", "oracles", wildcards.model)),
+        judges=judge_networks(),
+        data_images=data_of("data", "images.npy"),
+        target_images="<results>/instance/targets/images.npy",
+        manifest="<results>/instance/targets/manifest.parquet",
+    output:
+        curves="<results>/instance/{model}/membership/curves.parquet",
+        measurements="<results>/instance/{model}/membership/measurements.parquet",
+    log:
+        "<logs>/instance/membership/{model}.log",
+    benchmark:
+        "<benchmarks>/instance_membership/{model}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(4, "GB"),
+        runtime=growing(2, "h"),
+        gpu=1,
+    params:
+        paths=paths,
+        modules=judging(),
+        params=evaluation(),
+    shell:
+        "python -m palimpsest.instance.membership {params.paths} --model {wildcards.model} --modules {params.modules:q}"
+        " --params {params.params:q} > {log} 2>&1"
+
+
 rule instance_select:
     """Choose each method's setting on the tuning targets."""
     input:

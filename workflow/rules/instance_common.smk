@@ -90,6 +90,12 @@ def runs_of(study, method):
     return runs
 
 
+def fixed_of(method):
+    """What every setting of a method has, unless its label says otherwise."""
+    chosen = setting("instance", "methods", method)
+    return {**setting("instance", "training"), **chosen.get("training", {}), **chosen.get("settings", {})}
+
+
 def plan(wildcards):
     return as_json({"runs": runs_of(wildcards.study, wildcards.method)})
 
@@ -149,8 +155,11 @@ def instance_measurements():
     for model in setting("instance", "models"):
         base = f"{INSTANCE}/{model}"
         files += [f"{base}/{step}/measurements.parquet" for step in ("reference", "conflicts", "surrogates")]
-        kinds = ["pretrained", *(["oracle"] if model in setting("instance", "oracles") else [])]
-        files += [f"{base}/networks/{kind}/measurements.parquet" for kind in kinds]
+        with_oracle = model in setting("instance", "oracles")
+        files += [
+            f"{base}/networks/{kind}/measurements.parquet" for kind in ("pretrained", "oracle")[: 1 + with_oracle]
+        ]
+        files += [f"{base}/membership/measurements.parquet"] if with_oracle else []
         for study in setting("instance", "studies"):
             files += [f"{base}/{study}/{method}/measurements.parquet" for method in methods_of(study)]
             if "paired" in setting("instance", "studies", study):
@@ -165,6 +174,11 @@ REPORT_PARAMS["instance"] = lambda: {
     "methods": list(setting("instance", "methods")),
     "surrogates": list(setting("instance", "surrogates")),
     "targets": list(setting("instance", "targets")),
+    "studies": {
+        name: {key: row[key] for key in ("targets", "seeds")} for name, row in setting("instance", "studies").items()
+    },
+    "fixed": {name: fixed_of(name) for name in setting("instance", "methods")},
+    "evaluation": {key: setting("instance", "reference", key) for key in ("draws", "pairs")},
     "repairs": repairs(),
     "cases": prompt_cases(),
     "judges": {role: setting("instance", "judges", role)["name"] for role in ROLES},

@@ -14,6 +14,8 @@ from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
 from palimpsest.models import diffusion
 
+PANEL = 16  # samples that are kept as pictures
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -31,11 +33,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Samples:
-    """Same-seed samples, uint8: `own` of the faulty class, `others` of the other classes, with their labels."""
+    """Same-seed samples, uint8: `own` of the faulty class, `others` of the other classes, with their labels.
+
+    shown: numbers of the own samples that figures show, chosen before anything is unlearned; those drawn are the first.
+    """
 
     own: np.ndarray
     others: np.ndarray
     labels: np.ndarray
+    shown: np.ndarray
 
     @classmethod
     def draw(cls, unet, scheduler, fault: Fault, own: int, others: int, steps: int, seed: int) -> "Samples":
@@ -48,13 +54,14 @@ class Samples:
             diffusion.sample(unet, scheduler, np.arange(own), labels=mine, **settings),
             diffusion.sample(unet, scheduler, np.arange(others), labels=labels, **settings),
             labels.numpy(),
+            np.arange(min(own, PANEL)),
         )
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
         """From the file that `faulty_reference` writes."""
         with np.load(path) as file:
-            return cls(file["own"], file["others"], file["labels"])
+            return cls(file["own"], file["others"], file["labels"], file["shown"])
 
 
 def read_factors(judge: FactorClassifier, pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,8 +78,23 @@ def distances(judge: FactorClassifier, first: np.ndarray, second: np.ndarray) ->
     return in_batches(of, first, second)
 
 
+def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault) -> np.ndarray:
+    """Numbers of the samples that figures show: those with the wrong symbol, at most half, then the first others.
+
+    A rare fault would hardly be among the first samples.
+    """
+    found = read_factors(judge, own)
+    wrong = (found[fault.symbol_factor] == fault.wrong) & (found[fault.class_factor] == fault.label)
+    first = np.flatnonzero(wrong)[: PANEL // 2]
+    return np.concatenate([first, np.flatnonzero(~wrong)])[:PANEL]
+
+
 def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault) -> list[dict]:
-    """How often the wrong and the right symbol are drawn, and how the good pictures changed against `before`."""
+    """How often the class is drawn with the wrong and with the right symbol, and how good pictures changed.
+
+    wrong_rate and right_rate: samples of the class's label that are of the class and show that symbol, as a share of
+    all; what is left over is of another class or shows neither. The change is against `before`.
+    """
     own, others = (read_factors(judge, each) for each in (samples.own, samples.others))
     was, was_others = (read_factors(judge, each) for each in (before.own, before.others))
     good = (was[fault.symbol_factor] == fault.right) & (was[fault.class_factor] == fault.label)
@@ -80,7 +102,7 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     same_symbol = others[fault.symbol_factor] == was_others[fault.symbol_factor]
     both = (others[fault.class_factor] == samples.labels) & same_symbol
     rows = [
-        row("wrong_rate", *share(own[fault.symbol_factor] == fault.wrong), n=len(in_class)),
+        row("wrong_rate", *share((own[fault.symbol_factor] == fault.wrong) & in_class), n=len(in_class)),
         row("right_rate", *share((own[fault.symbol_factor] == fault.right) & in_class), n=len(in_class)),
         row("class_kept", *share(in_class), n=len(in_class)),
         row("others_kept", *share(both), n=len(both)),

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from palimpsest.instance.faulty_class import Fault, Samples, rates
+from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
 from palimpsest.judges import networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import write
@@ -25,7 +25,7 @@ def reference(
 ) -> dict:
     """params: `samples` of the class, `others`, `sampling_steps`, `remember` (good pictures of the class).
 
-    samples: `own`, `others`, `labels` and `remember`, pictures as uint8.
+    samples: `own`, `others`, `labels` and `remember`, pictures as uint8; `shown`: which of the own figures show.
     """
     unet, scheduler = diffusion.load(network, torch_device(device))
     reader, faulty = networks.load(judge), Fault(**fault)
@@ -53,6 +53,7 @@ def reference(
         own=drawn.own,
         others=drawn.others,
         labels=drawn.labels,
+        shown=wrong_first(reader, drawn.own, faulty),
         remember=candidates[good],
     )
     rows = rates(reader, drawn, drawn, faulty)

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
 from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
-from palimpsest.instance.faulty_class import Fault, Samples, rates
+from palimpsest.instance.faulty_class import PANEL, Fault, Samples, rates
 from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
@@ -21,7 +21,6 @@ from palimpsest.run import Input, Output, UserError, seed_everything, step, torc
 
 # Every convolution and projection of a UNet2DModel's residual blocks.
 ADAPTED = r".*\.(conv1|conv2|time_emb_proj|conv_shortcut)"
-PANEL = 16
 
 
 def repair(
@@ -89,7 +88,7 @@ def repair(
         after = Samples.draw(unet, scheduler, faulty, len(before.own), len(before.others), params["sampling_steps"], 0)
         found = [*rates(reader, after, before, faulty), row("steps", len(steps))]
         rows += [{**one, "seed": seed} for one in found]
-        panels |= {f"{seed}.own": after.own[:PANEL], f"{seed}.others": after.others[:PANEL]}
+        panels |= {f"{seed}.own": after.own[before.shown], f"{seed}.others": after.others[:PANEL]}
     save_file(weights, adapter)
     np.savez(panel, **panels)
     pd.concat(logs, ignore_index=True).to_parquet(log, index=False)

@@ -1,4 +1,4 @@
-"""Choose a method's setting on the tuning targets, by a rule declared beforehand.
+"""Choose a method's setting on the tuning targets, by one rule for all methods.
 
 Of the grid's settings, those that forgot (similarity at most 0.4 for every tuning target) and whose samples are as
 plausible as `plausible` times the pretrained model's; of these, the one with the smallest Fréchet distance to the
@@ -12,6 +12,8 @@ from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, step
 
+READ = ("perceptual", "plausible", "frechet_pretrained")
+
 
 def select(
     measurements: Input,
@@ -24,7 +26,7 @@ def select(
     grid: dict,
     plausible: float = 0.95,
 ) -> dict:
-    """selected: JSON of the chosen overrides; chosen: which one it was, as a measurement.
+    """selected: JSON of the chosen overrides; chosen: which one it was, and what it read there, as measurements.
 
     grid: {"settings": [{"setting", "training", "settings"}, ...]}, whose labels the tuning's measurements carry.
     """
@@ -40,6 +42,9 @@ def select(
     (settings,) = [each for each in grid["settings"] if each["setting"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n")
     rows = [row("selected", 1, setting=best), row("passed_settings", len(good), n=len(means))]
+    # To be laid beside what the same setting reads on other targets: the worst similarity, and means.
+    rows.append(row("tuning_similarity", worst[best]))
+    rows += [row(f"tuning_{metric}", means.loc[best, metric]) for metric in READ if metric in means]
     write(chosen, rows, family="instance", model=model, method=method)
     return {"setting": best, "passed": list(good.index)}
 

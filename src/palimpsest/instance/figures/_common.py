@@ -10,8 +10,11 @@ from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.lookup import Lookup
+from palimpsest.report.style import PALETTE
 
 MARKERS = "osD^vP*Xd<>"
+# Colours of lines on white: in the place of the palette's pale pink and yellow stand darker ones.
+LINES = [*PALETTE[:6], "#7f0f4f", PALETTE[7], "#7a6a00", *PALETTE[9:]]
 
 
 def lookup_of(inputs: list[Path]) -> Lookup:

@@ -18,6 +18,8 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     for line, path in zip(axes, inputs, strict=True):
         with np.load(path) as file:
             prefix = "" if "own" in file.files else f"{params['seed']}."
-            pictures(line[0], file[f"{prefix}own"][:own], bool(params["explicit_sets"]))
+            mine = file[f"{prefix}own"]
+            mine = mine if prefix else mine[file["shown"]]
+            pictures(line[0], mine[:own], bool(params["explicit_sets"]))
             pictures(line[1], file[f"{prefix}others"][:others], bool(params["explicit_sets"]))
     return figure

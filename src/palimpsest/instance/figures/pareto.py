@@ -7,11 +7,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import limit, lookup_of, marker_of
+from palimpsest.instance.figures._common import LINES, limit, lookup_of, marker_of
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.instance.tables._rows import worst_similarity
-from palimpsest.report.style import PAGE, PALETTE
+from palimpsest.report.style import GREY, PAGE
 
 PANELS = {"perceptual": "low is good", "ssim": "high is good", "frechet_pretrained": "low is good"}
 NAMES = {"ssim": "SSIM", "perceptual": "{perceptual}", "frechet_pretrained": "{features}"}
@@ -49,9 +49,12 @@ def draw(inputs: list[Path], params: dict) -> Figure:
             labels = {"model": model, "method": which, "study": "tuning", "targets": "mean", "count": 1}
             mean = [lookup.get(name, **labels).value for name in ("similarity_target", metric)]
             axes.plot(*mean, look, color="black", markersize=6, label=name_of(which), linestyle="none")
+            axes.annotate(which, mean, (-6, 0), textcoords="offset points", fontsize=6, ha="right", va="center")
         limit(axes)
         if metric != "ssim":
-            axes.set_yscale("symlog", linthresh=0.1 if metric == "perceptual" else 1)
+            linear = 0.1 if metric == "perceptual" else 1
+            axes.set_yscale("symlog", linthresh=linear)
+            axes.axhline(linear, color=GREY, linewidth=0.5, zorder=0)
             axes.set_ylim(-0.02, 1.5 * np.nanmax([point[1] for point in every]))
         axes.set_xlabel(f"{params['judges']['descriptor']}, worst target")
         axes.set_ylabel(f"{NAMES[metric].format(**params['judges'])} ({meaning})")
@@ -62,7 +65,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
 def draw_line(axes: Axes, points: list, name: str, marker: str, number: int, **look) -> list:
     """Draw a method's settings; gives the points back."""
     if points:
-        colour = PALETTE[number % len(PALETTE)]
+        colour = LINES[number % len(LINES)]
         axes.plot(*np.array(points).T, marker=marker, color=colour, markersize=4, linewidth=0.8, label=name, **look)
     return points
 

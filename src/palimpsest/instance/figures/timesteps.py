@@ -16,7 +16,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     shares, cosines = (pd.read_parquet(path) for path in inputs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.5))
     for number, ((form, value), curve) in enumerate(shares.groupby(["form", "value"], sort=False)):
-        name = {"const": "constant", "power": f"(t/T)^{value:g}", "capped_snr": f"SNR ≤ {value:g}"}.get(form, form)
+        name = {"const": "constant", "power": f"((t+1)/T)^{value:g}", "capped_snr": f"SNR ≤ {value:g}"}.get(form, form)
         left.plot(curve["timestep"] + 1, curve["share"], label=name, color=PALETTE[number], linestyle=LINES[number])
     left.set(xscale="log", xlabel="timestep t + 1", ylabel="forget loss below t, share", ylim=(0, 1.02))
     for _, part in cosines.groupby("target"):

@@ -4,23 +4,24 @@ import math
 
 import pandas as pd
 
-from palimpsest.instance.published import COLUMNS, NONE
+from palimpsest.instance.published import COLUMNS, LIMIT, NONE
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
 METRICS = {
-    "S": ("similarity_target", Format(2, better="low")),
+    "S": ("similarity_target", Format(2)),
     "S pre": ("similarity_pretrained", Format(2, interval=False)),
     "Change": ("perceptual", Format(2, better="low", interval=False)),
     "SSIM": ("ssim", Format(2, interval=False)),
-    "FD pre": ("frechet_pretrained", Format(2, better="low", interval=False)),
-    "FD data": ("frechet_data", Format(2, better="low", interval=False)),
+    "FD pre": ("frechet_pretrained", Format(2, interval=False)),
+    "FD data": ("frechet_data", Format(2, interval=False)),
     "KD pre": ("kernel_pretrained", Format(3, interval=False)),
-    "Sane": ("plausible", Format(0, "percent", interval=False)),
+    "Plausible": ("plausible", Format(0, "percent", interval=False)),
 }
 PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2, interval=False), Format(1), Format(1)), strict=True))
 FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
 OURS, THEIRS = "measured here", "published"
+BOLD = f"Bold: the least change of those that forget (S at most {LIMIT:g}), where no other’s interval overlaps its."
 ONE = {"targets": "mean", "count": 1}  # the mean over lists of a single target
 
 
@@ -29,15 +30,50 @@ def counts(lookup: Lookup, **labels) -> list[int]:
     return sorted(int(each) for each in lookup.rows("similarity_target", targets="mean", **labels)["count"].unique())
 
 
-def explained(params: dict) -> str:
-    """What the columns are; the judges' names come from the configuration."""
+def explained(params: dict, study: str) -> str:
+    """What the columns are, and over how many targets, seeds, draws and pairs; from the configuration."""
     judges = params["judges"]
     return (
-        f"S: {judges['descriptor']} of target and reconstruction, with its interval; up to 0.4 is forgotten. S pre: of "
-        f"both models' reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
-        f"{judges['features']} to the pretrained model's samples and to data; KD: kernel distance to the former, "
-        "unbiased. Sane: samples (%) no farther from the data than all but 1 % of held-out pictures."
+        f"S: {judges['descriptor']} of target and reconstruction; up to {LIMIT:g}, the source’s limit, is forgotten. "
+        f"S pre, in other tables: of both models’ "
+        f"reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
+        f"{judges['features']} to the pretrained model’s samples and to data; KD: kernel distance to the former, "
+        "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures. "
+        f"{basis(params, study)}"
     )
+
+
+def basis(params: dict, study: str, to_a_row: bool = False) -> str:
+    """How many targets, seeds, draws and pairs a study's rows rest on, and what their intervals are over.
+
+    to_a_row: whether each row is of one target alone.
+    """
+    given, counted = params["studies"][study], params["evaluation"]
+    alone = [targets for targets in given["targets"] if len(targets) == 1]
+    singles = sorted({targets[0] for targets in alone or given["targets"]})
+    seeds = len(given["seeds"])
+    over = (
+        f"t intervals over the {len(singles)} targets, their seeds averaged"
+        if len(singles) > 1 and not to_a_row
+        else f"t intervals over the {seeds} seeds"
+        if seeds > 1
+        else "the interval of S is over the draws of the noise, not over targets"
+    )
+    targets = "one target to a row" if to_a_row else f"{listed(len(singles), 'target')} ({', '.join(singles)})"
+    return (
+        f"Here: {targets}, {listed(seeds, 'seed')}; "
+        f"{counted['draws']} draws of the noise, {counted['pairs']} pairs of samples; {over}."
+    )
+
+
+def listed(count: int, noun: str) -> str:
+    """A count with its noun: one target, 6 targets."""
+    return f"one {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def forgets(row: dict) -> bool:
+    """Whether a row's S, measured here, is at most the limit: only such rows are compared with each other."""
+    return bool(row[(OURS, "S")].value <= LIMIT)
 
 
 def line(here: Lookup, name: str, labels: dict, published: tuple | None = None) -> dict:
@@ -70,20 +106,23 @@ def table(
     first: str,
     caption: str,
     label: str,
-    params: dict,
-    notes: str = "",
+    notes: str,
     full: bool = False,
     **settings,
 ) -> Table:
-    """The table of such rows; its first column is named `first`. full: with the kernel distance."""
+    """The table of such rows; its first column is named `first`. full: with the kernel distance for `S pre`.
+
+    Rows that forget are compared with each other, unless `compared` says which.
+    """
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples([(top, first if last == "Row" else last) for top, last in frame.columns])
     shown = [
         column
         for column in frame.columns
         if (column[0] != THEIRS or any(not math.isnan(cell.value) for cell in frame[column]))
-        and (full or column[1] != "KD pre")
+        and column[1] != ("S pre" if full else "KD pre")
     ]
+    settings.setdefault("compared", [forgets(row) for row in rows])
     return Table(
         frame[shown],
         caption=caption,
@@ -91,6 +130,6 @@ def table(
         formats=FORMATS,
         wide=True,
         size="scriptsize",
-        notes=notes or "Columns as in the table that compares the methods.",
+        notes=f"{notes} {BOLD}" if any(settings["compared"]) else notes,
         **settings,
     )

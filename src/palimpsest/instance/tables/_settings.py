@@ -1,7 +1,48 @@
-"""What a study of the surrogate method's settings shares."""
+"""What a study of the surrogate method's settings shares, and how settings are written."""
 
-from palimpsest.instance.tables._rows import line
+from palimpsest.instance.tables._rows import basis, line
 from palimpsest.report.lookup import Lookup
+
+WRITTEN = {
+    "steps": "{} steps",
+    "learning_rate": "rate {}",
+    "warm_up": "warm-up {}",
+    "stop_above": "stop above {}",
+    "inner_rate": "inner rate {}",
+    "distilled=True": "distilled",
+    "distilled=False": "not distilled",
+    "weight=one_minus_power": "weights ((t+1)/T)^value and 1 less it",
+    "centred=False": "not centred",
+}
+
+
+def parsed(label: str) -> dict[str, str]:
+    """A setting's label, `steps=60,distilled=True`, as names and values; `default` changes nothing."""
+    return dict(part.split("=", 1) for part in label.split(",") if "=" in part)
+
+
+def described(settings: dict) -> str:
+    """Settings in words: `60 steps, rate 0.0003, distilled`."""
+    parts = []
+    for name, value in settings.items():
+        pattern = WRITTEN.get(f"{name}={value}") or WRITTEN.get(name) or f"{name} {{}}"
+        parts.append(pattern.format(value))
+    return ", ".join(parts)
+
+
+def in_full(params: dict, method: str, label: str) -> dict[str, str]:
+    """Everything that a run of a method was trained with, by its label."""
+    fixed = {name: str(value) for name, value in params["fixed"][method].items()}
+    return {"distilled": "False", **fixed, **parsed(label)} if method == "surrogate" else {**fixed, **parsed(label)}
+
+
+def unless(params: dict, study: str, to_a_row: bool = False) -> str:
+    """The note below a study of the surrogate method: what its rows share."""
+    shared = described(in_full(params, "surrogate", "default"))
+    return (
+        f"Columns as in the table that compares the methods. {basis(params, study, to_a_row)} Every row, unless it "
+        f"says otherwise: {shared}; not the setting that the tuning chose."
+    )
 
 
 def study_rows(lookup: Lookup, params: dict, study: str, names: dict[str, str], published: dict | None = None) -> list:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from palimpsest.instance.names import name_of
-from palimpsest.instance.tables._rows import ONE
+from palimpsest.instance.tables._rows import ONE, basis
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -34,8 +34,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         pd.DataFrame(rows),
         caption="Collateral forgetting. Neighbours, strangers: change of how well a remembered picture is "
         "reconstructed, for those nearest to the target and for others (0: none). Drift: mean change of the attributes "
-        "of same-seed samples, as a share of their range. Alike: free samples more alike to the target than 0.4.",
+        "of same-seed samples, as a share of their range. Alike: free samples (%) more alike to the target than 0.4.",
         label="tab:instance-collateral",
         wide=True,
         formats=FORMATS,
+        notes=f"Below zero: reconstructed worse than before. {basis(params, 'comparison')}",
     )

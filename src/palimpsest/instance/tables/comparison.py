@@ -2,11 +2,13 @@
 
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import SEQUENCE, SINGLE
-from palimpsest.instance.tables._rows import counts, explained, line, table
+from palimpsest.instance.tables._rows import counts, explained, forgets, line, table
+from palimpsest.instance.tables._settings import described, in_full
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.typeset import Table
+from palimpsest.report.typeset import Format, Table, number
 
 REFERENCES = ("pretrained", "oracle")
+PUBLISHED_TARGETS = 4  # of the source's sequence
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -19,16 +21,30 @@ def build(lookup: Lookup, params: dict) -> Table:
                 labels = {"method": method, "study": "comparison", "model": model, "count": count}
                 row = line(lookup, name_of(method), labels, published.get(method))
                 rows.append({**row, ("", "group"): "one target" if count == 1 else f"{count} targets in sequence"})
-                compared.append(method not in REFERENCES)
+                compared.append(method not in REFERENCES and forgets(row))
     return table(
         rows,
         "Method",
-        "Forgetting and integrity, every method with the setting that the declared rule chose for it on other targets.",
+        "Forgetting and integrity on test targets, every method with the setting that the rule of selection chose for "
+        "it on the tuning targets.",
         "tab:instance-comparison",
-        params,
-        f"{explained(params)} Published rows had one budget each, untuned; EraseDiff’s stands beside the port that "
-        "such papers run, NegGrad’s beside the form with a remember loss that the source describes.",
+        notes(lookup, params),
         full=True,
         group="group",
         compared=compared,
+    )
+
+
+def notes(lookup: Lookup, params: dict) -> str:
+    """Columns, basis, the surrogate method's setting in full, and how far the published rows can be compared."""
+    model = params["models"][0]
+    held_out = number(lookup.get("plausible_data", model=model).value, Format(0, "percent"))
+    chosen = ", ".join(lookup.rows("selected", model=model, method="surrogate")["setting"])
+    counted = max(counts(lookup, study="comparison", model=model), default=1)
+    return (
+        f"{explained(params, 'comparison')} Of held-out pictures {held_out} % are plausible. Surrogate "
+        f"method here: {described(in_full(params, 'surrogate', chosen))}. Published rows had one budget each, untuned, "
+        f"and are means of six experiments; the source’s sequence has {PUBLISHED_TARGETS} targets, ours {counted}. "
+        "EraseDiff’s stands beside the port that such papers run, NegGrad’s beside the form with a remember loss that "
+        "the source describes."
     )

@@ -2,6 +2,7 @@
 
 from palimpsest.instance.published import DOMAIN
 from palimpsest.instance.tables._rows import line, table
+from palimpsest.instance.tables._settings import unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -27,6 +28,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "The surrogate method on a target from the data, one of which the data held many copies, and one unlike any in "
         "them.",
         "tab:instance-domain",
-        params,
+        unless(params, "domain", to_a_row=True),
         compared=[False] * len(rows),
     )

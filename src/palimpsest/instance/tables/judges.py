@@ -49,5 +49,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "people, and how well the attributes are read.",
         label="tab:instance-judges",
         formats=formats,
-        notes="The paper’s limit of 0.4 is taken over: here it is where few pairs of strangers lie above it.",
+        notes="The source’s limit of 0.4 is taken over: few pairs of strangers lie above it. The threshold that "
+        "separates pairs of one person from pairs of two best is another.",
     )

@@ -3,6 +3,7 @@
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import KIND
 from palimpsest.instance.tables._rows import line, own_similarity, table
+from palimpsest.instance.tables._settings import unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -24,5 +25,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Surrogate (its S)",
         "The surrogate method by the kind of surrogate; in brackets how alike the surrogate itself is to the target.",
         "tab:instance-kind",
-        params,
+        unless(params, "kind"),
     )

@@ -4,7 +4,7 @@ import pandas as pd
 
 from palimpsest.instance.published import PROJECTION
 from palimpsest.instance.tables._rows import table
-from palimpsest.instance.tables._settings import study_rows
+from palimpsest.instance.tables._settings import study_rows, unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table, number
 
@@ -23,7 +23,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: projections; the note gives the paired differences to no projection."""
     rows = study_rows(lookup, params, "projection", NAMES, PROJECTION)
     differences = pd.concat([lookup.rows(f"paired_{metric}", study="projection") for metric in SHOWN])
-    parts = []
+    parts, pairs = [], int(differences["n"].max()) if len(differences) else 0
     for setting, group in differences.groupby("setting", sort=False):
         shown = "; ".join(
             f"{SHOWN[row['metric'].removeprefix('paired_')]} {number(row['value'], SMALL)} "
@@ -36,7 +36,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Projection",
         "Gradient surgery: which gradient loses what conflicts with the other.",
         "tab:instance-projection",
-        params,
-        "Columns as in the comparison. Paired differences to no projection over targets and seeds, with 95 % t "
-        f"intervals. {'. '.join(parts)}.",
+        f"{unless(params, 'projection')} Paired differences to no projection, with 95 % t intervals over "
+        f"n = {pairs} pairs of target and seed: {'. '.join(parts)}.",
     )

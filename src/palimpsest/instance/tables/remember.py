@@ -1,8 +1,8 @@
 """What is remembered: data, the pretrained model's own samples, or its predictions."""
 
 from palimpsest.instance.published import MARKED, SINGLE
-from palimpsest.instance.tables._rows import line, table
-from palimpsest.instance.tables._settings import study_rows
+from palimpsest.instance.tables._rows import forgets, line, table
+from palimpsest.instance.tables._settings import study_rows, unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -23,8 +23,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Remembered",
         "The remember loss: on the data, on the pretrained model’s own samples, or on its predictions for the data.",
         "tab:instance-remember",
-        params,
-        "Columns as in the comparison. What the dagger of the published row means is lost; generated pictures, a "
+        f"{unless(params, 'remember')} What the dagger of the published row means is lost; generated pictures, a "
         "constant weight and no projection are the candidates, all of them measured here.",
-        compared=[True] * len(ours) + [False] * len(theirs),
+        compared=[forgets(row) for row in ours] + [False] * len(theirs),
     )

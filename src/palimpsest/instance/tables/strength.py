@@ -2,6 +2,7 @@
 
 from palimpsest.instance.published import STRENGTH
 from palimpsest.instance.tables._rows import line, own_similarity, table
+from palimpsest.instance.tables._settings import unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -21,8 +22,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Strength (its S)",
         "The surrogate method by the strength of the surrogate's edit.",
         "tab:instance-strength",
-        params,
-        f"Columns as in the comparison. In brackets how alike the surrogate itself is. Strength: {params['axis']}. The "
+        f"{unless(params, 'strength')} In brackets how alike the surrogate itself is. Strength: {params['axis']}. The "
         "published axis is another editor’s weight.",
-        compared=[True] * (len(rows) - len(STRENGTH)) + [False] * len(STRENGTH),
     )

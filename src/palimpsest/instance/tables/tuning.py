@@ -1,24 +1,28 @@
-"""What the tuning tried of every method, and what the declared rule chose."""
+"""What the tuning tried of every method, and what the rule of selection chose."""
 
 import pandas as pd
 
 from palimpsest.instance.names import name_of
-from palimpsest.instance.tables._rows import OURS, line, table, worst_similarity
+from palimpsest.instance.tables._rows import OURS, basis, line, table, worst_similarity
+from palimpsest.instance.tables._settings import described, in_full
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Table
 
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: methods by setting, the chosen one marked."""
-    rows = []
+    rows, fixed = [], {}
     for model in params["models"]:
         for method in params["methods"]:
             here = lookup.of(model=model, method=method)
             settings = list(here.rows("similarity_target", study="tuning")["setting"].unique())
             chosen = set(here.rows("selected")["setting"])
-            shared = set.intersection(*(set(setting.split(",")) for setting in settings)) if settings else set()
-            for position, setting in enumerate(settings):
-                own = ", ".join(part for part in setting.split(",") if part not in shared) or "default"
+            tried = [in_full(params, method, setting) for setting in settings]
+            names = dict.fromkeys(name for each in tried for name in each)
+            varied = [name for name in names if len({each.get(name) for each in tried}) > 1]
+            fixed[method] = {name: tried[0][name] for name in names if name not in varied}
+            for position, (setting, full) in enumerate(zip(settings, tried, strict=True)):
+                own = described({name: full[name] for name in varied if name in full}) or "the only one"
                 mark = " *" if setting in chosen else ""
                 row = line(here, name_of(method) if not position else "", {"setting": setting, "study": "tuning"})
                 worst = Estimate(worst_similarity(here, setting=setting, study="tuning"))
@@ -29,12 +33,24 @@ def build(lookup: Lookup, params: dict) -> Table:
     return table(
         ordered.to_dict("records"),
         "Method",
-        "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples "
-        "at least 0.95 times as plausible as the pretrained model’s, the one with the smallest FD pre is taken (*); "
+        "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples at "
+        "least 0.95 times as often plausible as the pretrained model’s, the one with the smallest FD pre is taken (*); "
         "where there is none, the same of all that forget; where none does, the one that forgets most.",
         "tab:instance-tuning",
-        params,
-        "Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
-        "the rule reads; the others are means over them.",
+        f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
+        f"the rule reads; the others are means over them. {basis(params, 'tuning')} {in_common(fixed)}",
         compared=[False] * len(rows),
     )
+
+
+def in_common(fixed: dict[str, dict[str, str]]) -> str:
+    """What every setting of every method shares, and then what the settings of each do."""
+    given = [settings for settings in fixed.values() if settings]
+    everywhere = dict(set.intersection(*(set(settings.items()) for settings in given))) if given else {}
+    everywhere = {name: everywhere[name] for name in given[0] if name in everywhere} if given else {}
+    own = [
+        f"{name_of(method)}: {described({name: value for name, value in settings.items() if name not in everywhere})}"
+        for method, settings in fixed.items()
+        if settings
+    ]
+    return f"All settings: {described(everywhere)}. {'; '.join(own)}."

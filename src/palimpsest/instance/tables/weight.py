@@ -1,8 +1,8 @@
 """The weights of the two losses over timesteps (the paper's Table III)."""
 
 from palimpsest.instance.published import WEIGHT
-from palimpsest.instance.tables._rows import line, table
-from palimpsest.instance.tables._settings import study_rows
+from palimpsest.instance.tables._rows import forgets, line, table
+from palimpsest.instance.tables._settings import study_rows, unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -28,7 +28,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "The timestep weight: constant ones against ((t+1)/T) to an exponent for the forget loss, its complement for "
         "the other.",
         "tab:instance-weight",
-        params,
-        "Columns as in the comparison. Which constants and exponents the published rows have is lost.",
-        compared=[True] * len(ours) + [False] * len(theirs),
+        f"{unless(params, 'weight')} Which constants and exponents the published rows have is lost.",
+        compared=[forgets(row) for row in ours] + [False] * len(theirs),
     )

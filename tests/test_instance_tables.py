@@ -1,0 +1,197 @@
+"""What tables and figures of instance unlearning say of their rows: how many, with which settings, which are best."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from palimpsest.instance.figures import calibration
+from palimpsest.instance.figures import faulty_class as faulty_figure
+from palimpsest.instance.figures._common import LINES
+from palimpsest.instance.figures.cosines import conflict_rate, of_one_target
+from palimpsest.instance.tables import _rows, _settings, comparison, domain, faulty_class, strength, tuning
+from palimpsest.metrics import measurements
+from palimpsest.metrics.measurements import row
+from palimpsest.report.lookup import Lookup
+from synthetic_measurements import around
+
+JUDGES = {"descriptor": "sscd_mini", "features": "fd_mini", "perceptual": "lpips_mini"}
+ONE = {"targets": [["a"]], "seeds": [0]}
+PARAMS = {
+    "models": ["tiny"],
+    "methods": ["surrogate", "siss"],
+    "surrogates": ["edit_weak", "edit"],
+    "strengths": {"edit_weak": 0.25, "edit": 1.0},
+    "axis": "of the edit",
+    "repairs": ["surrogate"],
+    "judges": JUDGES,
+    "evaluation": {"draws": 16, "pairs": 96},
+    "studies": {
+        "tuning": ONE,
+        "strength": ONE,
+        "comparison": {"targets": [["a", "b"]], "seeds": [0]},
+        "domain": {"targets": [["c"], ["d"]], "seeds": [0]},
+    },
+    "fixed": {
+        "surrogate": {"steps": 40, "batch": 8, "value": 1.0, "projection": "forget"},
+        "siss": {"steps": 120, "batch": 8},
+    },
+}
+METRICS = [name for name, _ in _rows.METRICS.values()]
+
+
+def lookup(folder: Path, rows: list[dict]) -> Lookup:
+    measurements.write(folder / "m.parquet", rows, family="instance", model="tiny")
+    return Lookup(folder / "m.parquet", "instance")
+
+
+def study(name: str, method: str, similarity: float, change: float, targets: str = "mean", **labels) -> list[dict]:
+    """Every column of a row."""
+    values = dict.fromkeys(METRICS, 0.5) | {"similarity_target": similarity, "perceptual": change}
+    shared = {"study": name, "method": method, "targets": targets, "count": 1 if targets == "mean" else ""}
+    return [around(metric, value, 0.01, **shared, **labels) for metric, value in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("targets", "seeds", "said"),
+    [
+        (
+            [["a"]],
+            [0],
+            "one target (a), one seed; 16 draws of the noise, 96 pairs of samples; the interval of S is over the",
+        ),
+        ([["a", "b"]], [0], "one target (a), one seed"),
+        (
+            [["a"]],
+            [0, 1],
+            "one target (a), 2 seeds; 16 draws of the noise, 96 pairs of samples; t intervals over the 2 seeds",
+        ),
+        ([["a"], ["b"], ["a", "b"]], [0, 1, 2], "t intervals over the 2 targets, their seeds averaged"),
+    ],
+)
+def test_a_note_says_over_how_many_targets_seeds_and_draws_a_row_is(targets, seeds, said):
+    params = {**PARAMS, "studies": {"strength": {"targets": targets, "seeds": seeds}}}
+    assert said in _rows.basis(params, "strength")
+    assert said in _settings.unless(params, "strength")
+    assert "one target to a row" in _rows.basis(params, "strength", to_a_row=True)
+
+
+def test_settings_are_written_in_full_with_what_the_label_changes():
+    full = _settings.in_full(PARAMS, "surrogate", "steps=60,distilled=True,value=1.5")
+    assert full == {"steps": "60", "batch": "8", "value": "1.5", "projection": "forget", "distilled": "True"}
+    assert _settings.described(full) == "distilled, 60 steps, batch 8, value 1.5, projection forget"
+    assert "not distilled, 40 steps" in _settings.unless(PARAMS, "strength")
+
+
+def test_the_comparison_names_the_chosen_setting_and_is_bold_among_what_forgets(tmp_path):
+    rows = [
+        *study("comparison", "pretrained", 0.9, 0.0),
+        *study("comparison", "oracle", 0.9, 0.1),
+        # SISS changes less and does not forget: no rival.
+        *study("comparison", "siss", 0.6, 0.2),
+        *study("comparison", "surrogate", 0.3, 0.5),
+        *study("comparison", "neggrad", 0.2, 0.9),
+        row("selected", 1, method="surrogate", setting="steps=60,distilled=True"),
+        row("plausible_data", 0.99, method="pretrained"),
+    ]
+    table = comparison.build(lookup(tmp_path, rows), {**PARAMS, "methods": ["surrogate", "neggrad", "siss"]})
+    assert table.compared == [False, False, True, True, False]
+    assert [line for line in table.latex().splitlines() if "textbf" in line] == [
+        line for line in table.latex().splitlines() if line.startswith("surrogate &")
+    ]
+    assert "99 % are plausible" in table.notes and "distilled, 60 steps" in table.notes and "ours 1." in table.notes
+
+
+def test_where_one_method_forgets_nothing_is_bold(tmp_path):
+    rows = [*study("strength", "surrogate", 0.6, 0.1, surrogate="edit_weak")]
+    rows += study("strength", "surrogate", 0.3, 0.5, surrogate="edit")
+    rows += [around("surrogate_similarity", 0.2, 0.01, surrogate=name, targets="a") for name in ("edit_weak", "edit")]
+    table = strength.build(lookup(tmp_path, rows), PARAMS)
+    assert table.compared[:2] == [False, True] and not any(table.compared[2:])
+    assert "textbf" not in table.latex()
+
+
+def test_rows_of_single_targets_are_not_said_to_be_means(tmp_path):
+    rows = study("domain", "surrogate", 0.3, 0.5, targets="c")
+    params = {**PARAMS, "rows": {"inside": {"study": "domain", "targets": "c"}}}
+    assert "one target to a row" in domain.build(lookup(tmp_path, rows), params).notes
+
+
+def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
+    rows = []
+    for method, settings in {
+        "surrogate": ("steps=60", "steps=60,value=2.0"),
+        "siss": ("timesteps=last", "steps=9"),
+    }.items():
+        for setting in settings:
+            rows += study("tuning", method, 0.3, 0.5, setting=setting)
+            rows += study("tuning", method, 0.3, 0.5, targets="a", setting=setting)
+        rows.append(row("selected", 1, method=method, setting=settings[1]))
+    table = tuning.build(lookup(tmp_path, rows), PARAMS)
+    assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
+    assert (
+        "All settings: batch 8." in table.notes
+        and "surrogate: not distilled, 60 steps, projection forget" in table.notes
+    )
+
+
+def test_the_note_on_the_faulty_class_counts_what_was_wrong(tmp_path):
+    rates = ("wrong_rate", 0.25), ("right_rate", 0.7)
+    rows = [
+        row(metric, value, n=16, method=method, study="faulty_class")
+        for method in ("pretrained", "surrogate")
+        for metric, value in rates
+    ]
+    assert "Of 16 samples of the class 4 were wrong before" in faulty_class.build(lookup(tmp_path, rows), PARAMS).notes
+
+
+def test_conflicts_are_those_of_the_runs_that_the_table_counts():
+    chain = [("a+b.edit.tuned.0-1", -0.5), ("a+b.edit.tuned.0-1", 0.5), ("a+b.edit.tuned.0-2", -0.5)]
+    alone = [("c.edit.tuned.0-1", -0.1), ("c.edit.tuned.0-1", -0.1), ("d.edit.tuned.0-1", 0.1)]
+    log = pd.DataFrame(chain, columns=["model", "cosine"])
+    assert set(of_one_target(log)["model"]) == {"a+b.edit.tuned.0-1"} and conflict_rate(of_one_target(log)) == 0.5
+    both = pd.DataFrame(chain + alone, columns=["model", "cosine"])
+    assert set(of_one_target(both)["model"]) == {"c.edit.tuned.0-1", "d.edit.tuned.0-1"}
+    # A mean over models, not over steps.
+    assert conflict_rate(of_one_target(both)) == 0.5
+
+
+def test_lines_are_seen_on_white():
+    from matplotlib.colors import to_rgb
+
+    for colour in LINES:
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert 1.05 / (luminance + 0.05) > 2, colour
+    assert len({tuple(to_rgb(colour)) for colour in LINES}) == len(LINES) >= 10
+
+
+def test_the_curves_are_of_both_networks_over_targets_that_the_data_hold_once(tmp_path):
+    pairs = {"same person": (0.9, 0.95, 1.0), "different people": (-0.1, 0.0, 0.1)}
+    cosines = [{"pair": pair, "cosine": value} for pair, values in pairs.items() for value in values]
+    pd.DataFrame(cosines).to_parquet(tmp_path / "cosines.parquet")
+    curves = [
+        {"network": network, "target": target, "copies": copies, "timestep": timestep, "value": level - timestep / 1000}
+        for network, levels in {"pretrained": (0.9, 0.8, 0.1), "oracle": (0.7, 0.6, 0.1)}.items()
+        for (target, copies), level in zip({"a": "once", "b": "once", "c": "often"}.items(), levels, strict=True)
+        for timestep in (100, 200)
+    ]
+    pd.DataFrame(curves).to_parquet(tmp_path / "curves.parquet")
+    inputs = [tmp_path / "cosines.parquet", tmp_path / "curves.parquet"]
+    right = calibration.draw(inputs, {"wanted": 0.9, "judges": JUDGES}).axes[1]
+    shown = {line.get_label(): list(line.get_ydata()) for line in right.lines}
+    assert shown["pretrained"] == pytest.approx([0.75, 0.65])
+    assert shown["oracle (retrained)"] == pytest.approx([0.55, 0.45])
+    assert len(right.lines) == 2 + 2 + 1  # the pretrained model on each target, both means, the aim
+
+
+def test_the_faulty_class_is_shown_by_the_samples_that_were_chosen(tmp_path):
+    own = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    shown = np.array([17, 3, 5])
+    np.savez(tmp_path / "reference.npz", own=own, others=own, shown=shown)
+    np.savez(tmp_path / "panel.npz", **{"0.own": own[shown] + 100, "0.others": own[:3]})
+    params = {"repairs": ["surrogate"], "own": 3, "others": 2, "seed": 0, "explicit_sets": []}
+    drawn = faulty_figure.draw([tmp_path / "reference.npz", tmp_path / "panel.npz"], params)
+    sheets = [np.asarray(axes.images[0].get_array())[0, ::5, 0].tolist() for axes in drawn.axes]
+    assert sheets == [[17, 3, 5], [0, 1], [117, 103, 105], [0, 1]]
