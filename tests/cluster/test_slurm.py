@@ -138,7 +138,8 @@ def test_the_smoke_experiment_gives_the_local_runs_tables(smoke, project):
 
 def test_a_job_that_dies_is_retried_with_more_and_one_that_cannot_succeed_loses_nothing(cluster, project):
     rules = project / "workflow/rules/data.smk"
-    rules.write_text(rules.read_text().replace('runtime=growing(30, "m")', 'runtime=growing(1, "m")'))
+    less = re.sub(r'mem=growing\(.+?"\)', 'mem=growing(2, "GB")', rules.read_text())
+    rules.write_text(re.sub(r'runtime=growing\(.+?"\)', 'runtime=growing(1, "m")', less))
     names = ("forget_fit", "safe_fit", "forget_test", "safe_test", "twin_test")
     faults = {
         "forget_fit": "first and os.kill(os.getpid(), signal.SIGKILL)",
