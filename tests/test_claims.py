@@ -338,11 +338,15 @@ def test_seeds_are_averaged_and_widen_the_interval(tmp_path):
     assert found.high - found.value == pytest.approx(0.1511, abs=1e-4)
 
 
-def test_crossing_is_the_smallest_key_that_reaches_the_limit(tmp_path):
-    path = tmp_path / "m.parquet"
+def of_a_sweep(path):
+    """Rates that fall as `top` grows: 0.9, 0.4, 0.1 at 5, 20, 100."""
     rows = [around("rate", value, top=top) for top, value in ((100, 0.1), (20, 0.4), (5, 0.9))]
     measurements.write(path, rows, family="lcr", model="m")
-    lookup = Lookup(path, "lcr", model="m")
+    return Lookup(path, "lcr", model="m")
+
+
+def test_crossing_is_the_smallest_key_that_reaches_the_limit(tmp_path):
+    lookup = of_a_sweep(tmp_path / "m.parquet")
     assert evaluate("crossing('rate', 'top', 0.5)", lookup) == 20
     assert evaluate("crossing('rate', 'top', 0.01)", lookup) == float("inf")
     assert evaluate("value('rate', top=crossing('rate', 'top', 0.2))", lookup) == pytest.approx(0.1)
@@ -351,10 +355,7 @@ def test_crossing_is_the_smallest_key_that_reaches_the_limit(tmp_path):
 
 
 def test_before_is_the_last_key_that_does_not_reach_the_limit(tmp_path):
-    path = tmp_path / "m.parquet"
-    rows = [around("rate", value, top=top) for top, value in ((100, 0.1), (20, 0.4), (5, 0.9))]
-    measurements.write(path, rows, family="lcr", model="m")
-    lookup = Lookup(path, "lcr", model="m")
+    lookup = of_a_sweep(tmp_path / "m.parquet")
     assert evaluate("before('rate', 'top', 0.2)", lookup) == 20
     assert evaluate("before('rate', 'top', 0.95)", lookup) == 0
     assert evaluate("before('rate', 'top', 0.01)", lookup) == 100

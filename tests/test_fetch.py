@@ -74,6 +74,17 @@ def refused(out, server, **changes):
     return message
 
 
+def stalled(place, server):
+    """Another process that fetches the file and has most of what it is given before the server falls silent."""
+    server.faults.append(("stall", 200_000))
+    process = subprocess.Popen([sys.executable, "-m", "palimpsest.sources.fetch", *arguments(place, server)])
+    half, limit = place.with_name(f"{place.name}.incomplete"), time.monotonic() + 60
+    while not half.exists() or half.stat().st_size < 190_000:
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    return process
+
+
 def names(place):
     return sorted(path.name for path in place.parent.iterdir())
 
@@ -171,12 +182,7 @@ def test_a_file_that_is_there_already_is_taken_and_another_one_replaced(place, s
 
 
 def test_one_file_is_fetched_by_one_process_at_a_time(place, server):
-    server.faults.append(("stall", 200_000))
-    first = subprocess.Popen([sys.executable, "-m", "palimpsest.sources.fetch", *arguments(place, server)])
-    half, limit = place.with_name("last.ckpt.incomplete"), time.monotonic() + 60
-    while not half.exists() or half.stat().st_size < 190_000:
-        assert first.poll() is None and time.monotonic() < limit
-        time.sleep(0.01)
+    first = stalled(place, server)
     assert "is being fetched by another process" in refused(place, server) and len(server.log) == 1
     first.kill()
     first.wait()
@@ -314,15 +320,10 @@ def test_a_file_outside_of_its_source_is_refused(place, server, listed):
 
 
 def test_a_killed_fetch_is_resumed(place, server):
-    server.faults.append(("stall", 200_000))
-    process = subprocess.Popen([sys.executable, "-m", "palimpsest.sources.fetch", *arguments(place, server)])
-    half, limit = place.with_name("last.ckpt.incomplete"), time.monotonic() + 60
-    while not half.exists() or half.stat().st_size < 190_000:
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.01)
+    process = stalled(place, server)
     process.kill()
     assert process.wait() == -signal.SIGKILL and not place.exists()
-    kept = half.stat().st_size
+    kept = place.with_name("last.ckpt.incomplete").stat().st_size
     assert run(place, server)["resumed"] == kept and place.read_bytes() == CONTENT
     assert server.log[-1].sent == SIZE - kept
 

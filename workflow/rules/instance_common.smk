@@ -156,10 +156,9 @@ def instance_measurements():
         base = f"{INSTANCE}/{model}"
         files += [f"{base}/{step}/measurements.parquet" for step in ("reference", "conflicts", "surrogates")]
         with_oracle = model in setting("instance", "oracles")
-        files += [
-            f"{base}/networks/{kind}/measurements.parquet" for kind in ("pretrained", "oracle")[: 1 + with_oracle]
-        ]
-        files += [f"{base}/membership/measurements.parquet"] if with_oracle else []
+        files += [f"{base}/networks/pretrained/measurements.parquet"]
+        if with_oracle:
+            files += [f"{base}/{step}/measurements.parquet" for step in ("networks/oracle", "membership")]
         for study in setting("instance", "studies"):
             files += [f"{base}/{study}/{method}/measurements.parquet" for method in methods_of(study)]
             if "paired" in setting("instance", "studies", study):

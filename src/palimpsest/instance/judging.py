@@ -6,11 +6,13 @@ and `attributes`, where there is one, reads attributes when called. Measurements
 the judge.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from palimpsest.instance.published import LIMIT
 from palimpsest.judges.batches import in_batches
@@ -67,6 +69,11 @@ class Reference:
         return np.flatnonzero((self.kinds == kind) & (True if owner is None else self.owners == owner))
 
 
+def described(embed: Callable[..., Tensor], drawn: np.ndarray) -> np.ndarray:
+    """Descriptors (images, draws, d) of pictures (images, draws, h, w, c), uint8."""
+    return in_batches(embed, drawn.reshape(-1, *drawn.shape[2:])).reshape(*drawn.shape[:2], -1)
+
+
 def similarity_rows(
     judges: dict,
     reference: Reference,
@@ -83,22 +90,18 @@ def similarity_rows(
     from the same noise (the paper's words). collateral: change of a picture's own similarity against the pretrained
     model, for the targets' neighbours and for strangers.
     """
-
-    def described(drawn: np.ndarray) -> np.ndarray:
-        """Descriptors (images, draws, d) of pictures (images, draws, h, w, c)."""
-        flat = in_batches(judges["descriptor"].embed, drawn.reshape(-1, *drawn.shape[2:]))
-        return flat.reshape(*drawn.shape[:2], -1)
+    embed = judges["descriptor"].embed
 
     def to_own(rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Cosine of every reconstruction to its own picture (images, draws)."""
-        return (described(drawn) * described(reference.injected_images[rows][:, None])).sum(2)
+        return (described(embed, drawn) * described(embed, reference.injected_images[rows][:, None])).sum(2)
 
     rows = reference.places("target")[targets]
     to_target = to_own(rows, rebuilt["target"])
-    earlier = described(reference.injected[rows][:, : to_target.shape[1]])
+    earlier = described(embed, reference.injected[rows][:, : to_target.shape[1]])
     found = [
         shown(to_target.ravel(), "similarity_target"),
-        shown((described(rebuilt["target"]) * earlier).sum(2).ravel(), "similarity_pretrained"),
+        shown((described(embed, rebuilt["target"]) * earlier).sum(2).ravel(), "similarity_pretrained"),
         row("forgotten", float((to_target.mean(1) <= LIMIT).all()), n=len(targets)),
         row("worst_similarity", to_target.mean(1).max(), n=len(targets)),
     ]
@@ -110,7 +113,7 @@ def similarity_rows(
         draws = rebuilt[kind].shape[1]
         change = to_own(rows, rebuilt[kind]) - to_own(rows, reference.injected[rows][:, :draws])
         found.append(shown(change.mean(1), "collateral", kind=kind))
-    alike = (free @ described(pictures[targets][:, None])[:, 0].T).max(1)
+    alike = (free @ described(embed, pictures[targets][:, None])[:, 0].T).max(1)
     found.append(row("samples_like_target", *share(alike > LIMIT), n=len(alike)))
     return found
 

@@ -6,12 +6,13 @@ The measure of forgetting presumes that they do. Both networks get the same nois
 import numpy as np
 import pandas as pd
 
-from palimpsest.instance.judging import Reference, load_judges
+from palimpsest.instance.judging import Reference, described, load_judges
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.intervals import bootstrap, t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.duplicates import squared_distances
 
 
 def membership(
@@ -55,9 +56,7 @@ def membership(
                 steps=params["injection_steps"],
                 seed=seed,
             )
-            described = in_batches(embed, rebuilt.reshape(-1, *pictures.shape[1:]))
-            cosines = (described.reshape(*rebuilt.shape[:2], -1) * own[:, None]).sum(2, dtype=np.float64)
-            found[name, timestep] = cosines
+            found[name, timestep] = (described(embed, rebuilt) * own[:, None]).sum(2, dtype=np.float64)
     lines = [
         {"network": name, "target": target, "copies": group, "timestep": timestep, "value": value}
         for (name, timestep), values in found.items()
@@ -77,8 +76,8 @@ def membership(
 
 def held(data: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     """How often the data (n, h, w, c) hold each picture: none, once or often (pictures,)."""
-    counts = [sum(np.array_equal(picture, one) for one in data) for picture in pictures]
-    return np.array([("none", "once", "often")[min(count, 2)] for count in counts])
+    counts = (squared_distances(pictures, data) == 0).sum(1)
+    return np.array(["none", "once", "often"])[counts.clip(max=2)]
 
 
 def gap(differences: np.ndarray, metric: str, **labels) -> dict:

@@ -7,7 +7,7 @@ tried, the one at which its own reconstructions are nearest to `wanted_similarit
 import numpy as np
 import pandas as pd
 
-from palimpsest.instance.judging import load_judges, share, shown
+from palimpsest.instance.judging import described, load_judges, share, shown
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
 from palimpsest.metrics.measurements import row, write
@@ -65,8 +65,7 @@ def reference(
     tried = []
     for timestep in params["timesteps"]:
         rebuilt = inject(targets, timestep, params["bystander_draws"])
-        found = in_batches(judge["descriptor"].embed, rebuilt.reshape(-1, *targets.shape[1:]))
-        tried.append((found.reshape(*rebuilt.shape[:2], -1) * own[:, None]).sum(2).mean(1))
+        tried.append((described(judge["descriptor"].embed, rebuilt) * own[:, None]).sum(2).mean(1))
     chosen = int(np.argmin([abs(values.mean() - params["wanted_similarity"]) for values in tried]))
     timestep = params["timesteps"][chosen]
     many, few = params["draws"], params["bystander_draws"]
@@ -84,14 +83,14 @@ def reference(
         unet, scheduler, np.arange(params["sheet"]), steps=params["injection_steps"], seed=seed + 1
     )
     held_out = np.load(held_out_images, mmap_mode="r")
-    described = {
+    sources = {
         "samples": samples,
         "others": others,
         "data": data[kept[rng.permutation(len(kept))[: params["data"]]]],
         "held_out": held_out[: params["data"]],
     }
-    features = {name: in_batches(judge["features"].features, pictures) for name, pictures in described.items()}
-    looks = {name: in_batches(judge["features"].appearance, described[name]) for name in ("data", "held_out")}
+    features = {name: in_batches(judge["features"].features, pictures) for name, pictures in sources.items()}
+    looks = {name: in_batches(judge["features"].appearance, sources[name]) for name in ("data", "held_out")}
     np.savez(
         reference,
         samples=samples,

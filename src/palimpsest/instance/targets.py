@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.run import Input, Output, UserError, step
+from palimpsest.worlds.duplicates import squared_distances
 
 NEAREST = 20  # remembered pictures kept as neighbours of each target
-VALUES = 2**23  # of the data that are compared at a time, as float64
 
 
 def targets(
@@ -84,17 +84,6 @@ def refuse_twins(pictures: np.ndarray, names: list[str]) -> None:
         twin = first_of.setdefault(picture.tobytes(), name)
         if twin != name:
             raise UserError(f"the targets {twin} and {name} are the same picture: leave one out")
-
-
-def squared_distances(wanted: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """Squared pixel distances (targets, n), exact: zero is equality."""
-    flat = wanted.reshape(len(wanted), -1).astype(np.float64)
-    batch = max(1, VALUES // flat.shape[1])
-    parts = []
-    for start in range(0, len(data), batch):
-        part = data[start : start + batch].reshape(-1, flat.shape[1]).astype(np.float64)
-        parts.append((flat**2).sum(1)[:, None] + (part**2).sum(1)[None] - 2 * flat @ part.T)
-    return np.concatenate(parts, 1)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,10 @@ def fetch(
     there = file.with_name(file.name.removeprefix(".partial-"))
     incomplete = there.with_name(f"{there.name}.incomplete")
     try:
-        if path is None and sha256 and there.is_file() and hash_of(there) == sha256.lower():
-            return {**facts, "from": "here", **_linked(there, file, sha256)}
         if path is not None:
             return {**facts, "from": "path", **_from_path(path / place, file, sha256, entry)}
+        if sha256 and there.is_file() and hash_of(there) == sha256.lower():
+            return {**facts, "from": "here", **_linked(there, file, sha256)}
         if not (source or url):
             raise UserError(f"{entry} has no source: give a folder that has the file as `path` in the row.")
         kind, _, repository = source.partition(":")

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 ROWS, COLUMNS = 8, 9
+VALUES = 2**23  # of pixels that are compared at a time, as float64
 GREY = np.float32((0.299, 0.587, 0.114))
 
 
@@ -68,6 +69,17 @@ def first_of_group(prints: Fingerprints, threshold: int = 6, colour: float = 16.
     groups = connected_components(links, directed=False)[1]
     firsts = np.unique(groups, return_index=True)[1]
     return firsts[groups]
+
+
+def squared_distances(wanted: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Squared pixel distances (m, n) of pictures (m, h, w, c) to data (n, h, w, c), exact: zero is equality."""
+    flat = wanted.reshape(len(wanted), -1).astype(np.float64)
+    batch = max(1, VALUES // flat.shape[1])
+    parts = []
+    for start in range(0, len(data), batch):
+        part = data[start : start + batch].reshape(-1, flat.shape[1]).astype(np.float64)
+        parts.append((flat**2).sum(1)[:, None] + (part**2).sum(1)[None] - 2 * flat @ part.T)
+    return np.concatenate(parts, 1)
 
 
 def _cells(cells: int, length: int) -> np.ndarray:
