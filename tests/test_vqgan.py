@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 from scipy.stats import chisquare
 
-from conftest import ROOT
+from conftest import ROOT, configuration
 from palimpsest.judges import emblem, networks
 from palimpsest.judges.quality import factor_accuracy
 from palimpsest.lcr.encode import encode, entropy_bits
@@ -23,7 +22,7 @@ from palimpsest.models.vqgan import VQGAN, VQGANConfig, decode, pick
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 
-CONFIG = yaml.safe_load((ROOT / "config/mini.yaml").read_text())
+CONFIG = configuration()
 RELEASED = ROOT / "resources/models"
 RECORDS = sorted(path.stem for path in RELEASED.glob("*.json"))
 MODELS = [name for name in RECORDS if CONFIG["networks"].get(name, {}).get("trainer") == "vqgan"]
