@@ -77,8 +77,9 @@ def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path
     alone = ("--config", "families=[lcr]")
     missing = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", *alone, check=False)
     assert missing.returncode != 0 and "resources/photographs/" in missing.stdout
-    for row in (row for row in configuration("full")["collections"].values() if row["layout"] == "folder"):
-        (folder / row["path"]).mkdir(parents=True, exist_ok=True)
+    own = [row["path"] for row in configuration("full")["collections"].values() if "path" in row]
+    for path in own:
+        (folder / path).mkdir(parents=True, exist_ok=True)
     shown = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
     made = ("fetch", "convert", "instance_evaluate_prompt")
     for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
