@@ -480,7 +480,7 @@ def test_a_learning_rate_of_zero_leaves_the_network_alone(base, tmp_path):
 
 def test_a_tuned_run_takes_the_selected_settings(base, tmp_path):
     selected = tmp_path / "selected.json"
-    selected.write_text('{"setting": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n')
+    selected.write_text('{"name": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n')
     runs = [one_run("tuned", "first", projection="none") | {"tuned": True}, one_run("plain", "first")]
     forget(base, tmp_path / "tuned", *runs, selected=selected)
     rows = pd.read_parquet(tmp_path / "tuned/runs.parquet")
@@ -730,7 +730,7 @@ def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) 
     measurements.write(folder / "tuning.parquet", rows, family="instance")
     baseline = [row("plausible", 0.8, targets="t0"), row("plausible", 1.0, targets="t1")]
     measurements.write(folder / "baseline.parquet", baseline, family="instance")
-    grid = [{"setting": name, "training": {"steps": len(name)}, "settings": {}} for name in settings]
+    grid = [{"name": name, "training": {"steps": len(name)}, "settings": {}} for name in settings]
     return folder / "tuning.parquet", folder / "baseline.parquet", {"settings": grid}
 
 
@@ -759,7 +759,7 @@ def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best
     result = select(table, baseline, *outputs, method="siss", model="tiny", grid=grid)
     assert result["setting"] == best and len(result["passed"]) == passed
     chosen = pd.read_json(outputs[0], typ="series").to_dict()
-    assert chosen == {"setting": best, "training": {"steps": len(best)}, "settings": {}}
+    assert chosen == {"name": best, "training": {"steps": len(best)}, "settings": {}}
     written = measurements.read([outputs[1]])
     assert value(written, "selected", setting=best) == 1 and value(written, "passed_settings") == passed
     # What it read there: the worst target's similarity, and the means.

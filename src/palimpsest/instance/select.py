@@ -28,7 +28,7 @@ def select(
 ) -> dict:
     """selected: JSON of the chosen overrides; chosen: which one it was, and what it read there, as measurements.
 
-    grid: {"settings": [{"setting", "training", "settings"}, ...]}, whose labels the tuning's measurements carry.
+    grid: {"settings": [{"name", "training", "settings"}, ...]}, whose names the tuning's measurements carry.
     """
     table, before = read([measurements]), read([baseline])
     table = table[table["targets"] != "mean"]
@@ -39,7 +39,7 @@ def select(
     good = forgot[forgot["plausible"] >= floor]
     left = good if len(good) else forgot
     best = left["frechet_pretrained"].idxmin() if len(left) else worst.idxmin()
-    (settings,) = [each for each in grid["settings"] if each["setting"] == best]
+    (settings,) = [each for each in grid["settings"] if each["name"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n")
     rows = [row("selected", 1, setting=best), row("passed_settings", len(good), n=len(means))]
     # To be laid beside what the same setting reads on other targets: the worst similarity, and means.

@@ -83,7 +83,7 @@ class Instance(Family):
         """The settings that a study tries of a method: in the tuning its grid, else the study's own, or one."""
         if study == self.own("tuning_study"):
             return self.own("methods", method, "grid")
-        return self.own("studies", study).get("settings", [{}])
+        return self.own("studies", study).get("settings", [{"name": "default"}])
 
     def is_tuned(self, study: str) -> bool:
         """Whether a study takes the settings that the tuning chose."""
@@ -102,7 +102,7 @@ class Instance(Family):
 
     def run(self, targets: list[str], option: dict, surrogate: str, seed: int, chosen: dict, tuned: bool) -> dict:
         """One run: what it forgets, how it trains, what it is called."""
-        label = "tuned" if tuned else label_of(option)
+        label = "tuned" if tuned else option["name"]
         return {
             "name": f"{'+'.join(targets)}.{surrogate}.{label}.{seed}",
             "targets": targets,
@@ -116,18 +116,21 @@ class Instance(Family):
         }
 
     def fixed_of(self, method: str) -> dict:
-        """What every setting of a method has, unless its label says otherwise."""
+        """What every setting of a method has, unless it changes it."""
         chosen = self.own("methods", method)
         return {**self.own("training"), **chosen.get("training", {}), **chosen.get("settings", {})}
+
+    def grid_changes(self, method: str) -> dict[str, dict]:
+        """What each setting of a method's grid changes, by its name."""
+        return {row["name"]: changes_of(row) for row in self.options_of(self.own("tuning_study"), method)}
 
     def plan_of(self, wildcards) -> str:
         """The runs of a job of a study."""
         return as_json({"runs": self.runs_of(wildcards.study, wildcards.method)})
 
     def grid_of(self, wildcards) -> str:
-        """The tuning's settings with their labels."""
-        options = self.options_of(self.own("tuning_study"), wildcards.method)
-        return as_json({"settings": [{"setting": label_of(option), **option} for option in options]})
+        """The settings that the tuning tries of a method."""
+        return as_json({"settings": self.options_of(self.own("tuning_study"), wildcards.method)})
 
     def surrogate_files(self, wildcards) -> list[str]:
         """The surrogates that a study uses."""
@@ -208,6 +211,7 @@ class Instance(Family):
             "targets": list(self.own("targets")),
             "studies": {name: {key: row[key] for key in ("targets", "seeds")} for name, row in studies},
             "fixed": {name: self.fixed_of(name) for name in self.own("methods")},
+            "grids": {name: self.grid_changes(name) for name in self.own("methods")},
             "evaluation": {key: self.own("reference", key) for key in ("draws", "pairs")},
             "repairs": self.repairs(),
             "cases": self.cases(),
@@ -241,8 +245,7 @@ class Instance(Family):
             files_of(module)
 
 
-def label_of(option: dict) -> str:
-    """How the measurements call a setting."""
-    changed = {**option.get("training", {}), **option.get("settings", {})}
-    changed |= {"remember": option["remember"]} if "remember" in option else {}
-    return ",".join(f"{name}={value}" for name, value in changed.items()) or "default"
+def changes_of(option: dict) -> dict:
+    """What a setting changes: of the training, of the method, and what is remembered."""
+    remember = {"remember": option["remember"]} if "remember" in option else {}
+    return {**option.get("training", {}), **option.get("settings", {}), **remember}
