@@ -120,16 +120,17 @@ def test_rows_of_single_targets_are_not_said_to_be_means(tmp_path):
 
 
 def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
+    grids = {
+        "surrogate": {"linear": {"steps": 60}, "square": {"steps": 60, "value": 2.0}},
+        "siss": {"last": {"timesteps": "last"}, "short": {"steps": 9}},
+    }
     rows = []
-    for method, settings in {
-        "surrogate": ("steps=60", "steps=60,value=2.0"),
-        "siss": ("timesteps=last", "steps=9"),
-    }.items():
+    for method, settings in {method: list(grid) for method, grid in grids.items()}.items():
         for setting in settings:
             rows += study("tuning", method, 0.3, 0.5, setting=setting)
             rows += study("tuning", method, 0.3, 0.5, targets="a", setting=setting)
         rows.append(row("selected", 1, method=method, setting=settings[1]))
-    table = tuning.build(lookup(tmp_path, rows), PARAMS)
+    table = tuning.build(lookup(tmp_path, rows), {**PARAMS, "grids": grids})
     assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
     assert (
         "All settings: batch 8." in table.notes
