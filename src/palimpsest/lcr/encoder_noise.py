@@ -16,7 +16,7 @@ from palimpsest.metrics.intervals import bootstrap
 from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.models.vqgan import VQGAN
 from palimpsest.run import Input, Output, step, torch_device
 
@@ -105,7 +105,8 @@ def repeated(vqgan: VQGAN, pictures: Tensor) -> dict[str, Tensor]:
 
 def decoded_psnr(vqgan: VQGAN, codes: Tensor, pictures: Tensor) -> Tensor:
     """PSNR (n,) in dB of decoded codes against the pictures."""
-    return -10 * error_map(vqgan.decode_codes(codes).clamp(-1, 1), pictures.to(vqgan.device)).mean((1, 2)).log10()
+    decoded = to_unit(vqgan.decode_codes(codes).clamp(-1, 1))
+    return -10 * error_map(decoded, to_unit(pictures.to(vqgan.device))).mean((1, 2)).log10()
 
 
 def mean_row(metric: str, values: np.ndarray, seed: int, **labels) -> dict:

@@ -17,7 +17,7 @@ from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.worlds.scenes import FACTORS
 
 # Cells around a mask that a change may reach for geometric reasons alone: half of the smallest kernel's reach.
@@ -123,8 +123,8 @@ class Evaluation:
         pictures, reference = as_input(edited[part]), as_input(self.reconstruction[part])
         outside = torch.from_numpy(~self.near[part])
         maps = {
-            "error": similarity.error_map(pictures, reference),
-            "ssim": similarity.ssim_map(pictures, reference),
+            "error": similarity.error_map(to_unit(pictures), to_unit(reference)),
+            "ssim": similarity.ssim_map(edited[part], self.reconstruction[part]),
         }
         maps_outside, found = dict(maps), {}
         if self.features is not None:

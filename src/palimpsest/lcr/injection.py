@@ -25,7 +25,7 @@ from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
-from palimpsest.models.pixels import to_uint8
+from palimpsest.models.pixels import to_uint8, to_unit
 from palimpsest.models.vqgan import VQGAN
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
@@ -146,7 +146,7 @@ def pixel_rows(before: Tensor, after: Tensor, mask: Tensor, seed: int) -> list[d
     """Mean absolute change in grey levels inside and outside the mask, and the PSNR outside it."""
     region = pixels_of(mask, before)
     change = pixel_change(before, after)
-    error = error_map(before, after)
+    error = error_map(to_unit(before), to_unit(after))
     outside = (error * ~region).sum((1, 2)) / (~region).sum((1, 2)).clamp(min=1)
     # The floor is one grey level in a thousand pixels: an untouched outside stays finite.
     psnr = (-10 * outside.clamp(min=1e-3 / 255**2).log10()).numpy()
