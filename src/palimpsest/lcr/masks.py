@@ -20,7 +20,7 @@ def masks(detections: Input, images: Input, codes: Input, masks: Output, *, para
     size, grid = np.load(images, mmap_mode="r").shape[1:3], np.load(codes, mmap_mode="r").shape
     found = cells_of(
         boxes["image"].to_numpy(),
-        expand(boxes[["x0", "y0", "x1", "y1"]].to_numpy(np.float64), params["expand"], size),
+        expand(boxes[["x0", "y0", "x1", "y1"]].to_numpy(np.float64), params["expand"], size, params["coverage"]),
         grid,
         size,
         params["coverage"],
