@@ -40,6 +40,8 @@ def cells_of(
     if coverage in RELEASED:
         boxes = whole_pixels(boxes)
     cells = np.zeros(grid, bool)
+    if not (np.isfinite(boxes).all() and ((image >= 0) & (image < len(cells))).all()):
+        raise ValueError(f"boxes have to be numbers, their images 0 to {len(cells) - 1}")
     for index, box in zip(image, boxes, strict=True):
         (top, bottom), (left, right) = (
             _span(box[axis], box[axis + 2], size[1 - axis] / grid[2 - axis], grid[2 - axis], coverage)

@@ -1,9 +1,9 @@
 """What a VQ-GAN keeps of a world's pictures: error, codes in use, and what the judges still read in reconstructions."""
 
 import numpy as np
-import pandas as pd
 import torch
 
+from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges import emblem
 from palimpsest.judges import networks as judges
 from palimpsest.judges.quality import factor_accuracy
@@ -34,7 +34,8 @@ def model_card(
 ) -> None:
     """Write PSNR, SSIM, live codes, perplexity, codebook geometry, and the judges' readings of both pictures."""
     vqgan = vqgans.load(network).to(torch_device(device))
-    originals, scenes = np.load(images), pd.read_parquet(manifest)
+    originals = read_pictures(images)
+    scenes = read_table(manifest, ("emblem",), len(originals))
     pictures = to_tensor(originals)
     with torch.inference_mode():
         codes = torch.cat([vqgan.encode(part) for part in pictures.split(64)]).cpu().numpy()
