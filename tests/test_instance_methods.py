@@ -593,5 +593,5 @@ def test_the_barrier_of_the_value_is_what_adam_gains_on_the_forget_loss(steps):
     lost = step.error_gradient("b", step.forget, wanted)
     weight = max(0.0, (70.0 * step.seen["gap"] - float(kept @ lost)) / float(lost @ lost))
     assert weight > 0 and torch.allclose(found, kept + weight * lost, rtol=1e-3, atol=1e-5)
-    with pytest.raises(ValueError, match="'norm'.*gradient or value"):
+    with pytest.raises(ValueError, match=r"'norm'.*gradient or value"):
         module.direction(step, barrier="norm")
