@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
+
+from palimpsest.models.unet import DDPMScheduler, UNet2DModel
 
 # config.json and scheduler_config.json of google/ddpm-celebahq-256.
 ARCHITECTURES = {

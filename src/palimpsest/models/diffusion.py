@@ -9,16 +9,15 @@ Networks see images (n, c, h, w) in [-1, 1]; what is sampled is given as picture
 import json
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import safetensors.torch
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.published import read_state
+from palimpsest.models.unet import VERSION, DDIMScheduler, DDPMScheduler, UNet2DModel
 from palimpsest.models.weights import check_state
 from palimpsest.run import UserError
 
@@ -30,7 +29,7 @@ def save(path: Path, network: UNet2DModel, scheduler: DDPMScheduler) -> None:
     folder = path.parent.parent
     index = {
         "_class_name": "DDPMPipeline",
-        "_diffusers_version": diffusers.__version__,
+        "_diffusers_version": VERSION,
         "scheduler": ["diffusers", type(scheduler).__name__],
         "unet": ["diffusers", type(network).__name__],
     }
@@ -65,7 +64,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
             f"{place} has the prediction type {scheduler.config.prediction_type!r}: the losses of this "
             "package are written for a network that predicts noise (epsilon)"
         )
-    return network.eval().requires_grad_(False).to(device), scheduler
+    return nn.Module.to(network.eval().requires_grad_(False), device), scheduler
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network computes. Its own `device`, as its own `to`, would load peft and torch's compiler first."""
+    return next(network.parameters()).device
 
 
 class NoisePredictor(nn.Module):
@@ -108,7 +112,7 @@ def sample(
     labels: Tensor | None = None,
 ) -> np.ndarray:
     """Pictures (n, h, w, c) uint8, one per index: the same index and seed start from the same noise."""
-    size, channels, device = network.config.sample_size, network.config.in_channels, network.device
+    size, channels, device = network.config.sample_size, network.config.in_channels, device_of(network)
     pictures = np.empty((len(indices), size, size, channels), np.uint8)
     for start in range(0, len(indices), batch):
         part = slice(start, start + batch)
@@ -135,7 +139,7 @@ def injected(
     How SISS asks whether a model still knows a picture (Alberti et al. 2025). Every one gets the same draws. The
     timestep is taken down to the nearest one of the sampler, which has `steps` of them from end to end, or to its last.
     """
-    device, sampler = network.device, ddim(scheduler, steps)
+    device, sampler = device_of(network), ddim(scheduler, steps)
     first = min(int((sampler.timesteps > timestep).sum()), steps - 1)
     images = to_tensor(pictures)
     noise = drawn_noise(seed, np.arange(draws), tuple(images.shape[1:])).repeat(len(images), 1, 1, 1)

@@ -5,13 +5,13 @@ import copy
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
+from palimpsest.models.unet import DDPMScheduler, UNet2DModel
 from palimpsest.run import Input, Output, step
 
 DROPPED_LABELS = 0.1
