@@ -197,7 +197,7 @@ def seed_everything(seed: int) -> None:
         import torch
 
         torch.manual_seed(seed)
-        # Not use_deterministic_algorithms(True, warn_only=True), which is the same and loads torch's compiler: 2 seconds.
+        # As use_deterministic_algorithms(True, warn_only=True), which loads torch's compiler, 2 seconds.
         torch.set_deterministic_debug_mode("warn")
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 

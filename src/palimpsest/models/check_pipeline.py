@@ -27,7 +27,7 @@ def check(index: Input, network: Output, *, name: str, sha256: dict, source: str
         raise UserError(f"{folder} has no weights as safetensors in {', '.join(parts)}: it is no folder of a pipeline")
     hashes = {place: check_hash(path, sha256.get(place), f"{name} ({place})") for place, path in present.items()}
     network.write_text(json.dumps({"folder": str(folder)}) + "\n")
-    return {"name": name, "source": source, "revision": revision, "sha256": hashes}
+    return {"sha256": hashes}
 
 
 if __name__ == "__main__":
