@@ -37,8 +37,8 @@ def t_interval(gaps: np.ndarray) -> tuple[float, float, float]:
     if len(gaps) < 2:
         return np.nan, np.nan, np.nan
     error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-    half = scipy.stats.t.ppf(0.975, len(gaps) - 1) * error
-    p = 1.0 if error == 0 and gaps.mean() == 0 else scipy.stats.ttest_1samp(gaps, 0).pvalue
+    half = scipy.special.stdtrit(len(gaps) - 1, 0.975) * error
+    p = 1.0 if error == 0 and gaps.mean() == 0 else 2 * scipy.special.stdtr(len(gaps) - 1, -abs(gaps.mean() / error))
     return float(gaps.mean() - half), float(gaps.mean() + half), float(p)
 
 
