@@ -70,9 +70,10 @@ slurm-test: setup slurm  ## the smoke experiment and its faults through a real S
 	$(BIN)/pytest -m slurm tests/cluster
 
 rehearsal: setup latex  ## every rule of config/full.yaml at true size on random weights; whole where there is a GPU
+	set -- config/rehearsal.yaml; \
 	if nvidia-smi --list-gpus 2> /dev/null | grep -q .; then \
 		set -- config/rehearsal_gpu.yaml --workflow-profile profiles/gpu; fi; \
-	$(BIN)/snakemake --cores $(CORES) --configfile config/full.yaml config/rehearsal.yaml "$$@"
+	$(BIN)/snakemake --cores $(CORES) --configfile "$$@"
 
 bench: setup  ## speed and memory against the original's way, in one run
 	$(BIN)/python -m bench

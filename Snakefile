@@ -16,11 +16,6 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config/mini.yaml"
-configfile: "config/models.yaml"
-configfile: "config/datasets.yaml"
-
-
 include: "workflow/rules/common.smk"
 
 
@@ -33,13 +28,12 @@ pathvars:
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/sources_common.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 
 
-for family in config["families"]:
+for family in plans:
 
     include: f"workflow/rules/{family}.smk"
 

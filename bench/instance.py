@@ -76,7 +76,10 @@ def tensors(size: Size) -> tuple[Batch, Batch, Tensor, Tensor]:
 def step_of(model: nn.Module, parameters: FlatParameters, size: Size, autocast: bool = False) -> Step:
     """What a method of ours sees."""
     remember, forget, stand_in, alphas = tensors(size)
-    return Step(model, model, parameters, alphas, remember, forget, stand_in, stand_in, size.batch, autocast)
+    places = np.arange(size.batch)
+    return Step(
+        model, model, parameters, alphas, remember, forget, stand_in, stand_in, size.batch, autocast, places, size.batch
+    )
 
 
 def train_ours(size: Size, method: str, watch: Stopwatch, autocast: bool = False, channels_last: bool = False):
@@ -103,8 +106,8 @@ def train_original(size: Size, method: str, watch: Stopwatch):
     optimiser = torch.optim.AdamW(model.parameters(), RATE, foreach=False, fused=False)
     gradient = {}
     with watch("training", size.steps):
-        for _ in range(size.steps):
-            gradient = (two_losses_siss if method == "siss" else two_losses_surrogate)(model, optimiser, size)
+        for index in range(size.steps):
+            gradient = (two_losses_siss if method == "siss" else two_losses_surrogate)(model, optimiser, size, index)
             norm = torch.stack([each.norm() for each in gradient.values()]).norm()
             for name, parameter in model.named_parameters():
                 parameter.grad = gradient[name] * min(1.0, CLIP / float(norm))
@@ -122,11 +125,11 @@ def gradients(model: nn.Module, optimiser, first: Tensor, second: Tensor) -> tup
     return one, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def two_losses_siss(model: nn.Module, optimiser, size: Size) -> dict:
-    """SISS: both losses read one prediction; the second gradient is scaled by name."""
+def two_losses_siss(model: nn.Module, optimiser, size: Size, index: int) -> dict:
+    """SISS: both losses read one prediction; the second gradient is scaled by name. index: the step's number."""
     remember, forget, _, alphas = tensors(size)
-    count = len(remember.timesteps)
-    from_target = torch.arange(count, device=remember.images.device) < round(0.5 * count)
+    drawn = np.random.default_rng((0, siss.MIXTURE, index)).random(size.batch) < 0.5  # as ours draws it
+    from_target = torch.from_numpy(drawn).to(remember.images.device)
     clean = torch.where(from_target.view(-1, 1, 1, 1), forget.images, remember.images)
     signal = alphas[remember.timesteps].view(-1, 1, 1, 1)
     noisy = signal.sqrt() * clean + (1 - signal).sqrt() * remember.noise
@@ -142,7 +145,7 @@ def two_losses_siss(model: nn.Module, optimiser, size: Size) -> dict:
     return {name: kept[name] - FRACTION * length[0] / length[1] * lost[name] for name in kept}
 
 
-def two_losses_surrogate(model: nn.Module, optimiser, size: Size) -> dict:
+def two_losses_surrogate(model: nn.Module, optimiser, size: Size, index: int) -> dict:
     """The surrogate method over one graph of both batches, with the projection by name."""
     remember, forget, stand_in, alphas = tensors(size)
     wanted = surrogate_noise(forget.noise, forget.images, stand_in, alphas, forget.timesteps)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from palimpsest.plan.configuration import composed as compose
+from palimpsest.plan.configuration import without_nulls
+
 # A busy machine is no fault of the code, and two runs of one commit test the same examples.
 settings.register_profile("palimpsest", deadline=None, derandomize=True)
 settings.load_profile("palimpsest")
@@ -27,6 +30,14 @@ COPIED = (
     "src",
     "workflow",
 )
+
+
+def configuration(experiment: str = "mini") -> dict:
+    """The configuration of an experiment, as the workflow composes it."""
+    composed = compose(ROOT, [ROOT / f"config/{experiment}.yaml"], {})
+    without_nulls(composed)
+    return composed
+
 
 SMOKE = ("--configfile", "config/smoke.yaml")
 # A stand-in for conda: see its text.

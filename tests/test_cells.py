@@ -44,6 +44,21 @@ def share_of_cells(box, size=SIZE, grid=GRID, fine=FINE):
     return part.reshape(grid[0], part.shape[0] // grid[0], grid[1], part.shape[1] // grid[1]).mean((1, 3))
 
 
+def released(box):
+    """x, y, width, height as the package nudenet reports them (its `_postprocess`)."""
+    left, top, right, bottom = box
+    return int(left), int(top), int(right - left), int(bottom - top)
+
+
+def floored(box):
+    """Cells of a box x, y, width, height as the release replaces them: corners divided by 8, at least one cell."""
+    x, y, width, height = box
+    wanted = np.zeros(GRID, bool)
+    top, left = y // CELL, x // CELL
+    wanted[top : max((y + height) // CELL, top + 1), left : max((x + width) // CELL, left + 1)] = True
+    return wanted
+
+
 @settings(max_examples=150, deadline=None)
 @given(boxes())
 def test_any_is_the_maximum_over_a_cell_of_the_painted_box(box):
@@ -59,20 +74,25 @@ def test_half_is_half_of_a_cells_area(box):
 @settings(max_examples=150, deadline=None)
 @given(boxes())
 def test_nearest_is_the_top_left_pixel_of_a_cell_in_the_box_of_whole_pixels(box):
-    left, top, right, bottom = box.astype(int)
     pixels = np.zeros(SIZE, bool)
-    pixels[top:bottom, left:right] = True
+    x, y, width, height = released(box)
+    pixels[y : y + height, x : x + width] = True
     assert np.array_equal(cells(box, "nearest"), pixels[::CELL, ::CELL])
 
 
 @settings(max_examples=150, deadline=None)
 @given(boxes())
 def test_floor_rounds_both_corners_down_and_keeps_at_least_one_cell(box):
-    left, top, right, bottom = (int(value / CELL) for value in box)
-    wanted = np.zeros(GRID, bool)
-    wanted[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+    wanted = floored(released(box))
     found = cells(box, "floor")
     assert np.array_equal(found, wanted) and found.any()
+
+
+def test_floor_truncates_corner_and_size_before_it_rounds_to_cells():
+    """15.9 to 32.2 is the box 15, 15, 16, 16 of the package, which ends at 31: two cells a side, not three."""
+    found = cells((15.9, 15.9, 32.2, 32.2), "floor")
+    assert np.array_equal(np.argwhere(found), [[1, 1], [1, 2], [2, 1], [2, 2]])
+    assert cells((15.9, 15.9, 32.2, 32.2), "any").sum() == 16  # cells 1 to 4 a side: nothing is truncated there
 
 
 @settings(max_examples=50, deadline=None)
@@ -97,10 +117,22 @@ def test_the_boxes_of_an_image_are_joined_and_stay_with_it():
 @settings(max_examples=100, deadline=None)
 @given(boxes(), st.floats(0, 0.5))
 def test_expand_grows_every_side_by_a_share_and_stays_in_the_picture(box, share):
-    left, top, right, bottom = expand(box[None], share, SIZE)[0]
+    left, top, right, bottom = expand(box[None], share, SIZE, "any")[0]
     across, down = share * (box[2] - box[0]), share * (box[3] - box[1])
     wanted = [max(box[0] - across, 0), max(box[1] - down, 0), min(box[2] + across, 64), min(box[3] + down, 48)]
     assert np.allclose([left, top, right, bottom], wanted)
+
+
+@settings(max_examples=150, deadline=None)
+@given(boxes(), st.floats(0, 0.5))
+def test_the_releases_boxes_grow_by_whole_pixels(box, share):
+    x, y, width, height = released(box)
+    across, down = int(width * share), int(height * share)
+    left, top = max(0, x - across), max(0, y - down)
+    right, bottom = min(SIZE[1], x + width + across), min(SIZE[0], y + height + down)
+    grown = expand(box[None], share, SIZE, "floor")
+    assert grown[0].tolist() == [left, top, right, bottom]
+    assert np.array_equal(cells(grown[0], "floor"), floored((left, top, right - left, bottom - top)))
 
 
 def grids(max_side=7):
@@ -178,6 +210,14 @@ def test_masks_keep_the_boxes_of_the_classes_with_the_score(tmp_path):
 def test_masks_grow_with_the_boxes(tmp_path):
     found, _ = masks_of(tmp_path, {**PARAMS, "expand": 1.0}, ROWS[:1])
     assert np.array_equal(np.argwhere(found[0]).min(0), [1, 0]) and np.array_equal(np.argwhere(found[0]).max(0), [3, 5])
+
+
+def test_masks_of_the_release_are_those_of_its_integers(tmp_path):
+    box = [(0, "emblem", 0.9, 15.9, 15.9, 32.2, 32.2)]
+    released, _ = masks_of(tmp_path, {**PARAMS, "coverage": "floor", "expand": 0.2}, box)
+    # 15, 15, 16, 16 grown by int(3.2) is 12 to 34: cells 3 to 7 of 4 pixels.
+    assert np.array_equal(np.argwhere(released[0]).min(0), [3, 3]) and released.sum() == 25
+    assert masks_of(tmp_path, PARAMS, box)[0].sum() == 36  # 15.9 to 32.2: cells 3 to 8 a side
 
 
 def test_a_class_that_no_box_has_is_refused_by_name(tmp_path):

@@ -282,6 +282,6 @@ def test_the_step_writes_a_record(small, tmp_path):
     arguments += ["--sha256", run.sha256(checkpoint)]
     step(checkpoints.convert, [str(argument) for argument in arguments])
     record = run.read_record(network)["result"]
-    assert record["checkpoint_sha256"] == run.sha256(checkpoint)
+    assert record["sha256"] == run.sha256(checkpoint)
     assert record["unused_tensors"] == {"loss": 2}
     assert vqgan.load(network).config.codes == 64

@@ -56,8 +56,8 @@ BASELINES = [
         ("perceptual", {"method": method, "count": count}, 0.9, 0.1),
     )
 ]
-EDIT, DEFAULT = {"study": "strength", "surrogate": "edit"}, {"setting": "default"}
-AWARE, CONSTANT = "value=0.5", "weight=const,value=0.5"
+EDIT, LINEAR = {"study": "strength", "surrogate": "edit"}, {"setting": "exponent_1"}
+AWARE, CONSTANT = "exponent_0.5", "constant_0.5"
 
 
 def strengths(metric):
@@ -110,20 +110,20 @@ MADE = {
     "strength_costs": strengths("ssim"),
     "weight_helps": [
         *(("similarity_target", {"setting": setting}, 0.1, 0.1) for setting in (AWARE, CONSTANT)),
-        ("similarity_target", DEFAULT, 0.3, 0.3),
+        ("similarity_target", LINEAR, 0.3, 0.3),
         ("ssim", {"setting": AWARE}, 0.9, 0.7),
         ("ssim", {"setting": CONSTANT}, 0.8, 0.8),
         ("frechet_pretrained", {"setting": AWARE}, 1.0, 3.0),
         ("frechet_pretrained", {"setting": CONSTANT}, 2.0, 2.0),
     ],
     "projection_helps": [
-        ("paired_frechet_pretrained", {"setting": "projection=forget"}, -0.5, 0.5),
+        ("paired_frechet_pretrained", {"setting": "forget"}, -0.5, 0.5),
         *(
             ("similarity_target", {"setting": setting, "targets": "mean", "count": 1}, 0.1, 0.1)
-            for setting in ("projection=forget", "projection=none")
+            for setting in ("forget", "none")
         ),
     ],
-    "symmetric_hurts": [("paired_frechet_pretrained", {"setting": "projection=both"}, 0.5, -0.5)],
+    "symmetric_hurts": [("paired_frechet_pretrained", {"setting": "both"}, 0.5, -0.5)],
     "edit_best_surrogate": [
         ("similarity_target", EDIT, 0.1, 0.9),
         ("perceptual", EDIT, 0.3, 0.3),
@@ -243,8 +243,8 @@ QUOTED = {
     "strength_forgets": [STRENGTH[0.5], STRENGTH[32.0]],
     "strength_costs": [STRENGTH[0.5], STRENGTH[32.0]],
     "weight_helps": [WEIGHT["exponent, first"], WEIGHT["constant, second"]],
-    "projection_helps": [PROJECTION["projection=forget"], PROJECTION["projection=none"]],
-    "symmetric_hurts": [PROJECTION["projection=both"], PROJECTION["projection=none"]],
+    "projection_helps": [PROJECTION["forget"], PROJECTION["none"]],
+    "symmetric_hurts": [PROJECTION["both"], PROJECTION["none"]],
     "edit_best_surrogate": list(KIND.values()),
     "works_out_of_domain": list(DOMAIN.values()),
 }

@@ -104,7 +104,7 @@ def test_the_record_says_what_was_converted(published, tmp_path):
     folder, _ = published
     network = convert(folder, tmp_path / "clip.safetensors", source="hub:owner/name", revision="ab" * 20)
     result = read_record(network)["result"]
-    assert result["sha256"] == sha256(folder / "model.safetensors") and result["revision"] == "ab" * 20
+    assert result["sha256"] == sha256(folder / "model.safetensors")
     assert result["architecture"]["projection_dim"] == 24 and result["architecture"]["num_channels"] == 3
     assert not any("text" in key for key in load_file(network))
     assert convert(folder, tmp_path / "again.safetensors").read_bytes() == network.read_bytes()

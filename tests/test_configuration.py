@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT, snakemake
+from conftest import ROOT, configuration, snakemake
 
-CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
-EXPERIMENTS = [path for path in CONFIGS if path.stem in ("smoke", "mini", "small", "full")]
+EXPERIMENTS = ("smoke", "mini", "small", "full")
 
 
 def refused(tmp_path: Path, change: str) -> str:
@@ -62,10 +61,10 @@ def test_a_null_removes_a_key(tmp_path):
 def entries(*keys: str) -> set[str]:
     """The keys below a place in any experiment."""
     found = set()
-    for path in EXPERIMENTS:
-        row = yaml.safe_load(path.read_text())
+    for name in EXPERIMENTS:
+        row = configuration(name)
         for key in keys:
-            row = (row or {}).get(key, {})
+            row = row.get(key, {})
         found |= set(row)
     return found
 

@@ -6,9 +6,8 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from conftest import ROOT
+from conftest import ROOT, configuration
 from palimpsest.instance.engine import unlearn
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.face_networks import load
@@ -18,7 +17,7 @@ from palimpsest.worlds import faces
 
 RELEASED = ROOT / "resources/models"
 TARGET = {"single-2": 1}
-CONFIGURED = yaml.safe_load((ROOT / "config/mini.yaml").read_text())["instance"]
+CONFIGURED = configuration()["instance"]
 
 
 def pictures(n: int, **more) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Instance unlearning: its formulas against closed forms, and every method on problems whose solution is known."""
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from palimpsest.instance import engine
 from palimpsest.instance.engine import FlatParameters, NotFinite, unlearn
 from palimpsest.instance.methods.erasediff_port import balance, uniform_noise
 from palimpsest.instance.methods.esd import away_from_class, guided_paths
-from palimpsest.instance.methods.siss import importance_weights
+from palimpsest.instance.methods.siss import from_target, importance_weights
 from palimpsest.instance.projection import combined, without_conflict
 from palimpsest.instance.timestep_weights import share_below, timestep_weights
 from palimpsest.models.forward_process import add_noise, drawn_noise, implied_noise, surrogate_noise
@@ -119,13 +120,17 @@ def test_balance_never_lets_the_remember_loss_rise():
 
 
 def test_uniform_noise_is_uniform_and_independent_of_the_pictures_noise():
-    step = SimpleNamespace(forget=SimpleNamespace(noise=random(8, 3, 64, 64)), seed=3, index=5)
+    def step_at(index: int) -> SimpleNamespace:
+        forget = SimpleNamespace(noise=random(8, 3, 64, 64))
+        drawn = partial(np.random.default_rng, (3, 5, index))
+        return SimpleNamespace(forget=forget, random=lambda _: drawn(), size=8, places=np.arange(8))
+
+    step = step_at(5)
     found = uniform_noise(step, centred=False)
     assert np.allclose(np.histogram(found.numpy(), 10, (0, 1))[0] / found.numel(), 0.1, atol=0.005)
     assert abs(np.corrcoef(found.ravel(), step.forget.noise.ravel())[0, 1]) < 0.02
     assert torch.equal(uniform_noise(step, centred=True), found - 0.5)
-    later = SimpleNamespace(**{**vars(step), "index": 6})
-    assert not torch.equal(uniform_noise(later, centred=False), found)
+    assert not torch.equal(uniform_noise(step_at(6), centred=False), found)
 
 
 def test_noise_belongs_to_the_picture():
@@ -187,12 +192,15 @@ def test_a_surrogate_equal_to_the_target_gives_the_plain_gradient():
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
-def recorded_step(surrogate=SURROGATE, micro_batch=8, network=None, frozen=None, schedule=SCHEDULE):
-    network, zeros = network or Affine(), np.zeros(8, np.int64)
-    remember = engine.draw(KNOWN, np.arange(8), zeros, np.arange(8), (0, 0, 0))
-    forget = engine.draw(TARGET, zeros, zeros, np.arange(8), (0, 1, 0))
+def recorded_step(
+    surrogate=SURROGATE, micro_batch=8, network=None, frozen=None, schedule=SCHEDULE, size=8, places=None, index=0
+):
+    network, zeros = network or Affine(), np.zeros(size, np.int64)
+    places = np.arange(size) if places is None else places
+    remember = engine.draw(KNOWN, np.arange(size), zeros, places, (0, 0, index))
+    forget = engine.draw(TARGET, zeros, zeros, places, (0, 1, index))
     parameters = FlatParameters(network)
-    shown = surrogate.expand(8, -1, -1, -1)
+    shown = surrogate.expand(len(places), -1, -1, -1)
     return engine.Step(
         network,
         frozen or Affine(),
@@ -204,6 +212,9 @@ def recorded_step(surrogate=SURROGATE, micro_batch=8, network=None, frozen=None,
         KNOWN[:3],
         micro_batch,
         autocast=False,
+        places=places,
+        size=size,
+        index=index,
     )
 
 
@@ -252,7 +263,8 @@ def settled():
         ("neggrad", {}, True),
         ("neggrad_plus", {"alpha": 0.5}, True),
         ("erasediff_port", {"eta": 1.0}, True),
-        ("erasediff_bome", {"eta": 1.0, "inner_rate": 0.1}, True),
+        ("erasediff_bome", {"eta": 1.0}, True),
+        ("erasediff_bome", {"eta": 0.5, "barrier": "value", "inner_rate": 0.05}, True),
         ("siss", {"fraction": 0.9}, True),
         ("siss_no_is", {"fraction": 0.9}, True),
         ("retrack", {"share": 0.5}, True),
@@ -340,12 +352,18 @@ def test_memory_that_suffices_for_no_image_and_other_errors_are_raised():
     assert not step.memory
 
 
+# Settings under which a method draws, or measures, more than its defaults have it do.
+SHARED = {"erasediff_bome": {"barrier": "value", "inner_rate": 0.05}}
+
+
 def one_of_two(rank: int, folder: Path) -> None:
     """A process of two that train together."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    network, log = forget_with("surrogate", steps=10)
-    torch.save(network.state_dict(), folder / f"{rank}.pt")
-    (folder / f"{rank}.txt").write_text(str(log[0]["backwards"]))
+    trained = {}
+    for name in METHODS:
+        network, log = forget_with(name, steps=5, settings=SHARED.get(name, {}))
+        trained[name] = {"state": network.state_dict(), "log": log}
+    torch.save(trained, folder / f"{rank}.pt")
     if rank == 0:
         with pytest.raises(ValueError, match="a batch of 7 cannot be shared evenly by 2 processes"):
             forget_with("surrogate", steps=1, batch=7)
@@ -354,12 +372,17 @@ def one_of_two(rank: int, folder: Path) -> None:
 
 def test_two_processes_train_the_network_that_one_does(tmp_path):
     torch.multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)
-    alone = forget_with("surrogate", steps=10)[0].state_dict()
-    for rank in range(2):
-        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert all(torch.allclose(together[name], alone[name], atol=1e-6) for name in alone)
-        # Each of them sends half of both batches backwards.
-        assert (tmp_path / f"{rank}.txt").read_text() == "8"
+    both = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for name in METHODS:
+        network, log = forget_with(name, steps=5, settings=SHARED.get(name, {}))
+        for together in (each[name] for each in both):
+            for key, wanted in network.state_dict().items():
+                assert torch.allclose(together["state"][key], wanted, rtol=1e-4, atol=1e-5), (name, key)
+            for one, two in zip(together["log"], log, strict=True):
+                # Each of them sends half of every batch backwards.
+                assert one["backwards"] == two["backwards"] // 2
+                losses = [key for key in two if key.endswith("_loss")]
+                assert [one[key] for key in losses] == pytest.approx([two[key] for key in losses], rel=1e-4)
 
 
 class Filling(Cramped):
@@ -475,3 +498,100 @@ def test_spm_is_esd_that_holds_the_other_classes():
     network = changed()
     before, after = (network.slope - 0.3).abs().item(), (network.slope - 1e-3 * (held - free)[0] - 0.3).abs().item()
     assert after < before
+
+
+# SISS and EraseDiff
+
+
+def siss_gradients(step, mixture):
+    """Gradients of both of SISS's losses at the step's points, anew: their two backwards are of two graphs."""
+    chosen = torch.from_numpy(from_target(step, mixture)).view(-1, 1, 1, 1)
+    kept, lost = step.remember, step.forget
+    noisy = add_noise(torch.where(chosen, lost.images, kept.images), kept.noise, step.alphas_cumprod, kept.timesteps)
+    wanted = [implied_noise(noisy, each.images, step.alphas_cumprod, kept.timesteps) for each in (kept, lost)]
+    found = []
+    for noise, weights in zip(wanted, importance_weights(*wanted, mixture), strict=True):
+        loss = (weights * (step.network(noisy, None) - noise).square().mean((1, 2, 3))).mean()
+        parts = torch.autograd.grad(loss, list(step.network.parameters()))
+        found.append(torch.cat([part.reshape(-1) for part in parts]))
+    return found
+
+
+def test_the_forget_gradient_of_siss_has_its_nominal_share_at_every_step(monkeypatch):
+    module, shares = import_module("palimpsest.instance.methods.siss"), []
+    directed = module.direction
+
+    def direction(step, **settings):
+        kept, lost = siss_gradients(step, 0.5)
+        found = directed(step, **settings)
+        shares.append(float((kept - found).norm() / kept.norm()))
+        assert torch.nn.functional.cosine_similarity(kept - found, lost, dim=0) == pytest.approx(1, abs=1e-4)
+        return found
+
+    monkeypatch.setattr(module, "direction", direction)
+    forget_with("siss", changed(), steps=25, settings={"fraction": 0.2})
+    assert shares == pytest.approx([0.2] * 25, rel=1e-3)
+
+
+@pytest.mark.parametrize("mixture", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("size", [1, 8])
+def test_a_point_of_siss_starts_from_the_target_as_often_as_the_mixture_says(size, mixture):
+    drawn = np.concatenate(
+        [from_target(recorded_step(size=size, index=index), mixture) for index in range(2000 // size)]
+    )
+    assert len(drawn) == 2000 and drawn.mean() == pytest.approx(
+        mixture, abs=4 * np.sqrt(mixture * (1 - mixture) / 2000)
+    )
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_where_a_point_of_siss_starts_depends_on_its_place_alone(processes):
+    whole, shared = from_target(recorded_step(), 0.5), np.zeros(8, bool)
+    for rank in range(processes):
+        places = np.arange(rank, 8, processes)
+        shared[places] = from_target(recorded_step(places=places), 0.5)
+    assert (shared == whole).all() and 0 < whole.sum() < 8
+
+
+@pytest.mark.parametrize("eta", [3.0, 10.0])
+def test_the_bilevel_constraint_is_pushed_along_the_forget_gradient_alone(eta):
+    step = recorded_step(network=changed(-0.5))
+    found = import_module("palimpsest.instance.methods.erasediff_bome").direction(step, eta=eta)
+    wanted = uniform_noise(step, centred=True)
+
+    def gradient(batch, noise):
+        loss = (step.network(step.noisy(batch), None) - noise).square().mean()
+        parts = torch.autograd.grad(loss, list(step.network.parameters()))
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    kept, lost = gradient(step.remember, step.remember.noise), gradient(step.forget, wanted)
+    weight = max(0.0, eta - float(kept @ lost / lost.square().sum()))
+    assert weight > 0 and torch.allclose(found, kept + weight * lost, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_barrier_of_the_value_is_what_adam_gains_on_the_forget_loss(steps):
+    step = recorded_step(network=changed())
+    before = step.parameters.values.clone()
+    module = import_module("palimpsest.instance.methods.erasediff_bome")
+    found = module.direction(step, eta=70.0, barrier="value", inner_steps=steps, inner_rate=0.02)
+    assert torch.equal(step.parameters.values, before)
+    # The same problem with torch's Adam on a network of its own.
+    network, wanted = changed(), uniform_noise(step, centred=True)
+    optimiser = torch.optim.Adam(network.parameters(), 0.02)
+
+    def loss():
+        return (network(step.noisy(step.forget), None) - wanted).square().mean()
+
+    start = loss().item()
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+    assert step.seen["gap"] == pytest.approx(start - loss().item(), rel=1e-4) and step.seen["gap"] > 0
+    kept = step.error_gradient("a", step.remember, step.remember.noise)
+    lost = step.error_gradient("b", step.forget, wanted)
+    weight = max(0.0, (70.0 * step.seen["gap"] - float(kept @ lost)) / float(lost @ lost))
+    assert weight > 0 and torch.allclose(found, kept + weight * lost, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match=r"'norm'.*gradient or value"):
+        module.direction(step, barrier="norm")

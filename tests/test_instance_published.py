@@ -8,7 +8,6 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-import yaml
 from diffusers import (
     DDPMScheduler,
     UNet2DModel,
@@ -16,7 +15,7 @@ from diffusers import (
 from torch import nn
 from torch.nn import functional as F
 
-from conftest import ROOT
+from conftest import configuration
 from palimpsest.imitations import diffusion as imitation
 from palimpsest.imitations import state_dict
 from palimpsest.instance.engine import unlearn
@@ -326,7 +325,7 @@ def test_the_judges_fill_their_roles(tmp_path, trunk):
     for path, taken in zip(files.values(), networks, strict=True):
         given = {"file": path, "network": taken, "name": path.stem, "sha256": sha256(path)}
         step(take_file.take, [text for key, value in given.items() for text in (f"--{key}", str(value))])
-    modules = yaml.safe_load((ROOT / "config/full.yaml").read_text())["instance"]["judges"]
+    modules = configuration("full")["instance"]["judges"]
     judges = load_judges({role: modules[role]["module"] for role in files}, networks)
     first, second = (to_uint8(random(4, 3, 48, 48, seed=seed)) for seed in (0, 1))
     assert in_batches(judges["descriptor"].embed, first).shape == (4, 512)

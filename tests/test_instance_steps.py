@@ -3,6 +3,7 @@
 import shutil
 from functools import partial
 from importlib import import_module
+from math import comb
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from palimpsest.instance.membership import gap, held, membership
 from palimpsest.instance.paired import METRICS, paired
 from palimpsest.instance.reference import reference
 from palimpsest.instance.repair_class import ADAPTED, repair
-from palimpsest.instance.select import select
+from palimpsest.instance.select import fewer, select
 from palimpsest.instance.surrogates.context import check
 from palimpsest.instance.targets import NEAREST, targets
 from palimpsest.instance.timestep_weights import timestep_weights
@@ -480,7 +481,7 @@ def test_a_learning_rate_of_zero_leaves_the_network_alone(base, tmp_path):
 
 def test_a_tuned_run_takes_the_selected_settings(base, tmp_path):
     selected = tmp_path / "selected.json"
-    selected.write_text('{"setting": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n')
+    selected.write_text('{"name": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n')
     runs = [one_run("tuned", "first", projection="none") | {"tuned": True}, one_run("plain", "first")]
     forget(base, tmp_path / "tuned", *runs, selected=selected)
     rows = pd.read_parquet(tmp_path / "tuned/runs.parquet")
@@ -723,27 +724,27 @@ def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) 
         for number, worst in enumerate(similarity):
             labels = {"setting": setting, "targets": f"t{number}"}
             rows.append(row("worst_similarity", worst, **labels))
-            rows += [row("plausible", plausible, **labels), row("frechet_pretrained", distance, **labels)]
+            rows += [row("plausible", plausible, n=96, **labels), row("frechet_pretrained", distance, **labels)]
         # What is a mean already must not be read.
         labels = {"setting": setting, "targets": "mean"}
         rows += [row("worst_similarity", 0.99, **labels), row("plausible", 0.0, **labels)]
     measurements.write(folder / "tuning.parquet", rows, family="instance")
-    baseline = [row("plausible", 0.8, targets="t0"), row("plausible", 1.0, targets="t1")]
+    baseline = [row("plausible", 0.9, n=96, targets=f"t{number}") for number in range(2)]
     measurements.write(folder / "baseline.parquet", baseline, family="instance")
-    grid = [{"setting": name, "training": {"steps": len(name)}, "settings": {}} for name in settings]
+    grid = [{"name": name, "training": {"steps": len(name)}, "settings": {}} for name in settings]
     return folder / "tuning.parquet", folder / "baseline.parquet", {"settings": grid}
 
 
 @pytest.mark.parametrize(
     ("settings", "best", "passed"),
     [
-        # 0.855 is 95 % of the baseline's mean: `broken` lies under it, `known` knows one target.
+        # Of 96 samples each, 76 are significantly fewer than 86 and 77 are not; `known` knows one target.
         (
             {
                 "known": ([0.1, 0.41], 0.9, 1.0),
                 "far": ([0.1, 0.2], 0.9, 5.0),
-                "near": ([0.4, 0.39], 0.86, 3.0),
-                "broken": ([0.1, 0.1], 0.85, 0.5),
+                "near": ([0.4, 0.39], 77 / 96, 3.0),
+                "broken": ([0.1, 0.1], 76 / 96, 0.5),
             },
             "near",
             2,
@@ -759,7 +760,7 @@ def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best
     result = select(table, baseline, *outputs, method="siss", model="tiny", grid=grid)
     assert result["setting"] == best and len(result["passed"]) == passed
     chosen = pd.read_json(outputs[0], typ="series").to_dict()
-    assert chosen == {"setting": best, "training": {"steps": len(best)}, "settings": {}}
+    assert chosen == {"name": best, "training": {"steps": len(best)}, "settings": {}}
     written = measurements.read([outputs[1]])
     assert value(written, "selected", setting=best) == 1 and value(written, "passed_settings") == passed
     # What it read there: the worst target's similarity, and the means.
@@ -767,6 +768,23 @@ def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best
     assert value(written, "tuning_similarity") == max(similarity)
     assert value(written, "tuning_plausible") == pytest.approx(plausible)
     assert value(written, "tuning_frechet_pretrained") == distance
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.55, 0.9])
+def test_an_unchanged_model_is_seldom_refused_and_a_broken_one_nearly_always(share):
+    rng = np.random.default_rng(0)
+    now, then, broken = rng.binomial(96, [[share], [share], [share / 4]], (3, 2000)) / 96
+    refused = np.mean([fewer(*pair, 96) <= 0.05 for pair in zip(now, then, strict=True)])
+    assert refused <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+    caught = np.mean([fewer(*pair, 96) <= 0.05 for pair in zip(broken, then, strict=True)])
+    assert caught > 0.9 or share < 0.3
+
+
+def test_the_test_of_selection_is_the_tail_of_the_hypergeometric_distribution():
+    # Of 192 samples 60 + 70 are plausible: the chance that at most 60 of them fall to the first 96.
+    counts = np.arange(61)
+    tail = sum(comb(130, k) * comb(62, 96 - k) for k in counts.tolist()) / comb(192, 96)
+    assert fewer(60 / 96, 70 / 96, 96) == pytest.approx(tail, rel=1e-9)
 
 
 def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):

@@ -37,6 +37,7 @@ PARAMS = {
         "surrogate": {"steps": 40, "batch": 8, "value": 1.0, "projection": "forget"},
         "siss": {"steps": 120, "batch": 8},
     },
+    "grids": {"surrogate": {"long": {"steps": 60, "distilled": True, "value": 1.5}}, "siss": {}},
 }
 METRICS = [name for name, _ in _rows.METRICS.values()]
 
@@ -77,8 +78,8 @@ def test_a_note_says_over_how_many_targets_seeds_and_draws_a_row_is(targets, see
     assert "one target to a row" in _rows.basis(params, "strength", to_a_row=True)
 
 
-def test_settings_are_written_in_full_with_what_the_label_changes():
-    full = _settings.in_full(PARAMS, "surrogate", "steps=60,distilled=True,value=1.5")
+def test_settings_are_written_in_full_with_what_a_setting_of_the_grid_changes():
+    full = _settings.in_full(PARAMS, "surrogate", "long")
     assert full == {"steps": "60", "batch": "8", "value": "1.5", "projection": "forget", "distilled": "True"}
     assert _settings.described(full) == "distilled, 60 steps, batch 8, value 1.5, projection forget"
     assert "not distilled, 40 steps" in _settings.unless(PARAMS, "strength")
@@ -92,7 +93,7 @@ def test_the_comparison_names_the_chosen_setting_and_is_bold_among_what_forgets(
         *study("comparison", "siss", 0.6, 0.2),
         *study("comparison", "surrogate", 0.3, 0.5),
         *study("comparison", "neggrad", 0.2, 0.9),
-        row("selected", 1, method="surrogate", setting="steps=60,distilled=True"),
+        row("selected", 1, method="surrogate", setting="long"),
         row("plausible_data", 0.99, method="pretrained"),
     ]
     table = comparison.build(lookup(tmp_path, rows), {**PARAMS, "methods": ["surrogate", "neggrad", "siss"]})
@@ -119,16 +120,17 @@ def test_rows_of_single_targets_are_not_said_to_be_means(tmp_path):
 
 
 def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
+    grids = {
+        "surrogate": {"linear": {"steps": 60}, "square": {"steps": 60, "value": 2.0}},
+        "siss": {"last": {"timesteps": "last"}, "short": {"steps": 9}},
+    }
     rows = []
-    for method, settings in {
-        "surrogate": ("steps=60", "steps=60,value=2.0"),
-        "siss": ("timesteps=last", "steps=9"),
-    }.items():
+    for method, settings in {method: list(grid) for method, grid in grids.items()}.items():
         for setting in settings:
             rows += study("tuning", method, 0.3, 0.5, setting=setting)
             rows += study("tuning", method, 0.3, 0.5, targets="a", setting=setting)
         rows.append(row("selected", 1, method=method, setting=settings[1]))
-    table = tuning.build(lookup(tmp_path, rows), PARAMS)
+    table = tuning.build(lookup(tmp_path, rows), {**PARAMS, "grids": grids})
     assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
     assert (
         "All settings: batch 8." in table.notes

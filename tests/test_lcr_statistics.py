@@ -13,6 +13,7 @@ from scipy import stats
 
 from palimpsest import run
 from palimpsest.lcr import code_stats, codes, cooccurrence, count, localise, score, selection
+from palimpsest.lcr.arrays import load_codes, load_masks
 from palimpsest.metrics import measurements
 from palimpsest.metrics.intervals import auc
 from palimpsest.run import UserError
@@ -98,26 +99,26 @@ def test_codes_out_of_range_are_refused_with_the_file_the_code_and_the_codebook(
     grid[-1, -1, -1] = 900
     np.save(tmp_path / "damaged.npy", grid)
     with pytest.raises(UserError, match=r"damaged\.npy: the largest code is 900, but the codebook has 512"):
-        codes.load_codes(tmp_path / "damaged.npy", 512)
-    assert codes.load_codes(tmp_path / "damaged.npy", 901)[-1, -1, -1] == 900
+        load_codes(tmp_path / "damaged.npy", 512)
+    assert load_codes(tmp_path / "damaged.npy", 901)[-1, -1, -1] == 900
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 4, 4), np.int64), np.zeros((4, 4), np.uint16), np.zeros((2, 4, 4))])
 def test_arrays_that_are_no_codes_are_refused(tmp_path, wrong):
     np.save(tmp_path / "wrong.npy", wrong)
     with pytest.raises(UserError, match=r"wrong\.npy: codes must be"):
-        codes.load_codes(tmp_path / "wrong.npy", K)
+        load_codes(tmp_path / "wrong.npy", K)
 
 
 def test_damaged_files_and_masks_of_other_images_are_refused(tmp_path):
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(UserError, match=r"cut\.npy: not a readable"):
-        codes.load_codes(tmp_path / "cut.npy", K)
+        load_codes(tmp_path / "cut.npy", K)
     np.save(tmp_path / "masks.npy", np.zeros((3, 4, 4), bool))
     with pytest.raises(UserError, match=r"masks\.npy: masks must be bool \(2, 4, 4\)"):
-        codes.load_masks(tmp_path / "masks.npy", (2, 4, 4))
+        load_masks(tmp_path / "masks.npy", (2, 4, 4))
     with pytest.raises(UserError, match=r"masks\.npy: no mask has a cell"):
-        codes.load_masks(tmp_path / "masks.npy", (3, 4, 4), filled=True)
+        load_masks(tmp_path / "masks.npy", (3, 4, 4), filled=True)
 
 
 def test_counts_are_those_of_a_loop_also_across_chunks(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from conftest import copy_of_the_project, snakemake
+from conftest import configuration, copy_of_the_project, snakemake
 from palimpsest.imitations.pictures import KINDS
 from palimpsest.metrics.measurements import read, select
 
@@ -34,7 +34,7 @@ def photographs(tmp_path_factory):
         for kind in ("forget", "safe")
         for half, part in halves.items()
     }
-    architecture = yaml.safe_load((folder / "config/mini.yaml").read_text())["networks"]["tiny_vq"]["params"]
+    architecture = configuration()["networks"]["tiny_vq"]["params"]
     overlay = {
         "experiment": "photographs",
         "families": ["lcr"],
@@ -61,11 +61,7 @@ def photographs(tmp_path_factory):
                 "corrected": {"masks": {"min_score": 0.3}, "selection": {"q": None, "top": 60}, "seeds": [0]},
                 "reproduce_2025": None,
             },
-            "rules": {
-                name: None
-                for name in yaml.safe_load((folder / "config/mini.yaml").read_text())["lcr"]["rules"]
-                if name not in RULES
-            },
+            "rules": {name: None for name in configuration()["lcr"]["rules"] if name not in RULES},
             "sweep": {"tops": [20, 60], "rules": ["random_safe"]},
             "locality": {"images": 4, "sites": 2},
             "encoder_noise": {"images": 8, "draws": 2},

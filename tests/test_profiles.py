@@ -16,7 +16,7 @@ from conftest import ROOT, copy_of_the_project, snakemake
 
 PROFILES = ROOT / "profiles"
 # Between them these plan every rule.
-EXPERIMENTS = (("config/smoke.yaml",), ("config/full.yaml", "config/rehearsal.yaml"))
+EXPERIMENTS = (("config/smoke.yaml",), ("config/rehearsal.yaml",))
 pytestmark = pytest.mark.workflow
 
 

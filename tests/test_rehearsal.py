@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from conftest import ROOT, snakemake
+from conftest import ROOT, configuration, snakemake
 from palimpsest.imitations import pictures, torchscript, write
 from palimpsest.judges import inception, lpips_alex, nudenet, sscd
 from palimpsest.report import numbers
@@ -28,11 +28,11 @@ NOT_REHEARSED = {"fetch", "state_licence", "unpack"}
 def rules(tmp_path_factory):
     """The rules that each of the two experiments would run."""
     mine = {"layout": "folder", "path": str(tmp_path_factory.mktemp("pictures"))}
-    names = [*yaml.safe_load((ROOT / FULL).read_text())["collections"]]
+    names = {row["collection"] for row in configuration("full")["datasets"].values()}
     overlay = tmp_path_factory.mktemp("overlay") / "pictures.yaml"
     overlay.write_text(yaml.safe_dump({"collections": {name: mine for name in names}}))
     found = {}
-    for name, files in {"full": (FULL, str(overlay)), "rehearsal": (FULL, REHEARSAL)}.items():
+    for name, files in {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}.items():
         text = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", *files).stdout
         table = text.split("Job stats:")[1].split("\n\n")[0]
         found[name] = set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE)) - {"total"}
@@ -40,14 +40,14 @@ def rules(tmp_path_factory):
 
 
 def test_every_rule_of_the_full_experiment_is_rehearsed(rules):
-    assert {"instance_evaluate_prompt", "lcr_locality", "take_file", "detect"} <= rules["full"]
+    assert {"instance_evaluate_prompt", "lcr_locality", "convert", "detect"} <= rules["full"]
     assert rules["full"] - rules["rehearsal"] == NOT_REHEARSED & rules["full"]
     assert rules["rehearsal"] - rules["full"] == {"imitate_checkpoint", "imitate_collection"}
 
 
 def test_every_published_network_of_the_full_experiment_has_an_imitation():
     rows = yaml.safe_load((ROOT / "config/models.yaml").read_text())["checkpoints"]
-    used = {row["published"] for row in yaml.safe_load((ROOT / FULL).read_text())["networks"].values() if row}
+    used = {row["published"] for row in configuration("full")["networks"].values()}
     for name in used:
         module = __import__(f"palimpsest.imitations.{rows[name]['layout']}", fromlist=["ARCHITECTURES"])
         assert name in module.ARCHITECTURES

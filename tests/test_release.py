@@ -4,14 +4,13 @@ import json
 import warnings
 
 import pytest
-import yaml
 
-from conftest import ROOT
+from conftest import ROOT, configuration
 from palimpsest.models import release
 from palimpsest.run import PACKAGE, UserError, sha256, write_json
 
 RELEASED = ROOT / "resources/models"
-CONFIG = yaml.safe_load((ROOT / "config/mini.yaml").read_text())
+CONFIG = configuration()
 RECORDS = sorted(path.stem for path in RELEASED.glob("*.json"))
 
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
 from conftest import ROOT
 from palimpsest.judges.boxes import Detections
 from palimpsest.judges.networks import EmblemDetector
 from palimpsest.lcr.cells import to_pixels
-from palimpsest.lcr.context import Context, nearest_safe
+from palimpsest.lcr.context import Context, nearest_safe, squared_distances
 from palimpsest.lcr.evaluation import Evaluation, Judges
 from palimpsest.lcr.replace import Variant, apply, variants
 from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
@@ -221,6 +222,17 @@ def test_nn_cooccurrence_finds_the_code_of_the_same_company(codes, cells, contex
     after = replaced("nn_cooccurrence", codes, cells, context_of("nearest", pairs=tables))
     mine = cells & (codes == 30)
     assert mine.any() and (after[mine] == 7).all()
+
+
+@pytest.mark.parametrize("dim", [4, 256])
+def test_nearest_safe_is_exact_for_a_tight_codebook_far_from_the_origin(dim):
+    """8,192 codes of N(1, 1e-3): about the origin float32 gets 239 (dim 4) and 250 (dim 256) of 250 wrong."""
+    book = np.random.default_rng(0).normal(1, 1e-3, (8192, dim)).astype(np.float32)
+    codes = np.arange(250)
+    exact = cdist(book[codes].astype(np.float64), book.astype(np.float64))
+    exact[codes, codes] = np.inf
+    assert np.array_equal(nearest_safe(codes, np.arange(8192), lambda some: book[some]), exact.argmin(1))
+    assert np.allclose(squared_distances(book[codes], book[250:]), exact[:, 250:] ** 2, rtol=1e-3, atol=1e-9)
 
 
 def test_nearest_safe_never_returns_the_code_itself_and_describes_only_what_occurs(monkeypatch):

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
+from scipy.spatial.distance import cdist
 from scipy.stats import chisquare
+from taming.modules.vqvae.quantize import VectorQuantizer2
 
-from conftest import ROOT
+from conftest import ROOT, configuration
 from palimpsest.judges import emblem, networks
 from palimpsest.judges.quality import factor_accuracy
 from palimpsest.lcr.encode import encode, entropy_bits
@@ -19,11 +20,11 @@ from palimpsest.metrics.measurements import read, select
 from palimpsest.models import vqgan, weights
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.train_vqgan import GumbelTraining, NearestTraining, quality
-from palimpsest.models.vqgan import VQGAN, VQGANConfig, decode, pick
+from palimpsest.models.vqgan import VQGAN, NearestCodebook, VQGANConfig, decode, pick
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 
-CONFIG = yaml.safe_load((ROOT / "config/mini.yaml").read_text())
+CONFIG = configuration()
 RELEASED = ROOT / "resources/models"
 RECORDS = sorted(path.stem for path in RELEASED.glob("*.json"))
 MODELS = [name for name in RECORDS if CONFIG["networks"].get(name, {}).get("trainer") == "vqgan"]
@@ -80,6 +81,30 @@ def test_the_logits_of_a_nearest_codebook_are_negative_squared_distances(images)
     distance = torch.cdist(z, model.codebook.double()).square()
     logits = model.encode_logits(images).permute(0, 2, 3, 1).reshape(-1, 24)
     assert torch.allclose(logits.double(), -distance, atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [4, 256])
+def test_the_nearest_code_of_a_tight_codebook_far_from_the_origin_is_exact(dim):
+    """8,192 codes of N(1, 1e-3): in float32 about the origin nearly all distances are rounding (dim 4: 225 of 250)."""
+    rng = np.random.default_rng(0)
+    book = rng.normal(1, 1e-3, (8192, dim)).astype(np.float32)
+    z = (book[rng.integers(0, 8192, 250)] + rng.normal(0, 5e-4, (250, dim))).astype(np.float32)
+    codebook = NearestCodebook(VQGANConfig("nearest", 8192, dim, 16, dim, 32, (1, 1), 1)).requires_grad_(False)
+    codebook.embedding.weight.copy_(torch.from_numpy(book))
+    logits = codebook.logits(torch.from_numpy(z)[:, :, None, None])[:, :, 0, 0].numpy()
+    exact = cdist(z.astype(np.float64), book.astype(np.float64), "sqeuclidean")
+    assert np.array_equal(logits.argmax(1), exact.argmin(1))
+    assert np.allclose(-logits, exact, rtol=1e-3, atol=1e-9)
+
+
+def test_the_codes_of_a_codebook_about_the_origin_are_tamings():
+    """Of the initial values U(-1/K, 1/K) many are equally near in float32: the order of the sums decides."""
+    torch.manual_seed(0)
+    taming = VectorQuantizer2(16384, 256, 0.25).requires_grad_(False)
+    ours = NearestCodebook(VQGANConfig("nearest", 16384, 256, 16, 256, 32, (1, 1), 1)).requires_grad_(False)
+    ours.load_state_dict(taming.state_dict())
+    z = torch.randn(2, 256, 16, 16)
+    assert torch.equal(ours.logits(z).argmax(1).flatten(), taming(z)[2][2].flatten())
 
 
 def test_a_nearest_model_is_not_sampled(images):

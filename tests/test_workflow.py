@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from conftest import CONDA, ROOT, SMOKE, copy_of_the_project, heed_interrupts, snakemake, tables
+from conftest import CONDA, ROOT, SMOKE, configuration, copy_of_the_project, heed_interrupts, snakemake, tables
 
 pytestmark = pytest.mark.workflow
 
@@ -37,7 +36,7 @@ def test_the_smoke_run_makes_every_part_of_the_paper(smoke):
 
 
 def test_the_papers_parts_stand_in_the_order_of_the_configuration(smoke):
-    order = yaml.safe_load((ROOT / "config/mini.yaml").read_text())["families"]
+    order = configuration()["families"]
     shown = (smoke / "results/smoke/paper/families.tex").read_text()
     assert re.findall(r"sections/(\w+)", shown) == order and order != sorted(order)
 

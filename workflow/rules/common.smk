@@ -1,23 +1,23 @@
-# What the rules share: reading the configuration, finding the code of a step, writing its arguments.
-import ast
+# What the rules share: the configuration, the plans made from it, and how a job's files become arguments.
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
-import grimp
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-SOURCE = Path("src")
-# Each family's rules put a function here that lists its measurement files.
-MEASUREMENTS = {}
-# And one that gives what all of its tables and figures compare: models, rules, sets.
-REPORT_PARAMS = {}
+sys.path.insert(0, str(Path(workflow.basedir, "src")))
+
+from palimpsest.plan import base, configuration
+from palimpsest.plan.base import as_json, one_of
+from palimpsest.plan.code import SOURCE, code_of
+from palimpsest.plan.sources import Sources, stated
+
 # The interpreter that runs Snakemake also runs the steps, without an activated venv; a conda environment's still wins.
 os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH')}")
 # A conda environment runs this checkout's code too. And freed memory stays with the process: giving every large array's
@@ -25,54 +25,26 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH')}"
 KEEP_MEMORY = "MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TOP_PAD_=268435456"
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.resolve()))} {KEEP_MEMORY}; ")
 
-
-def without_nulls(row):
-    """Remove the keys that a configuration sets to null: how an experiment drops what config/mini.yaml has.
-
-    Gives the names of the removed keys.
-    """
-    removed = {key for key, value in row.items() if value is None}
-    for key in removed:
-        del row[key]
-    return removed.union(*(without_nulls(value) for value in row.values() if isinstance(value, dict)))
-
-
-DROPPED = without_nulls(config)
+# Snakemake has merged the files already, without the parts that they are composed of.
+config.clear()
+config.update(
+    configuration.composed(Path(workflow.basedir), workflow.overwrite_configfiles, workflow.config_settings.config)
+)
+DROPPED = configuration.without_nulls(config)
 validate(config, "../schemas/config.schema.yaml")
-# A family is known by its schema, workflow/schemas/<family>.schema.yaml; the configuration has a key of its name.
-KNOWN_FAMILIES = {path.name.removesuffix(".schema.yaml") for path in Path("workflow/schemas").glob("*.schema.yaml")}
-KNOWN_FAMILIES -= {"config"}
-SHARED_KEYS = {"experiment", "base_models", "families", "datasets", "networks", "detectors", "report"}
-SHARED_KEYS |= {"checkpoints", "collections"}
-for name in sorted(set(config) - SHARED_KEYS - KNOWN_FAMILIES):
-    raise WorkflowError(f"the configuration has an unknown key {name!r}; families are {sorted(KNOWN_FAMILIES)}")
-for name in sorted({*config["families"], *config["report"]} - (KNOWN_FAMILIES & set(config))):
-    raise WorkflowError(f"families or report name {name!r}, which the configuration has no settings for")
+base.refuse_unknown_keys(config, base.known_families(Path(workflow.basedir)))
+for name in config["families"]:
+    validate(config[name], f"../schemas/{name}.schema.yaml")
+
+sources = Sources(config)
 
 
-@lru_cache
-def import_graph():
-    """Which module of the package imports which."""
-    if str(SOURCE.resolve()) not in sys.path:
-        sys.path.insert(0, str(SOURCE.resolve()))
-    return grimp.build_graph("palimpsest", cache_dir=".snakemake/grimp")
+def plan_of(name):
+    """The plan of a family: the class of its name in palimpsest.plan.<family>."""
+    return getattr(import_module(f"palimpsest.plan.{name}"), name.capitalize())(config)
 
 
-@lru_cache
-def files_of(module):
-    """A module's file and those of every module of the package that it imports, transitively."""
-    graph = import_graph()
-    if module not in graph.modules:
-        raise WorkflowError(f"{module} is configured but {SOURCE}/{module.replace('.', '/')}.py does not exist.")
-    files = (SOURCE / Path(*name.split(".")) for name in {module, *graph.find_upstream_modules(module)})
-    return sorted(str(path / "__init__.py" if path.is_dir() else path.with_suffix(".py")) for path in files)
-
-
-def code_of(*modules):
-    """The code of a step as an input; a name such as palimpsest.lcr.rules.{rule} is filled from the wildcards."""
-    if not any("{" in module for module in modules):
-        return [path for module in modules for path in files_of(module)]
-    return lambda wildcards: [path for module in modules for path in files_of(module.format(**wildcards))]
+plans = {name: plan_of(name) for name in config["families"]}
 
 
 def paths(wildcards, input, output):
@@ -87,106 +59,9 @@ def paths(wildcards, input, output):
     )
 
 
-def as_json(value):
-    """A parameter's text on the command line: keys in order, so that a reordered configuration changes nothing."""
-    return json.dumps(value, sort_keys=True)
-
-
-def setting(*keys):
-    """A value of the configuration; the error names the first key that is not there."""
-    value = config
-    for depth, key in enumerate(keys):
-        if not isinstance(value, dict) or key not in value:
-            raise WorkflowError(
-                f"the configuration has no {'.'.join(keys[: depth + 1])} (experiment {config['experiment']})"
-            )
-        value = value[key]
-    return value
-
-
 def growing(amount, unit):
     """A job's memory or time: so much at first, and so much more at each attempt that a cluster makes."""
     return lambda wildcards, attempt: f"{amount * attempt}{unit}"
-
-
-def flags(*keys):
-    """Settings that are arguments of a step, one flag each."""
-    given = {name: value if isinstance(value, list) else [value] for name, value in setting(*keys).items()}
-    return " ".join(f"--{name.replace('_', '-')} {' '.join(map(str, values))}" for name, values in given.items())
-
-
-def kind_of(row):
-    """How a network is made: its trainer; for a published one the layout of its checkpoint."""
-    return row["trainer"] if "trainer" in row else setting("checkpoints", row["published"], "layout")
-
-
-def weights_of(name):
-    """A network's file below its folder: a diffusion model lies in the layout of the Hub, a single file stays one.
-
-    A pipeline stays where it is: its file says where.
-    """
-    kind = kind_of(setting("networks", name))
-    if kind in ("ddpm", "diffusion"):
-        return f"{name}/unet/diffusion_pytorch_model.safetensors"
-    return name + {"torchscript": ".pt", "state_dict": ".pt", "onnx": ".onnx", "pipeline": ".json"}.get(
-        kind, ".safetensors"
-    )
-
-
-def network(name):
-    """The weights of a base model: the released file, or where this run makes them."""
-    file = weights_of(name)
-    released = Path("resources/models") / file
-    if config["base_models"] == "released" and released.exists() and "trainer" in setting("networks", name):
-        return str(released)
-    return f"<results>/models/{file}"
-
-
-wildcard_constraints:
-    set="|".join(config["datasets"]),
-    network="|".join(config["networks"]),
-    model="|".join(config["networks"]),
-    family="|".join(config["families"]),
-
-
-def networks_of(*kinds):
-    """Names of the configured networks of some kinds: a trainer, or the layout of a published checkpoint."""
-    return [name for name, row in config["networks"].items() if kind_of(row) in kinds]
-
-
-def made_from(*kinds):
-    """A wildcard's pattern for the networks of some kinds; one that nothing matches where there is none."""
-    return "|".join(networks_of(*kinds)) or "(?!)"
-
-
-def optional_network(name):
-    """The weights of a network, or no input where the configuration names none."""
-    return network(name) if name else []
-
-
-def detector(name):
-    """A row of `detectors`: module, network and params."""
-    return setting("detectors", name)
-
-
-def is_procedural():
-    """Whether every data set is drawn, not photographed."""
-    return all(row["world"] != "folder" for row in config["datasets"].values())
-
-
-def explicit_sets():
-    """Names of the sets whose pictures no figure may show sharp."""
-    return [name for name in config["datasets"] if params_of_set(name).get("explicit", False) is not False]
-
-
-def training_data(role):
-    """An input function: an array of the set that a network is trained on."""
-    return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'train')}/{role}"
-
-
-def held_out_data(role):
-    """An input function: an array of the set that a network is measured on."""
-    return lambda wildcards: f"<results>/data/{setting('networks', wildcards.network, 'test')}/{role}"
 
 
 def on_cluster():
@@ -223,13 +98,7 @@ def refuse_missing_gpus():
 
 refuse_missing_gpus()
 refuse_missing_programs()
-
-# What the configuration names must be there before anything is planned: Snakemake would go on with older results.
-for row in config["datasets"].values():
-    files_of(f"palimpsest.worlds.{row['world']}")
-for row in config["detectors"].values():
-    files_of(f"palimpsest.judges.{row['module']}")
-for row in config["networks"].values():
-    kind_of(row)
-    for key in {"train", "test"} & row.keys():
-        setting("datasets", row[key])
+sources.check()
+base.Plan.check(sources)
+for plan in plans.values():
+    plan.check()

@@ -5,9 +5,9 @@ rule make_data:
     """Draw or read one data set."""
     input:
         code=lambda wildcards: code_of(
-            "palimpsest.worlds.make", f"palimpsest.worlds.{setting('datasets', wildcards.set, 'world')}"
+            "palimpsest.worlds.make", f"palimpsest.worlds.{sources.setting('datasets', wildcards.set, 'world')}"
         ),
-        files=lambda wildcards: pictures_of(collection_of(wildcards.set)) if collection_of(wildcards.set) else [],
+        files=lambda wildcards: sources.pictures_of_set(wildcards.set),
     output:
         images="<results>/data/{set}/images.npy",
         masks="<results>/data/{set}/masks.npy",
@@ -16,6 +16,8 @@ rule make_data:
         "<logs>/data/{set}.log",
     benchmark:
         "<benchmarks>/make_data/{set}.jsonl"
+    wildcard_constraints:
+        set=one_of(sources.setting("datasets")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -24,7 +26,7 @@ rule make_data:
         runtime=growing(30, "m"),
     params:
         paths=paths,
-        world=lambda wildcards: setting("datasets", wildcards.set, "world"),
-        params=lambda wildcards: as_json(params_of_set(wildcards.set)),
+        world=sources.of_set("world"),
+        params=lambda wildcards: as_json(sources.params_of_set(wildcards.set)),
     shell:
         "python -m palimpsest.worlds.make {params.paths} --world {params.world} --params {params.params:q} > {log} 2>&1"

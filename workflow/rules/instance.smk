@@ -1,7 +1,9 @@
 # Instance unlearning: targets and surrogates, models that forget, and what they remember.
 # Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a module of
 # palimpsest.instance.methods, {surrogate} a row of instance.surrogates.
-include: "instance_common.smk"
+instance = plans["instance"]
+
+
 include: "instance_conditional.smk"
 
 
@@ -9,9 +11,9 @@ rule calibrate_face_judges:
     """Measure the judges of faces on people they were not trained on."""
     input:
         code=code_of("palimpsest.judges.calibrate_faces"),
-        networks=[network(name) for name in networks_of("face_judge")],
-        images=lambda wildcards: data_of("held_out", "images.npy"),
-        manifest=lambda wildcards: data_of("held_out", "manifest.parquet"),
+        networks=[instance.network(name) for name in instance.networks_of("face_judge")],
+        images=instance.data("held_out", "images.npy"),
+        manifest=instance.data("held_out", "manifest.parquet"),
     output:
         measurements="<results>/judges/faces.parquet",
         histogram="<results>/judges/faces_cosines.parquet",
@@ -27,7 +29,7 @@ rule calibrate_face_judges:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        set=setting("instance", "held_out"),
+        set=instance.own("held_out"),
     shell:
         "python -m palimpsest.judges.calibrate_faces {params.paths} --set {params.set} > {log} 2>&1"
 
@@ -36,10 +38,10 @@ rule instance_targets:
     """Collect the pictures to forget, and which are to be remembered."""
     input:
         code=code_of("palimpsest.instance.targets"),
-        data_images=data_of("data", "images.npy"),
-        data_manifest=data_of("data", "manifest.parquet"),
-        target_images=[f"<results>/data/{name}/images.npy" for name in target_sets()],
-        target_manifests=[f"<results>/data/{name}/manifest.parquet" for name in target_sets()],
+        data_images=instance.data("data", "images.npy"),
+        data_manifest=instance.data("data", "manifest.parquet"),
+        target_images=[f"<results>/data/{name}/images.npy" for name in instance.target_sets()],
+        target_manifests=[f"<results>/data/{name}/manifest.parquet" for name in instance.target_sets()],
     output:
         images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
@@ -57,8 +59,8 @@ rule instance_targets:
         runtime=growing(30, "m"),
     params:
         paths=paths,
-        sets=" ".join(target_sets()),
-        chosen=as_json(setting("instance", "targets")),
+        sets=" ".join(instance.target_sets()),
+        chosen=as_json(instance.own("targets")),
     shell:
         "python -m palimpsest.instance.targets {params.paths} --sets {params.sets} --chosen {params.chosen:q} > {log} 2>&1"
 
@@ -68,19 +70,22 @@ rule instance_surrogate:
     input:
         code=lambda wildcards: code_of(
             "palimpsest.instance.make_surrogates",
-            f"palimpsest.instance.surrogates.{setting('instance', 'surrogates', wildcards.surrogate, 'kind')}",
+            f"palimpsest.instance.surrogates.{instance.surrogate_kind(wildcards)}",
         ),
         images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
-        data_images=data_of("data", "images.npy"),
+        data_images=instance.data("data", "images.npy"),
         neighbours="<results>/instance/targets/neighbours.npy",
-        network=lambda wildcards: network(wildcards.model),
+        network=lambda wildcards: instance.network(wildcards.model),
     output:
         surrogates="<results>/instance/{model}/surrogates/{surrogate}.npy",
     log:
         "<logs>/instance/surrogates/{model}/{surrogate}.log",
     benchmark:
         "<benchmarks>/instance_surrogate/{model}/{surrogate}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
+        surrogate=one_of(instance.own("surrogates")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -90,8 +95,8 @@ rule instance_surrogate:
         gpu=1,
     params:
         paths=paths,
-        kind=lambda wildcards: setting("instance", "surrogates", wildcards.surrogate, "kind"),
-        params=lambda wildcards: as_json(setting("instance", "surrogates", wildcards.surrogate).get("params", {})),
+        kind=instance.surrogate_kind,
+        params=instance.surrogate_params,
     shell:
         "python -m palimpsest.instance.make_surrogates {params.paths} --kind {params.kind} --params {params.params:q} > {log} 2>&1"
 
@@ -99,11 +104,11 @@ rule instance_surrogate:
 rule instance_reference:
     """Sample the pretrained model, choose the injection timestep on it, and describe the data."""
     input:
-        code=code_of("palimpsest.instance.reference", *judge_modules()),
-        network=lambda wildcards: network(wildcards.model),
-        judges=judge_networks(),
-        data_images=data_of("data", "images.npy"),
-        held_out_images=data_of("held_out", "images.npy"),
+        code=code_of("palimpsest.instance.reference", *instance.judge_modules()),
+        network=lambda wildcards: instance.network(wildcards.model),
+        judges=instance.judge_networks(),
+        data_images=instance.data("data", "images.npy"),
+        held_out_images=instance.data("held_out", "images.npy"),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
         remember="<results>/instance/targets/remember.npy",
@@ -117,6 +122,8 @@ rule instance_reference:
         "<logs>/instance/reference/{model}.log",
     benchmark:
         "<benchmarks>/instance_reference/{model}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -126,8 +133,8 @@ rule instance_reference:
         gpu=1,
     params:
         paths=paths,
-        modules=judging(),
-        params=evaluation(),
+        modules=instance.judging(),
+        params=as_json(instance.own("reference")),
     shell:
         "python -m palimpsest.instance.reference {params.paths} --model {wildcards.model} --modules {params.modules:q}"
         " --params {params.params:q} > {log} 2>&1"
@@ -136,12 +143,12 @@ rule instance_reference:
 rule instance_compare_surrogates:
     """Measure how far each surrogate is from its target."""
     input:
-        code=code_of("palimpsest.instance.compare_surrogates", *judge_modules()),
-        judges=judge_networks(),
+        code=code_of("palimpsest.instance.compare_surrogates", *instance.judge_modules()),
+        judges=instance.judge_networks(),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
         surrogates=expand(
-            "<results>/instance/{{model}}/surrogates/{surrogate}.npy", surrogate=setting("instance", "surrogates")
+            "<results>/instance/{{model}}/surrogates/{surrogate}.npy", surrogate=instance.own("surrogates")
         ),
     output:
         measurements="<results>/instance/{model}/surrogates/measurements.parquet",
@@ -149,6 +156,8 @@ rule instance_compare_surrogates:
         "<logs>/instance/compare_surrogates/{model}.log",
     benchmark:
         "<benchmarks>/instance_compare_surrogates/{model}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -158,7 +167,7 @@ rule instance_compare_surrogates:
         gpu=1,
     params:
         paths=paths,
-        modules=judging(),
+        modules=instance.judging(),
     shell:
         "python -m palimpsest.instance.compare_surrogates {params.paths} --model {wildcards.model}"
         " --modules {params.modules:q} > {log} 2>&1"
@@ -168,17 +177,15 @@ rule instance_unlearn:
     """Make the model forget: every run of one method in one study."""
     input:
         code=code_of("palimpsest.instance.unlearn", "palimpsest.instance.methods.{method}"),
-        network=lambda wildcards: network(wildcards.model),
-        data_images=data_of("data", "images.npy"),
+        network=lambda wildcards: instance.network(wildcards.model),
+        data_images=instance.data("data", "images.npy"),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
         remember="<results>/instance/targets/remember.npy",
         neighbours="<results>/instance/targets/neighbours.npy",
-        surrogates=lambda wildcards: [
-            f"<results>/instance/{wildcards.model}/surrogates/{name}.npy" for name in surrogates_of(wildcards.study)
-        ],
-        selected=selected,
-        generated=generated,
+        surrogates=instance.surrogate_files,
+        selected=instance.selected,
+        generated=instance.generated,
     output:
         models=directory("<results>/instance/{model}/{study}/{method}/models"),
         runs="<results>/instance/{model}/{study}/{method}/runs.parquet",
@@ -187,6 +194,8 @@ rule instance_unlearn:
         "<logs>/instance/unlearn/{model}/{study}/{method}.log",
     benchmark:
         "<benchmarks>/instance_unlearn/{model}/{study}/{method}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -196,7 +205,7 @@ rule instance_unlearn:
         gpu=1,
     params:
         paths=paths,
-        plan=plan,
+        plan=instance.plan_of,
     shell:
         "python -m palimpsest.instance.unlearn {params.paths} --method {wildcards.method} --plan {params.plan:q} > {log} 2>&1"
 
@@ -204,9 +213,9 @@ rule instance_unlearn:
 rule instance_evaluate:
     """Judge what a study's models forgot, and what else changed."""
     input:
-        code=code_of("palimpsest.instance.evaluate", *judge_modules()),
+        code=code_of("palimpsest.instance.evaluate", *instance.judge_modules()),
         reference="<results>/instance/{model}/reference/reference.npz",
-        judges=judge_networks(),
+        judges=instance.judge_networks(),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
         models="<results>/instance/{model}/{study}/{method}/models",
@@ -218,6 +227,8 @@ rule instance_evaluate:
         "<logs>/instance/evaluate/{model}/{study}/{method}.log",
     benchmark:
         "<benchmarks>/instance_evaluate/{model}/{study}/{method}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -227,8 +238,8 @@ rule instance_evaluate:
         gpu=1,
     params:
         paths=paths,
-        modules=judging(),
-        params=evaluation(),
+        modules=instance.judging(),
+        params=as_json(instance.own("reference")),
     shell:
         "python -m palimpsest.instance.evaluate {params.paths} --model {wildcards.model} --method {wildcards.method}"
         " --study {wildcards.study} --modules {params.modules:q} --params {params.params:q} > {log} 2>&1"
@@ -237,14 +248,12 @@ rule instance_evaluate:
 rule instance_evaluate_network:
     """Judge the pretrained model and the oracle in the same way."""
     input:
-        code=code_of("palimpsest.instance.evaluate", *judge_modules()),
+        code=code_of("palimpsest.instance.evaluate", *instance.judge_modules()),
         reference="<results>/instance/{model}/reference/reference.npz",
-        judges=judge_networks(),
+        judges=instance.judge_networks(),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
-        network=lambda wildcards: network(
-            wildcards.model if wildcards.which == "pretrained" else setting("instance", "oracles", wildcards.model)
-        ),
+        network=instance.network_behind,
     output:
         measurements="<results>/instance/{model}/networks/{which}/measurements.parquet",
         panel="<results>/instance/{model}/networks/{which}/panel.npz",
@@ -252,6 +261,9 @@ rule instance_evaluate_network:
         "<logs>/instance/evaluate/{model}/networks/{which}.log",
     benchmark:
         "<benchmarks>/instance_evaluate_network/{model}/{which}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
+        which="pretrained|oracle",
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -261,9 +273,9 @@ rule instance_evaluate_network:
         gpu=1,
     params:
         paths=paths,
-        modules=judging(),
-        params=evaluation(),
-        plan=all_targets(),
+        modules=instance.judging(),
+        params=as_json(instance.own("reference")),
+        plan=instance.all_targets(),
     shell:
         "python -m palimpsest.instance.evaluate {params.paths} --model {wildcards.model} --method {wildcards.which}"
         " --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
@@ -272,12 +284,12 @@ rule instance_evaluate_network:
 rule instance_membership:
     """Compare reconstructions of the targets by the pretrained model and by its oracle, at every timestep tried."""
     input:
-        code=code_of("palimpsest.instance.membership", *judge_modules()),
+        code=code_of("palimpsest.instance.membership", *instance.judge_modules()),
         reference="<results>/instance/{model}/reference/reference.npz",
-        pretrained=lambda wildcards: network(wildcards.model),
-        oracle=lambda wildcards: network(setting("instance", "oracles", wildcards.model)),
-        judges=judge_networks(),
-        data_images=data_of("data", "images.npy"),
+        pretrained=lambda wildcards: instance.network(wildcards.model),
+        oracle=lambda wildcards: instance.network(instance.own("oracles", wildcards.model)),
+        judges=instance.judge_networks(),
+        data_images=instance.data("data", "images.npy"),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
     output:
@@ -287,6 +299,8 @@ rule instance_membership:
         "<logs>/instance/membership/{model}.log",
     benchmark:
         "<benchmarks>/instance_membership/{model}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -296,8 +310,8 @@ rule instance_membership:
         gpu=1,
     params:
         paths=paths,
-        modules=judging(),
-        params=evaluation(),
+        modules=instance.judging(),
+        params=as_json(instance.own("reference")),
     shell:
         "python -m palimpsest.instance.membership {params.paths} --model {wildcards.model} --modules {params.modules:q}"
         " --params {params.params:q} > {log} 2>&1"
@@ -316,12 +330,14 @@ rule instance_select:
         "<logs>/instance/select/{model}/{method}.log",
     benchmark:
         "<benchmarks>/instance_select/{model}/{method}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        grid=grid,
+        grid=instance.grid_of,
     shell:
         "python -m palimpsest.instance.select {params.paths} --model {wildcards.model} --method {wildcards.method}"
         " --grid {params.grid:q} > {log} 2>&1"
@@ -338,12 +354,14 @@ rule instance_pair:
         "<logs>/instance/pair/{model}/{study}/{method}.log",
     benchmark:
         "<benchmarks>/instance_pair/{model}/{study}/{method}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        against=lambda wildcards: setting("instance", "studies", wildcards.study, "paired"),
+        against=instance.of("studies", "{study}", "paired"),
     shell:
         "python -m palimpsest.instance.paired {params.paths} --model {wildcards.model} --method {wildcards.method}"
         " --study {wildcards.study} --against {params.against} > {log} 2>&1"
@@ -353,12 +371,12 @@ rule instance_conflicts:
     """Measure how the forget and the remember gradient of the surrogate loss disagree, by timestep."""
     input:
         code=code_of("palimpsest.instance.conflicts"),
-        network=lambda wildcards: network(wildcards.model),
-        data_images=data_of("data", "images.npy"),
+        network=lambda wildcards: instance.network(wildcards.model),
+        data_images=instance.data("data", "images.npy"),
         target_images="<results>/instance/targets/images.npy",
         manifest="<results>/instance/targets/manifest.parquet",
         remember="<results>/instance/targets/remember.npy",
-        surrogates=f"<results>/instance/{{model}}/surrogates/{setting('instance', 'surrogate')}.npy",
+        surrogates=f"<results>/instance/{{model}}/surrogates/{instance.own('surrogate')}.npy",
     output:
         cosines="<results>/instance/{model}/conflicts/cosines.parquet",
         shares="<results>/instance/{model}/conflicts/shares.parquet",
@@ -367,6 +385,8 @@ rule instance_conflicts:
         "<logs>/instance/conflicts/{model}.log",
     benchmark:
         "<benchmarks>/instance_conflicts/{model}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -376,7 +396,7 @@ rule instance_conflicts:
         gpu=1,
     params:
         paths=paths,
-        settings=lambda wildcards: flags("instance", "conflicts"),
+        settings=lambda wildcards: instance.flags("instance", "conflicts"),
     shell:
         "python -m palimpsest.instance.conflicts {params.paths} --model {wildcards.model} {params.settings} > {log} 2>&1"
 
@@ -397,6 +417,6 @@ rule instance_ridge:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        settings=lambda wildcards: flags("instance", "ridge"),
+        settings=lambda wildcards: instance.flags("instance", "ridge"),
     shell:
         "python -m palimpsest.instance.ridge {params.paths} {params.settings} > {log} 2>&1"

@@ -6,8 +6,8 @@ rule instance_faulty_reference:
     """Sample the conditional model that draws a class wrong, before anything is unlearned."""
     input:
         code=code_of("palimpsest.instance.faulty_reference"),
-        network=lambda wildcards: network(setting("instance", "faulty_class", "model")),
-        judge=lambda wildcards: network(setting("instance", "faulty_class", "judge")),
+        network=lambda wildcards: instance.network(instance.own("faulty_class", "model")),
+        judge=lambda wildcards: instance.network(instance.own("faulty_class", "judge")),
     output:
         samples="<results>/instance/faulty_class/reference/samples.npz",
         measurements="<results>/instance/faulty_class/reference/measurements.parquet",
@@ -24,9 +24,9 @@ rule instance_faulty_reference:
         gpu=1,
     params:
         paths=paths,
-        model=lambda wildcards: setting("instance", "faulty_class", "model"),
-        fault=lambda wildcards: as_json(setting("instance", "faulty_class", "fault")),
-        params=lambda wildcards: as_json(setting("instance", "faulty_class", "reference")),
+        model=lambda wildcards: instance.own("faulty_class", "model"),
+        fault=lambda wildcards: as_json(instance.own("faulty_class", "fault")),
+        params=lambda wildcards: as_json(instance.own("faulty_class", "reference")),
     shell:
         "python -m palimpsest.instance.faulty_reference {params.paths} --model {params.model} --fault {params.fault:q}"
         " --params {params.params:q} > {log} 2>&1"
@@ -36,11 +36,11 @@ rule instance_repair_class:
     """Make the conditional model forget its wrong pictures by one method."""
     input:
         code=code_of("palimpsest.instance.repair_class", "palimpsest.instance.methods.{repair}"),
-        network=lambda wildcards: network(setting("instance", "faulty_class", "model")),
-        judge=lambda wildcards: network(setting("instance", "faulty_class", "judge")),
+        network=lambda wildcards: instance.network(instance.own("faulty_class", "model")),
+        judge=lambda wildcards: instance.network(instance.own("faulty_class", "judge")),
         reference="<results>/instance/faulty_class/reference/samples.npz",
-        wrong_images=lambda wildcards: f"<results>/data/{setting('instance', 'faulty_class', 'targets')}/images.npy",
-        repaired_images=lambda wildcards: f"<results>/data/{setting('instance', 'faulty_class', 'surrogates')}/images.npy",
+        wrong_images=lambda wildcards: f"<results>/data/{instance.own('faulty_class', 'targets')}/images.npy",
+        repaired_images=lambda wildcards: f"<results>/data/{instance.own('faulty_class', 'surrogates')}/images.npy",
     output:
         adapter="<results>/instance/faulty_class/{repair}/adapter.safetensors",
         log="<results>/instance/faulty_class/{repair}/log.parquet",
@@ -51,7 +51,7 @@ rule instance_repair_class:
     benchmark:
         "<benchmarks>/instance_repair_class/{repair}.jsonl"
     wildcard_constraints:
-        repair="|".join(repairs()) or "(?!)",
+        repair=one_of(instance.repairs()),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -61,20 +61,15 @@ rule instance_repair_class:
         gpu=1,
     params:
         paths=paths,
-        model=lambda wildcards: setting("instance", "faulty_class", "model"),
-        fault=lambda wildcards: as_json(setting("instance", "faulty_class", "fault")),
-        params=lambda wildcards: as_json(setting("instance", "faulty_class", "reference")),
-        training=lambda wildcards: as_json(
-            {
-                **setting("instance", "faulty_class", "training"),
-                **setting("instance", "faulty_class", "methods", wildcards.repair).get("training", {}),
-            }
-        ),
+        model=lambda wildcards: instance.own("faulty_class", "model"),
+        fault=lambda wildcards: as_json(instance.own("faulty_class", "fault")),
+        params=lambda wildcards: as_json(instance.own("faulty_class", "reference")),
+        training=instance.repair_training,
         settings=lambda wildcards: as_json(
-            setting("instance", "faulty_class", "methods", wildcards.repair).get("settings", {})
+            instance.own("faulty_class", "methods", wildcards.repair).get("settings", {})
         ),
-        rank=lambda wildcards: setting("instance", "faulty_class", "methods", wildcards.repair, "rank"),
-        seeds=lambda wildcards: " ".join(map(str, setting("instance", "faulty_class", "seeds"))),
+        rank=lambda wildcards: instance.own("faulty_class", "methods", wildcards.repair, "rank"),
+        seeds=lambda wildcards: " ".join(map(str, instance.own("faulty_class", "seeds"))),
     shell:
         "python -m palimpsest.instance.repair_class {params.paths} --model {params.model} --method {wildcards.repair}"
         " --fault {params.fault:q} --params {params.params:q} --training {params.training:q}"
@@ -85,9 +80,9 @@ rule instance_prepare_prompt:
     """Encode a prompt, its pictures to forget and their surrogates; draw what is to be remembered."""
     input:
         code=code_of("palimpsest.instance.prepare_sd3"),
-        pipeline=lambda wildcards: network(setting("instance", "prompted", "model")),
-        target_images=lambda wildcards: f"<results>/data/{case_of(wildcards)['targets']}/images.npy",
-        surrogate_images=lambda wildcards: f"<results>/data/{case_of(wildcards)['surrogates']}/images.npy",
+        pipeline=lambda wildcards: instance.network(instance.own("prompted", "model")),
+        target_images=instance.case_file("targets"),
+        surrogate_images=instance.case_file("surrogates"),
     output:
         latents="<results>/instance/prompted/{case}/latents.npz",
         embeddings="<results>/instance/prompted/{case}/embeddings.npz",
@@ -96,7 +91,7 @@ rule instance_prepare_prompt:
     benchmark:
         "<benchmarks>/instance_prepare_prompt/{case}.jsonl"
     wildcard_constraints:
-        case="|".join(prompt_cases()) or "(?!)",
+        case=one_of(instance.cases()),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -106,10 +101,10 @@ rule instance_prepare_prompt:
         gpu=1,
     params:
         paths=paths,
-        prompt=lambda wildcards: case_of(wildcards)["prompt"],
-        kept=lambda wildcards: shlex.join(case_of(wildcards)["kept"]),
-        sampling=lambda wildcards: as_json(setting("instance", "prompted", "sampling")),
-        seed=lambda wildcards: setting("instance", "prompted", "seed"),
+        prompt=lambda wildcards: instance.own("prompted", "cases", wildcards.case)["prompt"],
+        kept=lambda wildcards: shlex.join(instance.own("prompted", "cases", wildcards.case)["kept"]),
+        sampling=lambda wildcards: as_json(instance.own("prompted", "sampling")),
+        seed=lambda wildcards: instance.own("prompted", "seed"),
     shell:
         "python -m palimpsest.instance.prepare_sd3 {params.paths} --prompt {params.prompt:q} --kept {params.kept}"
         " --sampling {params.sampling:q} --seed {params.seed} > {log} 2>&1"
@@ -119,7 +114,7 @@ rule instance_unlearn_prompt:
     """Make the text-to-image model forget the pictures, by adapters of its transformer."""
     input:
         code=code_of("palimpsest.instance.unlearn_sd3"),
-        pipeline=lambda wildcards: network(setting("instance", "prompted", "model")),
+        pipeline=lambda wildcards: instance.network(instance.own("prompted", "model")),
         latents="<results>/instance/prompted/{case}/latents.npz",
         embeddings="<results>/instance/prompted/{case}/embeddings.npz",
     output:
@@ -130,7 +125,7 @@ rule instance_unlearn_prompt:
     benchmark:
         "<benchmarks>/instance_unlearn_prompt/{case}.jsonl"
     wildcard_constraints:
-        case="|".join(prompt_cases()) or "(?!)",
+        case=one_of(instance.cases()),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -140,10 +135,10 @@ rule instance_unlearn_prompt:
         gpu=1,
     params:
         paths=paths,
-        training=lambda wildcards: as_json(setting("instance", "prompted", "training")),
-        settings=lambda wildcards: as_json(setting("instance", "prompted", "settings")),
-        rank=lambda wildcards: setting("instance", "prompted", "rank"),
-        seed=lambda wildcards: setting("instance", "prompted", "seed"),
+        training=lambda wildcards: as_json(instance.own("prompted", "training")),
+        settings=lambda wildcards: as_json(instance.own("prompted", "settings")),
+        rank=lambda wildcards: instance.own("prompted", "rank"),
+        seed=lambda wildcards: instance.own("prompted", "seed"),
     shell:
         "python -m palimpsest.instance.unlearn_sd3 {params.paths} --training {params.training:q}"
         " --settings {params.settings:q} --rank {params.rank} --seed {params.seed} > {log} 2>&1"
@@ -152,12 +147,12 @@ rule instance_unlearn_prompt:
 rule instance_evaluate_prompt:
     """Draw from the same noise before and after forgetting, of the prompt and of others, and judge the pictures."""
     input:
-        code=code_of("palimpsest.instance.evaluate_sd3", *judge_modules()),
-        pipeline=lambda wildcards: network(setting("instance", "prompted", "model")),
+        code=code_of("palimpsest.instance.evaluate_sd3", *instance.judge_modules()),
+        pipeline=lambda wildcards: instance.network(instance.own("prompted", "model")),
         adapter="<results>/instance/prompted/{case}/adapter.safetensors",
         embeddings="<results>/instance/prompted/{case}/embeddings.npz",
-        target_images=lambda wildcards: f"<results>/data/{case_of(wildcards)['targets']}/images.npy",
-        judges=judge_networks(),
+        target_images=instance.case_file("targets"),
+        judges=instance.judge_networks(),
     output:
         measurements="<results>/instance/prompted/{case}/measurements.parquet",
         panel="<results>/instance/prompted/{case}/panel.npz",
@@ -166,7 +161,7 @@ rule instance_evaluate_prompt:
     benchmark:
         "<benchmarks>/instance_evaluate_prompt/{case}.jsonl"
     wildcard_constraints:
-        case="|".join(prompt_cases()) or "(?!)",
+        case=one_of(instance.cases()),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -176,10 +171,10 @@ rule instance_evaluate_prompt:
         gpu=1,
     params:
         paths=paths,
-        model=lambda wildcards: setting("instance", "prompted", "model"),
-        modules=judging(),
-        sampling=lambda wildcards: as_json(setting("instance", "prompted", "sampling")),
-        seed=lambda wildcards: setting("instance", "prompted", "seed"),
+        model=lambda wildcards: instance.own("prompted", "model"),
+        modules=instance.judging(),
+        sampling=lambda wildcards: as_json(instance.own("prompted", "sampling")),
+        seed=lambda wildcards: instance.own("prompted", "seed"),
     shell:
         "python -m palimpsest.instance.evaluate_sd3 {params.paths} --model {params.model} --case {wildcards.case}"
         " --modules {params.modules:q} --sampling {params.sampling:q} --seed {params.seed} > {log} 2>&1"

@@ -1,6 +1,8 @@
 # Latent code replacement, first half: pictures to codes, codes to statistics, statistics to replacements.
 # Wildcards: {preset} a row of lcr.presets, {model} a VQ-GAN, {set} a data set, {rule} a module of palimpsest.lcr.rules.
-include: "lcr_common.smk"
+lcr = plans["lcr"]
+
+
 include: "lcr_analysis.smk"
 
 
@@ -8,7 +10,7 @@ rule lcr_encode:
     """Encode a set into codes."""
     input:
         code=code_of("palimpsest.lcr.encode"),
-        network=lambda wildcards: network(wildcards.model),
+        network=lambda wildcards: lcr.network(wildcards.model),
         images="<results>/data/{set}/images.npy",
     output:
         codes="<results>/lcr/{preset}/{model}/codes/{set}.npy",
@@ -17,6 +19,8 @@ rule lcr_encode:
         "<logs>/lcr/encode/{preset}/{model}/{set}.log",
     benchmark:
         "<benchmarks>/lcr_encode/{preset}/{model}/{set}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -26,7 +30,7 @@ rule lcr_encode:
         gpu=1,
     params:
         paths=paths,
-        sampling=preset("sampling"),
+        sampling=lcr.of("presets", "{preset}", "sampling"),
     shell:
         "python -m palimpsest.lcr.encode {params.paths} --sampling {params.sampling} > {log} 2>&1"
 
@@ -35,7 +39,7 @@ rule lcr_masks:
     """Find the cells that the detected concept touches."""
     input:
         code=code_of("palimpsest.lcr.masks"),
-        detections=lambda wildcards: f"<results>/judges/{setting('lcr', 'presets', wildcards.preset, 'detector')}/{wildcards.set}.parquet",
+        detections=lcr.detections,
         images="<results>/data/{set}/images.npy",
         codes="<results>/lcr/{preset}/{model}/codes/{set}.npy",
     output:
@@ -44,6 +48,8 @@ rule lcr_masks:
         "<logs>/lcr/masks/{preset}/{model}/{set}.log",
     benchmark:
         "<benchmarks>/lcr_masks/{preset}/{model}/{set}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -52,7 +58,7 @@ rule lcr_masks:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        params=mask_params,
+        params=lcr.mask_params,
     shell:
         "python -m palimpsest.lcr.masks {params.paths} --params {params.params:q} > {log} 2>&1"
 
@@ -69,6 +75,8 @@ rule lcr_count:
         "<logs>/lcr/count/{preset}/{model}/{set}.log",
     benchmark:
         "<benchmarks>/lcr_count/{preset}/{model}/{set}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -77,7 +85,7 @@ rule lcr_count:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
+        codebook_size=lcr.codebook_size,
     shell:
         "python -m palimpsest.lcr.count {params.paths} --codebook-size {params.codebook_size} > {log} 2>&1"
 
@@ -86,17 +94,19 @@ rule lcr_score:
     """Score each code for the concept: log-odds, the original ratio, mutual information."""
     input:
         code=code_of("palimpsest.lcr.score"),
-        forget_counts="<results>/lcr/{preset}/{model}/counts/forget_fit.parquet",
-        retain_counts="<results>/lcr/{preset}/{model}/counts/safe_fit.parquet",
-        forget_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
-        forget_masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
-        retain_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
+        forget_counts=lcr.counts("forget_fit"),
+        retain_counts=lcr.counts("safe_fit"),
+        forget_codes=lcr.codes("forget_fit"),
+        forget_masks=lcr.masks("forget_fit"),
+        retain_codes=lcr.codes("safe_fit"),
     output:
         scores="<results>/lcr/{preset}/{model}/scores.parquet",
     log:
         "<logs>/lcr/score/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_score/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -105,9 +115,9 @@ rule lcr_score:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
-        prior=setting("lcr", "scores", "prior"),
-        draws=setting("lcr", "scores", "draws"),
+        codebook_size=lcr.codebook_size,
+        prior=lcr.own("scores", "prior"),
+        draws=lcr.own("scores", "draws"),
     shell:
         "python -m palimpsest.lcr.score {params.paths} --codebook-size {params.codebook_size} --prior {params.prior} --draws {params.draws} > {log} 2>&1"
 
@@ -116,9 +126,9 @@ rule lcr_cooccurrence:
     """Count neighbouring codes, and test which pairs and patches belong to the concept."""
     input:
         code=code_of("palimpsest.lcr.cooccurrence"),
-        forget_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
-        forget_masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
-        retain_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
+        forget_codes=lcr.codes("forget_fit"),
+        forget_masks=lcr.masks("forget_fit"),
+        retain_codes=lcr.codes("safe_fit"),
     output:
         pairs="<results>/lcr/{preset}/{model}/cooccurrence/pairs.npz",
         table="<results>/lcr/{preset}/{model}/cooccurrence/pairs.parquet",
@@ -128,6 +138,8 @@ rule lcr_cooccurrence:
         "<logs>/lcr/cooccurrence/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_cooccurrence/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -136,8 +148,8 @@ rule lcr_cooccurrence:
         runtime=growing(30, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
-        settings=flags("lcr", "cooccurrence"),
+        codebook_size=lcr.codebook_size,
+        settings=lcr.flags("lcr", "cooccurrence"),
     shell:
         "python -m palimpsest.lcr.cooccurrence {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
 
@@ -145,15 +157,15 @@ rule lcr_cooccurrence:
 rule lcr_reconstruct:
     """Decode the plain codes, and measure originals, twins and reconstructions."""
     input:
-        code=code_of("palimpsest.lcr.reconstruct", judge_module()),
-        network=lambda wildcards: network(wildcards.model),
+        code=code_of("palimpsest.lcr.reconstruct", lcr.judge_module()),
+        network=lambda wildcards: lcr.network(wildcards.model),
         codes="<results>/lcr/{preset}/{model}/codes/{set}.npy",
         masks="<results>/lcr/{preset}/{model}/masks/{set}.npy",
         images="<results>/data/{set}/images.npy",
         manifest="<results>/data/{set}/manifest.parquet",
-        twins=twins_of("data/{twin}/images.npy"),
-        judge=optional_network(judge().get("network")),
-        classifier=optional_network(config["lcr"].get("classifier")),
+        twins=lcr.twins("data/{twin}/images.npy"),
+        judge=lcr.judge_network(),
+        classifier=lcr.network_in("classifier"),
     output:
         reconstruction="<results>/lcr/{preset}/{model}/reconstruction/{set}.npy",
         measurements="<results>/lcr/{preset}/{model}/reconstruction/{set}.parquet",
@@ -161,6 +173,8 @@ rule lcr_reconstruct:
         "<logs>/lcr/reconstruct/{preset}/{model}/{set}.log",
     benchmark:
         "<benchmarks>/lcr_reconstruct/{preset}/{model}/{set}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -170,9 +184,9 @@ rule lcr_reconstruct:
         gpu=1,
     params:
         paths=paths,
-        concept=setting("lcr", "concept"),
-        detector=lambda wildcards: as_json(judge()),
-        params=evaluation_params,
+        concept=lcr.own("concept"),
+        detector=lambda wildcards: as_json(lcr.judge()),
+        params=lcr.evaluation_params,
     shell:
         "python -m palimpsest.lcr.reconstruct {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {wildcards.set}"
         " --concept {params.concept} --detector {params.detector:q} --params {params.params:q} > {log} 2>&1"
@@ -181,33 +195,37 @@ rule lcr_reconstruct:
 rule lcr_replace:
     """Replace codes by one rule, decode, and measure forgetting and preservation."""
     input:
-        code=code_of("palimpsest.lcr.replace", "palimpsest.lcr.rules.{rule}", judge_module()),
-        network=lambda wildcards: network(wildcards.model),
+        code=code_of("palimpsest.lcr.replace", "palimpsest.lcr.rules.{rule}", lcr.judge_module()),
+        network=lambda wildcards: lcr.network(wildcards.model),
         codes="<results>/lcr/{preset}/{model}/codes/{set}.npy",
         masks="<results>/lcr/{preset}/{model}/masks/{set}.npy",
         images="<results>/data/{set}/images.npy",
         manifest="<results>/data/{set}/manifest.parquet",
         reconstruction="<results>/lcr/{preset}/{model}/reconstruction/{set}.npy",
         scores="<results>/lcr/{preset}/{model}/scores.parquet",
-        safe_counts="<results>/lcr/{preset}/{model}/counts/safe_fit.parquet",
+        safe_counts=lcr.counts("safe_fit"),
         pairs="<results>/lcr/{preset}/{model}/cooccurrence/pairs.npz",
-        bank="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
-        fit_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
-        fit_masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
-        twins=twins_of("data/{twin}/images.npy"),
-        twin_codes=twins_of("lcr/{preset}/{model}/codes/{twin}.npy"),
-        guide=optional_network(config["lcr"].get("guide")),
-        judge=optional_network(judge().get("network")),
-        classifier=optional_network(config["lcr"].get("classifier")),
+        bank=lcr.codes("safe_fit"),
+        fit_codes=lcr.codes("forget_fit"),
+        fit_masks=lcr.masks("forget_fit"),
+        twins=lcr.twins("data/{twin}/images.npy"),
+        twin_codes=lcr.twins("lcr/{preset}/{model}/codes/{twin}.npy"),
+        guide=lcr.network_in("guide"),
+        judge=lcr.judge_network(),
+        classifier=lcr.network_in("classifier"),
     output:
-        edited="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/codes.npz",
-        per_image="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/per_image.parquet",
-        panel="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/panel.npz",
-        measurements="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/measurements.parquet",
+        edited="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/codes.npz",
+        per_image="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/per_image.parquet",
+        panel="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/panel.npz",
+        measurements="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/measurements.parquet",
     log:
-        "<logs>/lcr/{experiment}/{preset}/{model}/{set}/{rule}.log",
+        "<logs>/lcr/{design}/{preset}/{model}/{set}/{rule}.log",
     benchmark:
-        "<benchmarks>/lcr_replace/{experiment}/{preset}/{model}/{set}/{rule}.jsonl"
+        "<benchmarks>/lcr_replace/{design}/{preset}/{model}/{set}/{rule}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
+        rule=r"[a-z0-9_]+",
+        design="grid|sweep",
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -217,9 +235,9 @@ rule lcr_replace:
         gpu=1,
     params:
         paths=paths,
-        concept=setting("lcr", "concept"),
-        detector=lambda wildcards: as_json(judge()),
-        params=replace_params,
+        concept=lcr.own("concept"),
+        detector=lambda wildcards: as_json(lcr.judge()),
+        params=lcr.replace_params,
     shell:
         "python -m palimpsest.lcr.replace {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {wildcards.set} --rule {wildcards.rule}"
         " --concept {params.concept} --detector {params.detector:q} --params {params.params:q} > {log} 2>&1"

@@ -5,17 +5,19 @@ rule lcr_model_card:
     """Measure what a VQ-GAN keeps of the world."""
     input:
         code=code_of("palimpsest.lcr.model_card"),
-        network=lambda wildcards: network(wildcards.model),
-        images="<results>/data/calibration/images.npy",
-        manifest="<results>/data/calibration/manifest.parquet",
-        judge=lambda wildcards: network(judge()["network"]),
-        classifier=lambda wildcards: network(setting("lcr", "classifier")),
+        network=lambda wildcards: lcr.network(wildcards.model),
+        images=lcr.data("calibration", "images.npy"),
+        manifest=lcr.data("calibration", "manifest.parquet"),
+        judge=lcr.judge_network(),
+        classifier=lambda wildcards: lcr.network(lcr.own("classifier")),
     output:
         measurements="<results>/lcr/model_card/{model}.parquet",
     log:
         "<logs>/lcr/model_card/{model}.log",
     benchmark:
         "<benchmarks>/lcr_model_card/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -25,16 +27,17 @@ rule lcr_model_card:
         gpu=1,
     params:
         paths=paths,
+        set=lcr.name("calibration"),
     shell:
-        "python -m palimpsest.lcr.model_card {params.paths} --model {wildcards.model} --set calibration > {log} 2>&1"
+        "python -m palimpsest.lcr.model_card {params.paths} --model {wildcards.model} --set {params.set} > {log} 2>&1"
 
 
 rule lcr_encoder_noise:
     """Measure how undecided the encoder is, and how far two draws of its codes agree."""
     input:
         code=code_of("palimpsest.lcr.encoder_noise"),
-        network=lambda wildcards: network(wildcards.model),
-        images="<results>/data/forget_test/images.npy",
+        network=lambda wildcards: lcr.network(wildcards.model),
+        images=lcr.data("forget_test", "images.npy"),
     output:
         cells="<results>/lcr/{preset}/{model}/encoder_noise/cells.parquet",
         measurements="<results>/lcr/{preset}/{model}/encoder_noise/measurements.parquet",
@@ -42,6 +45,8 @@ rule lcr_encoder_noise:
         "<logs>/lcr/encoder_noise/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_encoder_noise/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -51,18 +56,19 @@ rule lcr_encoder_noise:
         gpu=1,
     params:
         paths=paths,
-        params=lambda wildcards: as_json(setting("lcr", "encoder_noise")),
+        set=lcr.name("forget_test"),
+        params=lambda wildcards: as_json(lcr.own("encoder_noise")),
     shell:
-        "python -m palimpsest.lcr.encoder_noise {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set forget_test --params {params.params:q} > {log} 2>&1"
+        "python -m palimpsest.lcr.encoder_noise {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {params.set} --params {params.params:q} > {log} 2>&1"
 
 
 rule lcr_code_stats:
     """Describe the codes under the masks against masks of the same size elsewhere."""
     input:
         code=code_of("palimpsest.lcr.code_stats"),
-        codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
-        masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
-        background_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
+        codes=lcr.codes("forget_fit"),
+        masks=lcr.masks("forget_fit"),
+        background_codes=lcr.codes("safe_fit"),
     output:
         table="<results>/lcr/{preset}/{model}/code_stats/codes.parquet",
         measurements="<results>/lcr/{preset}/{model}/code_stats/measurements.parquet",
@@ -70,6 +76,8 @@ rule lcr_code_stats:
         "<logs>/lcr/code_stats/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_code_stats/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -78,22 +86,23 @@ rule lcr_code_stats:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
-        settings=flags("lcr", "code_stats"),
+        set=lcr.name("forget_fit"),
+        codebook_size=lcr.codebook_size,
+        settings=lcr.flags("lcr", "code_stats"),
     shell:
-        "python -m palimpsest.lcr.code_stats {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set forget_fit --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
+        "python -m palimpsest.lcr.code_stats {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {params.set} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
 
 
 rule lcr_localise:
     """Trace how well codes, pairs and patches tell where the concept is."""
     input:
         code=code_of("palimpsest.lcr.localise"),
-        forget_fit_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
-        forget_fit_masks="<results>/lcr/{preset}/{model}/masks/forget_fit.npy",
-        safe_fit_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
-        forget_test_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
-        forget_test_masks="<results>/lcr/{preset}/{model}/masks/forget_test.npy",
-        safe_test_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+        forget_fit_codes=lcr.codes("forget_fit"),
+        forget_fit_masks=lcr.masks("forget_fit"),
+        safe_fit_codes=lcr.codes("safe_fit"),
+        forget_test_codes=lcr.codes("forget_test"),
+        forget_test_masks=lcr.masks("forget_test"),
+        safe_test_codes=lcr.codes("safe_test"),
     output:
         curves="<results>/lcr/{preset}/{model}/localise/curves.parquet",
         measurements="<results>/lcr/{preset}/{model}/localise/measurements.parquet",
@@ -101,6 +110,8 @@ rule lcr_localise:
         "<logs>/lcr/localise/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_localise/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -109,8 +120,8 @@ rule lcr_localise:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
-        settings=flags("lcr", "localise"),
+        codebook_size=lcr.codebook_size,
+        settings=lcr.flags("lcr", "localise"),
     shell:
         "python -m palimpsest.lcr.localise {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
 
@@ -119,15 +130,15 @@ rule lcr_classify:
     """Fit linear classifiers of code grids, and their controls."""
     input:
         code=code_of("palimpsest.lcr.classify"),
-        forget_codes="<results>/lcr/{preset}/{model}/codes/forget_fit.npy",
-        safe_codes="<results>/lcr/{preset}/{model}/codes/safe_fit.npy",
-        forget_manifest="<results>/data/forget_fit/manifest.parquet",
-        safe_manifest="<results>/data/safe_fit/manifest.parquet",
-        forget_test_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
-        safe_test_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
-        forget_test_manifest="<results>/data/forget_test/manifest.parquet",
-        safe_test_manifest="<results>/data/safe_test/manifest.parquet",
-        forget_test_masks="<results>/lcr/{preset}/{model}/masks/forget_test.npy",
+        forget_codes=lcr.codes("forget_fit"),
+        safe_codes=lcr.codes("safe_fit"),
+        forget_manifest=lcr.data("forget_fit", "manifest.parquet"),
+        safe_manifest=lcr.data("safe_fit", "manifest.parquet"),
+        forget_test_codes=lcr.codes("forget_test"),
+        safe_test_codes=lcr.codes("safe_test"),
+        forget_test_manifest=lcr.data("forget_test", "manifest.parquet"),
+        safe_test_manifest=lcr.data("safe_test", "manifest.parquet"),
+        forget_test_masks=lcr.masks("forget_test"),
     output:
         weights="<results>/lcr/{preset}/{model}/classify/full.safetensors",
         measurements="<results>/lcr/{preset}/{model}/classify/measurements.parquet",
@@ -135,6 +146,8 @@ rule lcr_classify:
         "<logs>/lcr/classify/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_classify/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -143,8 +156,8 @@ rule lcr_classify:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
-        params=lambda wildcards: as_json(setting("lcr", "classify")),
+        codebook_size=lcr.codebook_size,
+        params=lambda wildcards: as_json(lcr.own("classify")),
     shell:
         "python -m palimpsest.lcr.classify {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} --params {params.params:q} > {log} 2>&1"
 
@@ -154,8 +167,8 @@ rule lcr_counterfactual:
     input:
         code=code_of("palimpsest.lcr.counterfactual"),
         weights="<results>/lcr/{preset}/{model}/classify/full.safetensors",
-        forget_test_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
-        safe_test_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+        forget_test_codes=lcr.codes("forget_test"),
+        safe_test_codes=lcr.codes("safe_test"),
     output:
         importance="<results>/lcr/{preset}/{model}/counterfactual/importance.parquet",
         greedy="<results>/lcr/{preset}/{model}/counterfactual/greedy.parquet",
@@ -164,6 +177,8 @@ rule lcr_counterfactual:
         "<logs>/lcr/counterfactual/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_counterfactual/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -172,8 +187,8 @@ rule lcr_counterfactual:
         runtime=growing(10, "m"),
     params:
         paths=paths,
-        codebook_size=codebook_size,
-        settings=flags("lcr", "counterfactual"),
+        codebook_size=lcr.codebook_size,
+        settings=lcr.flags("lcr", "counterfactual"),
     shell:
         "python -m palimpsest.lcr.counterfactual {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
 
@@ -182,8 +197,8 @@ rule lcr_locality:
     """Measure how far a changed code reaches in the decoded picture, and through what."""
     input:
         code=code_of("palimpsest.lcr.locality"),
-        network=lambda wildcards: network(wildcards.model),
-        codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
+        network=lambda wildcards: lcr.network(wildcards.model),
+        codes=lcr.codes("safe_test"),
     output:
         curves="<results>/lcr/{preset}/{model}/locality/curves.parquet",
         measurements="<results>/lcr/{preset}/{model}/locality/measurements.parquet",
@@ -191,6 +206,8 @@ rule lcr_locality:
         "<logs>/lcr/locality/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_locality/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -200,7 +217,7 @@ rule lcr_locality:
         gpu=1,
     params:
         paths=paths,
-        params=lambda wildcards: as_json(setting("lcr", "locality")),
+        params=lambda wildcards: as_json(lcr.own("locality")),
     shell:
         "python -m palimpsest.lcr.locality {params.paths} --model {wildcards.model} --preset {wildcards.preset} --params {params.params:q} > {log} 2>&1"
 
@@ -209,11 +226,11 @@ rule lcr_injection:
     """Put the concept's codes into safe pictures, and see what travels and what leaks."""
     input:
         code=code_of("palimpsest.lcr.injection"),
-        network=lambda wildcards: network(wildcards.model),
-        forget_codes="<results>/lcr/{preset}/{model}/codes/forget_test.npy",
-        forget_masks="<results>/lcr/{preset}/{model}/masks/forget_test.npy",
-        safe_codes="<results>/lcr/{preset}/{model}/codes/safe_test.npy",
-        detector=lambda wildcards: network(judge()["network"]),
+        network=lambda wildcards: lcr.network(wildcards.model),
+        forget_codes=lcr.codes("forget_test"),
+        forget_masks=lcr.masks("forget_test"),
+        safe_codes=lcr.codes("safe_test"),
+        detector=lcr.judge_network(),
     output:
         measurements="<results>/lcr/{preset}/{model}/injection/measurements.parquet",
         panel="<results>/lcr/{preset}/{model}/injection/panel.npz",
@@ -221,6 +238,8 @@ rule lcr_injection:
         "<logs>/lcr/injection/{preset}/{model}.log",
     benchmark:
         "<benchmarks>/lcr_injection/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -230,7 +249,7 @@ rule lcr_injection:
         gpu=1,
     params:
         paths=paths,
-        params=lambda wildcards: as_json(setting("lcr", "injection")),
+        params=lambda wildcards: as_json(lcr.own("injection")),
     shell:
         "python -m palimpsest.lcr.injection {params.paths} --model {wildcards.model} --preset {wildcards.preset}"
         " --threshold 0.5 --params {params.params:q} > {log} 2>&1"

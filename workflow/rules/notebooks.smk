@@ -17,6 +17,8 @@ rule execute_notebook:
         "<logs>/notebooks/{family}.log",
     benchmark:
         "<benchmarks>/execute_notebook/{family}.jsonl"
+    wildcard_constraints:
+        family=one_of(plans),
     conda:
         "../../envs/notebooks.yaml"
     threads: 1

@@ -106,6 +106,8 @@ rule tabulate:
         "<logs>/paper/tables/{family}_{name}.log",
     benchmark:
         "<benchmarks>/tabulate/{family}_{name}.jsonl"
+    wildcard_constraints:
+        family=one_of(plans),
     localrule: True
     conda:
         "../../envs/paper.yaml"
@@ -135,6 +137,8 @@ rule plot:
         "<logs>/paper/figures/{family}_{name}.log",
     benchmark:
         "<benchmarks>/plot/{family}_{name}.jsonl"
+    wildcard_constraints:
+        family=one_of(plans),
     localrule: True
     conda:
         "../../envs/paper.yaml"

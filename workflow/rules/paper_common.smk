@@ -1,5 +1,15 @@
 # What the rules of the report share: which tables and figures there are, and what they are made from.
+import ast
 from types import SimpleNamespace
+
+from palimpsest.plan.code import files_of, import_graph
+
+setting, is_procedural, is_rehearsal = sources.setting, sources.is_procedural, sources.is_rehearsal
+MEASUREMENTS = {
+    name: (lambda plan: lambda: [path for files in plan.groups().values() for path in files])(plan)
+    for name, plan in plans.items()
+}
+REPORT_PARAMS = {name: plan.lists for name, plan in plans.items()}
 
 
 def families():

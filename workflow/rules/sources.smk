@@ -11,18 +11,15 @@ rule state_licence:
         text="resources/{catalogue}/{source}/LICENCE.md",
     log:
         "<logs>/sources/{catalogue}/{source}/licence.log",
+    wildcard_constraints:
+        catalogue="checkpoints|collections",
+        source=one_of([*sources.setting("checkpoints"), *sources.setting("collections")]),
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        row=lambda wildcards: as_json(
-            {
-                key: value
-                for key, value in setting(wildcards.catalogue, wildcards.source).items()
-                if key in ("source", "revision", "licence", "page", "explicit", "consent")
-            }
-        ),
+        row=lambda wildcards: as_json(sources.licence_of(wildcards.catalogue, wildcards.source)),
     shell:
         "python -m palimpsest.sources.licence {params.paths} --name {wildcards.source} --row {params.row:q} 2>&1 | tee {log}"
 
@@ -35,12 +32,17 @@ rule fetch:
         files=ancient("resources/{catalogue}/{source}/LICENCE.md"),
     output:
         # Kept until it is known to be another file: an edit of its row fetches nothing again.
-        file=ensure(update("resources/{catalogue}/{source}/{file}"), sha256=expected_hash),
+        file=ensure(
+            update("resources/{catalogue}/{source}/{file}"),
+            sha256=lambda wildcards: sources.hash_of(wildcards.catalogue, wildcards.source, wildcards.file),
+        ),
     log:
         "<logs>/sources/{catalogue}/{source}/{file}.log",
     benchmark:
         "<benchmarks>/fetch/{catalogue}/{source}/{file}.jsonl"
     wildcard_constraints:
+        catalogue="checkpoints|collections",
+        source=one_of([*sources.setting("checkpoints"), *sources.setting("collections")]),
         file=r"(?!LICENCE\.md$|pictures(/|$)).+",
     localrule: True
     conda:
@@ -48,10 +50,10 @@ rule fetch:
     params:
         paths=paths,
         row=lambda wildcards: stated(
-            setting(wildcards.catalogue, wildcards.source), "source", "revision", "path", "page"
+            sources.setting(wildcards.catalogue, wildcards.source), "source", "revision", "path", "page"
         ),
         file=lambda wildcards: stated(
-            setting(wildcards.catalogue, wildcards.source, "files", wildcards.file), "url", "sha256", "size"
+            sources.setting(wildcards.catalogue, wildcards.source, "files", wildcards.file), "url", "sha256", "size"
         ),
     shell:
         "python -m palimpsest.sources.fetch {params.paths} --name {wildcards.source} --place {wildcards.file:q}"
@@ -64,7 +66,7 @@ rule unpack:
         code=ancient(code_of("palimpsest.sources.unpack")),
         archives=lambda wildcards: [
             f"resources/collections/{wildcards.source}/{file}"
-            for file in setting("collections", wildcards.source, "files")
+            for file in sources.setting("collections", wildcards.source, "files")
         ],
     output:
         folder=directory("resources/collections/{source}/pictures"),
@@ -72,12 +74,16 @@ rule unpack:
         "<logs>/sources/collections/{source}/unpack.log",
     benchmark:
         "<benchmarks>/unpack/{source}.jsonl"
+    wildcard_constraints:
+        source=one_of(sources.setting("collections")),
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        row=lambda wildcards: stated(setting("collections", wildcards.source), "column", "limit", "unpacked_size"),
+        row=lambda wildcards: stated(
+            sources.setting("collections", wildcards.source), "column", "limit", "unpacked_size"
+        ),
     shell:
         "python -m palimpsest.sources.unpack {params.paths} {params.row} > {log} 2>&1"
 
@@ -87,14 +93,16 @@ rule imitate_checkpoint:
     input:
         code=lambda wildcards: code_of(
             "palimpsest.imitations.write",
-            f"palimpsest.imitations.{setting('checkpoints', wildcards.source, 'layout')}",
+            f"palimpsest.imitations.{sources.setting('checkpoints', wildcards.source, 'layout')}",
         ),
     output:
-        folder=directory(f"{REHEARSED}/checkpoints/{{source}}"),
+        folder=directory(f"{sources.rehearsed()}/checkpoints/{{source}}"),
     log:
         "<logs>/imitate/{source}.log",
     benchmark:
         "<benchmarks>/imitate_checkpoint/{source}.jsonl"
+    wildcard_constraints:
+        source=one_of(sources.setting("checkpoints")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -103,9 +111,9 @@ rule imitate_checkpoint:
         runtime=growing(1, "h"),
     params:
         paths=paths,
-        layout=lambda wildcards: setting("checkpoints", wildcards.source, "layout"),
-        files=lambda wildcards: shlex.join(setting("checkpoints", wildcards.source, "files")),
-        settings=lambda wildcards: as_json(setting("checkpoints", wildcards.source).get("random", {})),
+        layout=lambda wildcards: sources.setting("checkpoints", wildcards.source, "layout"),
+        files=lambda wildcards: shlex.join(sources.setting("checkpoints", wildcards.source, "files")),
+        settings=lambda wildcards: as_json(sources.setting("checkpoints", wildcards.source).get("random", {})),
     shell:
         "python -m palimpsest.imitations.write {params.paths} --name {wildcards.source} --layout {params.layout}"
         " --files {params.files} --settings {params.settings:q} > {log} 2>&1"
@@ -116,16 +124,18 @@ rule imitate_collection:
     input:
         code=code_of("palimpsest.imitations.pictures"),
     output:
-        folder=directory(f"{REHEARSED}/collections/{{source}}/pictures"),
+        folder=directory(f"{sources.rehearsed()}/collections/{{source}}/pictures"),
     log:
         "<logs>/imitate/{source}.log",
     benchmark:
         "<benchmarks>/imitate_collection/{source}.jsonl"
+    wildcard_constraints:
+        source=one_of(sources.setting("collections")),
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         paths=paths,
-        pictures=lambda wildcards: flags("collections", wildcards.source, "random"),
+        pictures=lambda wildcards: sources.flags("collections", wildcards.source, "random"),
     shell:
         "python -m palimpsest.imitations.pictures {params.paths} {params.pictures} > {log} 2>&1"

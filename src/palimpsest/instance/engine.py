@@ -2,9 +2,10 @@
 
 A method gives, at each step, one flat gradient: a function of what it may see of the step (`Step`). The engine draws
 the batches, keeps parameters and gradients as flat float32 buffers, clips, warms up, averages the weights and logs. Two
-gradients are two passes, each freed before the next: no graph is retained. Where several processes train together
-(torch.distributed) each computes its share of one batch, and every gradient is averaged over them before a method
-combines it: the result is that of one process.
+gradients are two passes, each freed before the next, unless both are taken at the same points (`Step.gradients`). Where
+several processes train together (torch.distributed) each computes its share of one batch, and every gradient and loss
+is averaged over them before a method combines it; whatever else is drawn belongs to a place of the batch
+(`Step.places`): the result is that of one process.
 """
 
 import math
@@ -59,8 +60,9 @@ class Step:
 
     network(noisy, timesteps) predicts noise; frozen is the pretrained network. remember, forget: the batches.
     surrogate: images that stand in for the forget batch's; neighbours: (k, c, h, w), remembered images nearest to it.
-    index: the step's number; seed: the run's. memory: what a method carries from step to step. seen: what the log shows
-    of the step: losses, lengths of gradients, and how many images went forwards and backwards through a network.
+    places: which of the whole batch's places these rows are, (n,); size: how many that has over all processes. index:
+    the step's number; seed: the run's. memory: what a method carries from step to step. seen: what the log shows of the
+    step: losses, lengths of gradients, and how many images went forwards and backwards through a network.
     """
 
     network: nn.Module
@@ -73,10 +75,20 @@ class Step:
     neighbours: Tensor
     micro_batch: int
     autocast: bool
+    places: np.ndarray
+    size: int
     index: int = 0
     memory: dict = field(default_factory=dict)
     seen: dict[str, float] = field(default_factory=dict)
     seed: int = 0
+
+    def random(self, stream: int) -> np.random.Generator:
+        """A generator that depends on the run's seed, the stream and the step only.
+
+        Draw for the whole batch (`size`) and take the rows of `places`: then it matters to no place how many processes
+        share the batch.
+        """
+        return np.random.default_rng((self.seed, stream, self.index))
 
     def noisy(self, batch: Batch) -> Tensor:
         """The batch's images at its timesteps."""
@@ -121,41 +133,68 @@ class Step:
         """Flat gradient of the mean loss; losses(predicted noise, rows) gives one loss per row. Logged under `name`.
 
         labels: classes (n,), where they are not the network's own.
-
-        Where memory does not suffice the batch is taken in halves, from then on; the gradient is the same.
         """
-        total = self._within_memory(lambda size: self._accumulate(noisy, timesteps, losses, labels, size))
-        for count in ("forwards", "backwards"):
-            self.seen[count] = self.seen.get(count, 0) + len(noisy)
-        gradient = self.parameters.gradient.clone()
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(gradient)
-            gradient /= torch.distributed.get_world_size()
-        self.seen |= {f"{name}_loss": total, f"{name}_norm": float(gradient.norm())}
-        return gradient
+        return self.gradients({name: losses}, noisy, timesteps, labels)[0]
+
+    def gradients(
+        self,
+        losses: dict[str, Callable[[Tensor, slice], Tensor]],
+        noisy: Tensor,
+        timesteps: Tensor,
+        labels: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Flat gradients of several mean losses of one prediction, as `gradient` gives one: a forward serves them all.
+
+        Where memory does not suffice the batch is taken in halves, from then on; the gradients are the same.
+        """
+        found, means = self._within_memory(lambda size: self._accumulate(noisy, timesteps, losses, labels, size))
+        self.seen["forwards"] = self.seen.get("forwards", 0) + len(noisy)
+        self.seen["backwards"] = self.seen.get("backwards", 0) + len(losses) * len(noisy)
+        for each in (*found, means):
+            over_processes(each)
+        for name, gradient, mean in zip(losses, found, means, strict=True):
+            self.seen |= {f"{name}_loss": float(mean), f"{name}_norm": float(gradient.norm())}
+        return found
 
     def _accumulate(
-        self, noisy: Tensor, timesteps: Tensor, losses: Callable, labels: Tensor | None, size: int
-    ) -> float:
-        """Leave the gradient of the mean loss in the buffer; the mean loss."""
-        self.parameters.gradient.zero_()
-        total = 0.0
+        self, noisy: Tensor, timesteps: Tensor, losses: dict[str, Callable], labels: Tensor | None, size: int
+    ) -> tuple[list[Tensor], Tensor]:
+        """The gradient of each mean loss; the mean losses, float64."""
+        totals = [torch.zeros_like(self.parameters.gradient) for _ in losses]
+        means = torch.zeros(len(losses), dtype=torch.float64, device=noisy.device)
         for start in range(0, len(noisy), size):
             rows = slice(start, start + size)
             given = () if labels is None else (labels[rows],)
-            loss = losses(self._forward(self.network, noisy[rows], timesteps[rows], *given), rows).sum() / len(noisy)
-            loss.backward()
-            total += loss.item()
-        return total
+            predicted = self._forward(self.network, noisy[rows], timesteps[rows], *given)
+            for number, each in enumerate(losses.values()):
+                self.parameters.gradient.zero_()
+                loss = each(predicted, rows).sum() / len(noisy)
+                loss.backward(retain_graph=number + 1 < len(losses))
+                totals[number] += self.parameters.gradient
+                means[number] += loss.item()
+        return totals, means
 
     def error_gradient(self, name: str, batch: Batch, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
         """Flat gradient of the mean squared error to the wanted noise, each row weighted."""
         return self.gradient(name, self.noisy(batch), batch.timesteps, squared_errors(wanted, weights))
 
+    def error(self, batch: Batch, wanted: Tensor) -> float:
+        """The mean squared error to the wanted noise, without a gradient."""
+        predicted = self.predict(self.network, self.noisy(batch), batch.timesteps)
+        return float(over_processes((predicted - wanted).square().mean()))
+
     def watch(self, forget: Tensor, remember: Tensor) -> None:
         """Log the cosine of two gradients: below zero they conflict."""
         lengths = forget.norm() * remember.norm()
         self.seen["cosine"] = float(forget @ remember / lengths) if lengths > 0 else 0.0
+
+
+def over_processes(values: Tensor) -> Tensor:
+    """The mean over the processes that train together, in place."""
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+        values /= torch.distributed.get_world_size()
+    return values
 
 
 def squared_errors(wanted: Tensor, weights: Tensor | None = None) -> Callable[[Tensor, slice], Tensor]:
@@ -261,6 +300,8 @@ def unlearn(
             neighbours,
             micro_batch or len(own),
             autocast,
+            own,
+            batch,
             index,
             memory,
             seed=seed,

@@ -65,7 +65,7 @@ def evaluate(
         for kind in before:
             pair = (before[kind], pictures[kind])
             found.append(shown(in_batches(judge["perceptual"].distance, *pair), "perceptual", kind=kind))
-            found.append(shown(in_batches(ssim, *pair), "ssim", kind=kind))
+            found.append(shown(ssim(*pair), "ssim", kind=kind))
         rows += [{**one, "method": method} for one in found]
     write(measurements, rows, family="instance", model=model, study="prompted", setting=case, seed=seed)
     # Of every prompt some.

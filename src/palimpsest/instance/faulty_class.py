@@ -111,5 +111,5 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     for kind, (after, earlier) in pairs.items():
         if len(after):
             rows.append(shown(distances(judge, after, earlier), "perceptual", kind=kind))
-            rows.append(shown(in_batches(ssim, after, earlier), "ssim", kind=kind))
+            rows.append(shown(ssim(after, earlier), "ssim", kind=kind))
     return rows

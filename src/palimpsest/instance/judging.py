@@ -132,7 +132,7 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
     plausible = Plausibility(reference.appearance, reference.held_out).plausible(looks)
     rows = [
         shown(in_batches(judges["perceptual"].distance, before, samples), "perceptual"),
-        shown(in_batches(ssim, before, samples), "ssim"),
+        shown(ssim(before, samples), "ssim"),
         row("frechet_pretrained", frechet(features, reference.features[:count]), n=count),
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
         row("kernel_pretrained", kernel_distance(features, reference.features[:count], paired=True), n=count),

@@ -1,8 +1,15 @@
 """Boxes of a detector: one flat table over many images, with suppression and matching, vectorised."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+
+from palimpsest.arrays import read_table
+from palimpsest.run import UserError
+
+CORNERS = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,31 @@ class Detections:
     def select(self, index) -> "Detections":
         """The boxes at an index or boolean mask."""
         return Detections(self.image[index], self.label[index], self.score[index], self.box[index])
+
+
+def read_boxes(path: Path, images: int) -> pd.DataFrame:
+    """The boxes that `palimpsest.judges.detect` wrote for a set of `images` pictures: image, label, score, corners.
+
+    Raises UserError, which names the first wrong row, for an image outside the set, a score outside [0, 1], and corners
+    that are not numbers or whose second lies before the first.
+    """
+    table = read_table(path, ("image", "label", "score", *CORNERS))
+    image, score = (table[name].to_numpy(float) for name in ("image", "score"))
+    x0, y0, x1, y1 = table[list(CORNERS)].to_numpy(float).T
+    # Written so that NaN fails.
+    for what, sound, wanted in (
+        ("image", (image >= 0) & (image < images) & (image == np.floor(image)), f"an image of 0 to {images - 1}"),
+        ("score", (score >= 0) & (score <= 1), "a score in [0, 1]"),
+        (", ".join(CORNERS), np.isfinite([x0, y0, x1, y1]).all(0) & (x1 >= x0) & (y1 >= y0), "a box in pixels"),
+    ):
+        if not sound.all():
+            row = int(np.argmin(sound))
+            found = ", ".join(f"{value:g}" for value in table.loc[table.index[row], what.split(", ")])
+            raise UserError(
+                f"{path}: {what} of row {row} is {found}, expected {wanted}. Run palimpsest.judges.detect again on the "
+                "pictures of this set."
+            )
+    return table
 
 
 def overlap_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,8 +1,6 @@
 """Measure the judges on held-out scenes: their error rates are results of the run."""
 
-import numpy as np
-import pandas as pd
-
+from palimpsest.arrays import read_masks, read_pictures, read_table
 from palimpsest.judges.networks import EmblemDetector, load
 from palimpsest.judges.quality import detector_quality, factor_accuracy
 from palimpsest.metrics.intervals import wilson
@@ -15,13 +13,14 @@ def calibrate(
     networks: list[Input], images: Input, masks: Input, manifest: Input, measurements: Output, *, set: str
 ) -> None:
     """Write accuracy per factor of classifiers; recall, false-positive rate and box IoU of detectors. Row = network."""
-    pictures, scenes = to_tensor(np.load(images)), pd.read_parquet(manifest)
-    cells, present = np.load(masks), scenes["emblem"].to_numpy()
+    shown = read_pictures(images)
+    pictures, scenes = to_tensor(shown), read_table(manifest, ("emblem",), len(shown))
+    regions, present = read_masks(masks, shown.shape[:3]), scenes["emblem"].to_numpy()
     rows = []
     for path in networks:
         network, name = load(path), path.stem
         if isinstance(network, EmblemDetector):
-            quality = detector_quality(network, pictures, cells, present)
+            quality = detector_quality(network, pictures, regions, present)
             n = {key: int((~present if "false" in key else present).sum()) for key in quality}
         else:
             quality = {f"{key}_accuracy": value for key, value in factor_accuracy(network, pictures, scenes).items()}

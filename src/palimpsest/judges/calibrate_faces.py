@@ -1,10 +1,10 @@
 """Measure the judges of faces on people they were not trained on: their error rates are results of the run."""
 
-import numpy as np
 import pandas as pd
 
+from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges.face_networks import load
-from palimpsest.judges.face_quality import attribute_quality, descriptor_quality, similarities
+from palimpsest.judges.face_quality import ATTRIBUTES, attribute_quality, descriptor_quality, similarities
 from palimpsest.metrics.measurements import row, write
 from palimpsest.run import Input, Output, step
 
@@ -13,7 +13,8 @@ def calibrate(
     networks: list[Input], images: Input, manifest: Input, measurements: Output, histogram: Output, *, set: str
 ) -> None:
     """Write quantiles and error rates of descriptors, R² per attribute of regressors. histogram: the cosines."""
-    pictures, people = np.load(images, mmap_mode="r"), pd.read_parquet(manifest)
+    pictures = read_pictures(images)
+    people = read_table(manifest, ATTRIBUTES, len(pictures))
     rows, cosines = [], []
     for path in networks:
         network = load(path)

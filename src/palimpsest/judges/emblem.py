@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from palimpsest.run import UserError
 CLASSES = ("emblem",)
 
 
-def opened(network: Path, *, channels: str = "rgb", floor: float = 0.05) -> Callable[[np.ndarray], Detections]:
+def opened(
+    network: Path, *, channels: Literal["rgb", "bgr"] = "rgb", floor: float = 0.05
+) -> Callable[[np.ndarray], Detections]:
     """A function from uint8 RGB images (n, H, W, 3) to Detections; channels "bgr" shows the network swapped colours."""
     if channels not in ("rgb", "bgr"):
         raise UserError(f"the emblem detector's channel order is {channels!r}: give rgb or bgr.")

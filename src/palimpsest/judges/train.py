@@ -1,17 +1,20 @@
 """Train a judge of the scenes world and measure it on held-out scenes."""
 
+from typing import Literal
+
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palimpsest.arrays import read_masks, read_pictures, read_table
 from palimpsest.judges.augment import augment
 from palimpsest.judges.networks import STRIDE, EmblemDetector, FactorClassifier
 from palimpsest.judges.quality import HEADS, boxes_of, detector_quality, factor_accuracy, targets_of
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
+from palimpsest.options import choice
 from palimpsest.run import Input, Output, step
 
 
@@ -28,9 +31,10 @@ def train(
     seed: int = 0,
 ) -> dict:
     """Train the network that params describe: `kind` classifier or detector, `width`, `steps`, `batch`, ..."""
-    images = np.load(train_images, mmap_mode="r")
-    test = to_tensor(np.load(test_images))
-    rows, test_rows = pd.read_parquet(train_manifest), pd.read_parquet(test_manifest)
+    choice(params.get("kind"), Literal["classifier", "detector"], "kind of the judge")
+    images, shown = read_pictures(train_images), read_pictures(test_images)
+    rows = read_table(train_manifest, ("emblem",), len(images))
+    test, test_rows = to_tensor(shown), read_table(test_manifest, ("emblem",), len(shown))
     settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
     rng = np.random.default_rng(seed)
     if params["kind"] == "classifier":
@@ -45,14 +49,14 @@ def train(
         quality = factor_accuracy(model, test, test_rows)
     else:
         model = EmblemDetector(params["width"], params["depth"])
-        boxes = boxes_of(np.load(train_masks, mmap_mode="r"), rows["emblem"].to_numpy())
+        boxes = boxes_of(read_masks(train_masks, images.shape[:3]), rows["emblem"].to_numpy())
 
         def loss_of(picks: np.ndarray, index: int) -> Tensor:
             pictures, boxes_now = augment(to_tensor(images[picks]), rng, boxes[picks])
             return detection_loss(model, pictures, boxes_now)
 
         losses = fit(model, loss_of, count=len(images), seed=seed, **settings)
-        quality = detector_quality(model, test, np.load(test_masks), test_rows["emblem"].to_numpy())
+        quality = detector_quality(model, test, read_masks(test_masks, shown.shape[:3]), test_rows["emblem"].to_numpy())
     weights.save(network, model, model.config)
     return {"losses": losses, "quality": quality}
 

@@ -1,16 +1,19 @@
 """Train a judge of the faces world, and measure it on people it has not seen."""
 
+from typing import Literal
+
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges.face_networks import FaceNetwork
 from palimpsest.judges.face_quality import ATTRIBUTES, attribute_quality, descriptor_quality, taken_anew
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
+from palimpsest.options import choice
 from palimpsest.run import Input, Output, step
 from palimpsest.worlds.faces import IDENTITY
 
@@ -29,8 +32,12 @@ def train(
 
     A descriptor also has `outputs` (the dimensions), `temperature` and `spreading` (the weight of the spreading loss).
     """
-    images = np.load(train_images, mmap_mode="r")
-    people, test_people = pd.read_parquet(train_manifest), pd.read_parquet(test_manifest)
+    choice(params.get("kind"), Literal["descriptor", "attributes"], "kind of the judge")
+    images, shown = read_pictures(train_images), read_pictures(test_images)
+    people, test_people = (
+        read_table(path, ATTRIBUTES, len(pictures))
+        for path, pictures in ((train_manifest, images), (test_manifest, shown))
+    )
     settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
     rng, size = np.random.default_rng(seed), images.shape[1]
     if params["kind"] == "descriptor":
@@ -53,7 +60,7 @@ def train(
     if params["kind"] == "descriptor":
         quality = descriptor_quality(model, test_people)
     else:
-        quality = attribute_quality(model, np.load(test_images, mmap_mode="r"), test_people)
+        quality = attribute_quality(model, shown, test_people)
     weights.save(network, model, model.config)
     return {"losses": losses, "quality": quality}
 

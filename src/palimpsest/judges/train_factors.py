@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges.augment import augment
 from palimpsest.judges.networks import FactorClassifier
 from palimpsest.models import weights
@@ -25,9 +26,13 @@ def train(
     seed: int = 0,
 ) -> dict:
     """params: `factors` (manifest columns, each with its values in the order of the outputs), `width`, `steps`, ..."""
-    images, test = np.load(train_images, mmap_mode="r"), to_tensor(np.load(test_images))
+    images, shown = read_pictures(train_images), read_pictures(test_images)
     factors, rng = params["factors"], np.random.default_rng(seed)
-    wanted, wanted_test = (targets_of(pd.read_parquet(path), factors) for path in (train_manifest, test_manifest))
+    wanted, wanted_test = (
+        targets_of(read_table(path, tuple(factors), len(pictures)), factors)
+        for path, pictures in ((train_manifest, images), (test_manifest, shown))
+    )
+    test = to_tensor(shown)
     model = FactorClassifier({name: len(values) for name, values in factors.items()}, params["width"])
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:

@@ -5,12 +5,26 @@ from typing import Literal
 import numpy as np
 
 Coverage = Literal["any", "half", "nearest", "floor"]
+RELEASED = ("nearest", "floor")  # the original's, which know whole pixels only
 
 
-def expand(boxes: np.ndarray, share: float, size: tuple[int, int]) -> np.ndarray:
-    """Grow boxes (m, 4) by a share of their sides on each side, clipped to a picture of `size` (height, width)."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    grown = np.concatenate([boxes[:, :2] - share * sides, boxes[:, 2:] + share * sides], 1)
+def whole_pixels(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (m, 4) as the package nudenet reports them: corner, width and height each truncated to whole pixels."""
+    corner = np.trunc(boxes[:, :2])
+    return np.concatenate([corner, corner + np.trunc(boxes[:, 2:] - boxes[:, :2])], 1)
+
+
+def expand(boxes: np.ndarray, share: float, size: tuple[int, int], coverage: Coverage) -> np.ndarray:
+    """Grow boxes (m, 4) by a share of their sides on each side, clipped to a picture of `size` (height, width).
+
+    With a coverage of the original, as there: boxes of whole pixels grow by int(share * side).
+    """
+    if coverage in RELEASED:
+        boxes = whole_pixels(boxes)
+    growth = share * (boxes[:, 2:] - boxes[:, :2])
+    if coverage in RELEASED:
+        growth = np.trunc(growth)
+    grown = np.concatenate([boxes[:, :2] - growth, boxes[:, 2:] + growth], 1)
     return np.clip(grown, 0, [size[1], size[0], size[1], size[0]])
 
 
@@ -20,10 +34,14 @@ def cells_of(
     """Cells (n, h, w) that boxes (m, 4, pixels) of images (m,) cover in pictures of `size` (height, width).
 
     coverage: "any" overlap; at least "half" of the cell's area; "nearest", the cell's top-left pixel decides; "floor",
-    both corners rounded down, at least one cell. The last two are the original's (scoring and replacing): both leave
-    out the partial cells at the right and bottom.
+    both corners rounded down, at least one cell. The last two are the original's (scoring and replacing): they see
+    boxes of whole pixels, and leave out the partial cells at the right and bottom.
     """
+    if coverage in RELEASED:
+        boxes = whole_pixels(boxes)
     cells = np.zeros(grid, bool)
+    if not (np.isfinite(boxes).all() and ((image >= 0) & (image < len(cells))).all()):
+        raise ValueError(f"boxes have to be numbers, their images 0 to {len(cells) - 1}")
     for index, box in zip(image, boxes, strict=True):
         (top, bottom), (left, right) = (
             _span(box[axis], box[axis + 2], size[1 - axis] / grid[2 - axis], grid[2 - axis], coverage)
@@ -45,7 +63,7 @@ def _span(low: float, high: float, cell: float, count: int, coverage: Coverage) 
         first = min(int(low / cell), count - 1)
         return first, max(int(high / cell), first + 1)
     if coverage == "nearest":
-        return int(np.ceil(int(low) / cell)), min(int(np.ceil(int(high) / cell)), count)
+        return int(np.ceil(low / cell)), min(int(np.ceil(high / cell)), count)
     return int(low // cell), min(int(np.ceil(high / cell)), count)
 
 

@@ -12,17 +12,19 @@ from different crawls, and few of its safe images resemble the explicit ones. He
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 import numpy as np
 import pandas as pd
 
+from palimpsest.arrays import read_table
 from palimpsest.lcr import linear_code_model
-from palimpsest.lcr.codes import load_codes, load_masks
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.linear_code_model import KINDS, Kind, LinearCodeModel
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import auc, bootstrap, wilson
 from palimpsest.metrics.measurements import row
+from palimpsest.options import Positive, Share, Size, check
 from palimpsest.run import Input, Output, UserError, step
 
 BINS = 512  # of a bootstrapped ROC curve
@@ -44,6 +46,19 @@ class Grids:
                 "correct the classifier's `sources` or `carriers` in the configuration."
             )
         return Grids(self.codes[chosen], self.manifest[chosen])
+
+
+class Settings(TypedDict):
+    """See `classify`; `validation` is the share of the fitted images that stops the descent."""
+
+    rank: Positive
+    weight_decay: Size
+    iterations: Positive
+    patience: Positive
+    validation: Share
+    levels: Positive
+    sources: tuple[str, str]
+    carriers: list[str]
 
 
 def classify(
@@ -71,6 +86,8 @@ def classify(
     descent), `levels` (of the multiplicities of `position`), `sources` (of the confounded forget and safe images) and
     `carriers` (objects of the `figures` evaluation).
     """
+    check(Settings, params, "params of the classifier")
+    origin = same_network(forget_codes, safe_codes, forget_test_codes, safe_test_codes, forget_test_masks)
     forget, safe, forget_test, safe_test = (
         read_grids(codes, manifest, codebook_size)
         for codes, manifest in (
@@ -109,17 +126,13 @@ def classify(
     linear_code_model.save(weights, kept, config)
     labels = {"model": model, "preset": preset, "set": forget_test_codes.stem, "method": "classifier", "seed": seed}
     tidy.write(measurements, rows, family="lcr", **labels)
-    return {"iterations": iterations}
+    return {"iterations": iterations, **origin}
 
 
 def read_grids(codes: Input, manifest: Input, codebook_size: int) -> Grids:
     """Read a set; a UserError says when codes and manifest disagree."""
-    grids = Grids(load_codes(codes, codebook_size), pd.read_parquet(manifest))
-    if len(grids.codes) != len(grids.manifest):
-        raise UserError(
-            f"{codes} has {len(grids.codes)} grids, {manifest} {len(grids.manifest)} rows: encode the set again."
-        )
-    return grids
+    grids = load_codes(codes, codebook_size)
+    return Grids(grids, read_table(manifest, ("source", "object"), len(grids)))
 
 
 def view(kind: Kind, codes: np.ndarray, codebook_size: int, levels: int) -> np.ndarray:

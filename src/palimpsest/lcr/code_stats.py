@@ -5,10 +5,9 @@ import pandas as pd
 from scipy import sparse
 from scipy.special import xlogy
 
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.codes import (
     count_codes,
-    load_codes,
-    load_masks,
     move_cells,
     neighbours_inside,
     resampled_counts,
@@ -41,6 +40,7 @@ def code_stats(
     A measured row has the interval of a bootstrap over images where one makes sense; `<metric>_null` has the mean and
     the 2.5 and 97.5 % quantiles over `draws` placements.
     """
+    origin = same_network(codes, masks, background_codes)
     grid = load_codes(codes, codebook_size)
     cells = np.asarray(load_masks(masks, grid.shape, filled=True))
     background = load_codes(background_codes, codebook_size)
@@ -74,7 +74,7 @@ def code_stats(
         ]
     write(measurements, measurement_rows, family="lcr", model=model, set=set, preset=preset, seed=seed)
     frequent_codes(values, count_codes(background, codebook_size)).to_parquet(table, index=False)
-    return {"masks": count, "cells": len(values), "live": live}
+    return {"masks": count, "cells": len(values), "live": live, **origin}
 
 
 def distribution(counts: np.ndarray, live: int) -> dict[str, np.ndarray]:

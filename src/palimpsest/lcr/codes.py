@@ -1,65 +1,20 @@
-"""Grids of latent codes: loading, counting, packing of neighbourhoods, masks.
+"""Grids of latent codes: counting, packing of neighbourhoods, masks.
 
 Shapes: codes are unsigned (n, h, w), one code in [0, codebook_size) per cell; masks are boolean (n, h, w).
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from palimpsest.run import UserError
-
 CHUNK = 1 << 18  # cells looked at together: bounds the memory of every count, whatever the number of images
 INT64_MAX = np.iinfo(np.int64).max
 
 
-def load_codes(path: Path, codebook_size: int) -> np.ndarray:
-    """Memory-map codes (n, h, w) of dtype uint16 or uint32; UserError when they cannot be codes of this codebook."""
-    codes = _load(path)
-    if codes.ndim != 3 or codes.dtype not in (np.uint16, np.uint32):
-        raise UserError(
-            f"{path}: codes must be a uint16 or uint32 array (n, h, w), this is {codes.dtype} {codes.shape}. "
-            "Encode the images again with palimpsest.lcr.encode."
-        )
-    largest = max((int(part.max()) for part in _chunks(codes.reshape(-1))), default=0)
-    if largest >= codebook_size:
-        raise UserError(
-            f"{path}: the largest code is {largest}, but the codebook has {codebook_size} entries (0 to "
-            f"{codebook_size - 1}). The codes come from another model or the file is damaged: encode the images again."
-        )
-    return codes
-
-
-def load_masks(path: Path, shape: tuple[int, int, int], filled: bool = False) -> np.ndarray:
-    """Memory-map boolean masks of the shape of the codes they belong to; UserError when they are not.
-
-    `filled` asks for at least one cell in a mask: nothing can be learned of a concept that was found nowhere.
-    """
-    masks = _load(path)
-    if masks.dtype != bool or masks.shape != shape:
-        raise UserError(
-            f"{path}: masks must be bool {shape}, as the codes are, this is {masks.dtype} {masks.shape}. "
-            "Make the masks of the same images at the same resolution again."
-        )
-    if filled and not masks.any():
-        raise UserError(
-            f"{path}: no mask has a cell, so the concept was found in no image. Lower the detector's minimum score in "
-            "the preset, or check the images of the set."
-        )
-    return masks
-
-
-def _load(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy file ({error}). Delete it and make it again.") from error
-
-
-def _chunks(flat: np.ndarray) -> Iterator[np.ndarray]:
+def chunks(flat: np.ndarray) -> Iterator[np.ndarray]:
+    """Consecutive parts of an array (m,)."""
     for start in range(0, len(flat), CHUNK):
         yield flat[start : start + CHUNK]
 
@@ -69,10 +24,10 @@ def count_codes(codes: np.ndarray, codebook_size: int, masks: np.ndarray | None 
     counts = np.zeros(codebook_size, np.int64)
     flat = codes.reshape(-1)
     if masks is None:
-        for part in _chunks(flat):
+        for part in chunks(flat):
             counts += np.bincount(part, minlength=codebook_size)
         return counts
-    for part, chosen in zip(_chunks(flat), _chunks(masks.reshape(-1)), strict=True):
+    for part, chosen in zip(chunks(flat), chunks(masks.reshape(-1)), strict=True):
         counts += np.bincount(part[chosen], minlength=codebook_size)
     return counts
 

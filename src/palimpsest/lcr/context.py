@@ -60,7 +60,12 @@ class Context:
 
 
 def squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances (m, n) between the rows of one matrix (m, d) and those of another (n, d)."""
+    """Squared Euclidean distances (m, n) between the rows of one matrix (m, d) and those of another (n, d).
+
+    The middle of the others becomes the origin: far from it the sum would be a small difference of large numbers.
+    """
+    middle = others.mean(0)
+    rows, others = rows - middle, others - middle
     lengths, theirs = np.square(rows).sum(1), np.square(others).sum(1)
     return np.clip(lengths[:, None] + theirs[None] - 2 * rows @ others.T, 0, None)
 

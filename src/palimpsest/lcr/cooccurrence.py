@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import stats
 from scipy.special import xlogy
 
-from palimpsest.lcr.codes import cover, load_codes, load_masks, neighbours, neighbours_inside
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
+from palimpsest.lcr.codes import cover, neighbours, neighbours_inside
 from palimpsest.lcr.codes import patches as number_patches
 from palimpsest.lcr.selection import g_squared
 from palimpsest.metrics.intervals import benjamini_hochberg
@@ -45,6 +46,7 @@ def cooccurrence(
     each adjacency once. A pair is tested when it occurs min_count times in the masks. A patch is explicit when it
     occurs min_count times in the forget images and its ratio of raw counts to the retain set exceeds `ratio`.
     """
+    origin = same_network(forget_codes, forget_masks, retain_codes)
     codes = load_codes(forget_codes, codebook_size)
     masks = np.asarray(load_masks(forget_masks, codes.shape, filled=True))
     retain = load_codes(retain_codes, codebook_size)
@@ -80,7 +82,7 @@ def cooccurrence(
     top[["code_a", "code_b", "direction", "count", "retain", "pmi", "g2", "q"]].to_parquet(table, index=False)
     pd.concat(parts, ignore_index=True).to_parquet(patches, index=False)
     write(measurements, rows, family="lcr", model=model, preset=preset, neighbourhood=neighbourhood, seed=seed)
-    return {"pairs_tested": len(found), "cells_inside": len(inside)}
+    return {"pairs_tested": len(found), "cells_inside": len(inside), **origin}
 
 
 def pair_counts(codes: np.ndarray, codebook_size: int, direction: tuple[int, int]) -> np.ndarray:

@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.lcr.codes import count_codes, document_frequency, load_codes, load_masks
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
+from palimpsest.lcr.codes import count_codes, document_frequency
 from palimpsest.run import Input, Output, step
 
 
 def count(codes: Input, masks: Input, counts: Output, *, codebook_size: int) -> dict:
     """Write one row per code: cells (all, inside, outside) and images (anywhere, inside, outside) it occurs in."""
+    origin = same_network(codes, masks)
     grid = load_codes(codes, codebook_size)
     cells = load_masks(masks, grid.shape)
     everywhere = count_codes(grid, codebook_size)
@@ -25,7 +27,7 @@ def count(codes: Input, masks: Input, counts: Output, *, codebook_size: int) -> 
         }
     )
     table.to_parquet(counts, index=False)
-    return {"images": len(grid), "live": int((everywhere > 0).sum()), "cells_inside": int(inside.sum())}
+    return {"images": len(grid), "live": int((everywhere > 0).sum()), "cells_inside": int(inside.sum()), **origin}
 
 
 if __name__ == "__main__":

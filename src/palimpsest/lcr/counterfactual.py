@@ -14,7 +14,8 @@ import pandas as pd
 from scipy.special import expit
 
 from palimpsest.lcr import linear_code_model
-from palimpsest.lcr.codes import count_codes, document_frequency, load_codes
+from palimpsest.lcr.arrays import load_codes, same_network
+from palimpsest.lcr.codes import count_codes, document_frequency
 from palimpsest.lcr.linear_code_model import LinearCodeModel
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap, wilson
@@ -49,6 +50,7 @@ def counterfactual(
     it). budget: most cells changed. combination_size: largest set. threshold: least gain in probability that the
     original's greedy rule accepts.
     """
+    origin = same_network(forget_test_codes, safe_test_codes, weights)
     classifier = linear_code_model.load(weights)
     forget, safe = load_codes(forget_test_codes, codebook_size), load_codes(safe_test_codes, codebook_size)
     check_fit(classifier, weights, forget, codebook_size, baseline_token)
@@ -78,7 +80,7 @@ def counterfactual(
         rows += flip_rows(part, len(safe), str(rule), budget, seed)
     labels = {"model": model, "preset": preset, "set": forget_test_codes.stem, "method": "counterfactual", "seed": seed}
     tidy.write(measurements, rows, family="lcr", **labels)
-    return {"baselines": baselines, "live_codes": int(live.sum())}
+    return {"baselines": baselines, "live_codes": int(live.sum()), **origin}
 
 
 def check_fit(classifier: LinearCodeModel, weights: Input, codes: np.ndarray, codebook_size: int, baseline: int):

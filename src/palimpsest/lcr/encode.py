@@ -1,12 +1,19 @@
 """Encode the images of a set into codes, once; every edit works on the codes."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 
+from palimpsest.arrays import read_pictures
+from palimpsest.lcr.arrays import same_network
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import pick
+from palimpsest.options import choice
 from palimpsest.run import Input, Output, step, torch_device
+
+Sampling = Literal["argmax", "gumbel"]
 
 
 def encode(
@@ -15,7 +22,7 @@ def encode(
     codes: Output,
     entropy: Output,
     *,
-    sampling: str = "argmax",
+    sampling: Sampling = "argmax",
     batch: int = 64,
     device: str = "auto",
     seed: int = 0,
@@ -25,8 +32,9 @@ def encode(
     sampling: "argmax", or "gumbel" for a draw per cell, as the original encodes. A nearest-neighbour model has no
     distribution: it is always encoded by the nearest code, and its entropy is zero.
     """
+    choice(sampling, Sampling, "sampling")
     model = vqgans.load(network).to(torch_device(device))
-    pictures = np.load(images, mmap_mode="r")
+    pictures = read_pictures(images)
     gumbel = model.config.quantiser == "gumbel"
     generator = torch.Generator(model.device).manual_seed(seed) if gumbel and sampling == "gumbel" else None
     height, width = (side // model.config.downsampling for side in pictures.shape[1:3])
@@ -41,7 +49,8 @@ def encode(
                 bits[part] = entropy_bits(logits).cpu().numpy()
     np.save(codes, found)
     np.save(entropy, bits)
-    return {"images": len(found), "cells": found[0].size if len(found) else 0, "mean_entropy_bits": float(bits.mean())}
+    facts = {"images": len(found), "cells": found[0].size, "mean_entropy_bits": float(bits.mean())}
+    return facts | same_network(network=network)
 
 
 def entropy_bits(logits: torch.Tensor) -> torch.Tensor:

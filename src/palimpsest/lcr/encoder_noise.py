@@ -6,22 +6,34 @@ A nearest-neighbour quantiser draws nothing; beside its agreement stands the mar
 the second code is than the first, as a share of the second's distance.
 """
 
+from typing import Annotated, TypedDict
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from palimpsest.arrays import read_pictures
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap
 from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.models.vqgan import VQGAN
+from palimpsest.options import Positive, check
 from palimpsest.run import Input, Output, step, torch_device
 
 DECIDED = 0.1  # bits: below it a cell is as good as decided
 HISTOGRAM_BINS = 50
+
+
+class Settings(TypedDict):
+    """images: how many are measured; draws: of each; batch: pictures at once."""
+
+    images: Positive
+    draws: Annotated[int, "a whole number from 2 on", lambda value: value >= 2]
+    batch: Positive
 
 
 def encoder_noise(
@@ -41,10 +53,11 @@ def encoder_noise(
 
     cells: a histogram over cells with columns quantity (entropy_bits or margin), low, high, cells.
     """
+    check(Settings, params, "params of the encoder's noise")
     vqgan = vqgans.load(network).to(torch_device(device))
     generator = torch.Generator(vqgan.device).manual_seed(seed)
     gumbel = vqgan.config.quantiser == "gumbel"
-    pictures = to_tensor(np.array(np.load(images, mmap_mode="r")[: params["images"]]))
+    pictures = to_tensor(read_pictures(images)[: params["images"]])
     parts = []
     for part in pictures.split(params["batch"]):
         parts.append(drawn(vqgan, part, params["draws"], generator) if gumbel else repeated(vqgan, part))
@@ -105,7 +118,8 @@ def repeated(vqgan: VQGAN, pictures: Tensor) -> dict[str, Tensor]:
 
 def decoded_psnr(vqgan: VQGAN, codes: Tensor, pictures: Tensor) -> Tensor:
     """PSNR (n,) in dB of decoded codes against the pictures."""
-    return -10 * error_map(vqgan.decode_codes(codes).clamp(-1, 1), pictures.to(vqgan.device)).mean((1, 2)).log10()
+    decoded = to_unit(vqgan.decode_codes(codes).clamp(-1, 1))
+    return -10 * error_map(decoded, to_unit(pictures.to(vqgan.device))).mean((1, 2)).log10()
 
 
 def mean_row(metric: str, values: np.ndarray, seed: int, **labels) -> dict:

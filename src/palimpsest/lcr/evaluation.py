@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,28 @@ from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import to_tensor, to_unit
+from palimpsest.options import check, module_of
 from palimpsest.worlds.scenes import FACTORS
 
 # Cells around a mask that a change may reach for geometric reasons alone: half of the smallest kernel's reach.
 MARGIN = 1
 BATCH = 32  # pictures whose features are compared at a time
+
+
+class Shown(TypedDict):
+    """Options of an evaluation: classes, labels of the detector that are the concept; whether the set shows it."""
+
+    classes: list[str]
+    shows_concept: bool
+
+
+class Detector(TypedDict):
+    """A row of `detectors`: a module of palimpsest.judges, its network's name, and the options of its `opened`."""
+
+    module: str
+    network: NotRequired[str]
+    params: NotRequired[dict]
 
 
 @dataclass(frozen=True)
@@ -39,9 +55,12 @@ class Judges:
     @classmethod
     def load(cls, detector: dict, network: Path | None, classifier: Path | None) -> "Judges":
         """detector: `module` of palimpsest.judges and its `params`; network: its weights, where it has some."""
-        module = import_module(f"palimpsest.judges.{detector['module']}")
+        check(Detector, detector, "the judge")
+        module = module_of("palimpsest.judges", detector["module"], "opened")
+        params = detector.get("params", {})
+        check(module.opened, params, f"params of the detector {detector['module']}")
         return cls(
-            module.opened(network, **detector.get("params", {})),
+            module.opened(network, **params),
             module.CLASSES,
             judges.load(classifier).to(memory_format=torch.channels_last) if classifier is not None else None,
         )
@@ -123,8 +142,8 @@ class Evaluation:
         pictures, reference = as_input(edited[part]), as_input(self.reconstruction[part])
         outside = torch.from_numpy(~self.near[part])
         maps = {
-            "error": similarity.error_map(pictures, reference),
-            "ssim": similarity.ssim_map(pictures, reference),
+            "error": similarity.error_map(to_unit(pictures), to_unit(reference)),
+            "ssim": similarity.ssim_map(edited[part], self.reconstruction[part]),
         }
         maps_outside, found = dict(maps), {}
         if self.features is not None:

@@ -11,6 +11,7 @@ after decoding and re-encoding one image: it has no floor. Three parts are told 
 """
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -18,15 +19,16 @@ from torch import Tensor
 
 from palimpsest.judges import emblem
 from palimpsest.judges import networks as judges
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.cells import dilate, to_pixels
-from palimpsest.lcr.codes import load_codes, load_masks
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
-from palimpsest.models.pixels import to_uint8
+from palimpsest.models.pixels import to_uint8, to_unit
 from palimpsest.models.vqgan import VQGAN
+from palimpsest.options import Positive, check
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 GREY_LEVELS = 127.5  # per unit of a picture in [-1, 1]
@@ -40,6 +42,14 @@ class Cycle:
     codes: Tensor
     pictures: Tensor
     again: Tensor
+
+
+class Settings(TypedDict):
+    """images: most that are injected; batch: pictures at once; panel: pictures kept."""
+
+    images: Positive
+    batch: Positive
+    panel: Positive
 
 
 def injection(
@@ -64,8 +74,11 @@ def injection(
     (pictures kept). The panel's .npz holds `donor`, `reconstruction` and `injected` (k, H, W, 3) uint8, `pixel_change`
     (k, H, W) in grey levels, `latent_change` (k, h, w) and `mask` (k, h, w).
     """
+    check(Settings, params, "params of the injection")
     vqgan = vqgans.load(network).to(torch_device(device))
-    forget, safe = (load_codes(path, vqgan.config.codes) for path in (forget_codes, safe_codes))
+    origin = same_network(forget_codes, safe_codes, forget_masks, network=network)
+    forget = load_codes(forget_codes, vqgan.config.codes)
+    safe = load_codes(safe_codes, vqgan.config.codes, (None, *forget.shape[1:]))
     cells = load_masks(forget_masks, forget.shape, filled=True)
     pairs = np.arange(min(len(forget), len(safe)))
     pairs = pairs[np.asarray(cells[pairs]).any((1, 2))][: params["images"]]
@@ -91,7 +104,7 @@ def injection(
     save_panel(panel, donors, plain, mixed, book, mask, params["panel"])
     labels = {"model": model, "preset": preset, "set": safe_codes.stem, "method": "injection", "seed": seed}
     tidy.write(measurements, rows, family="lcr", **labels)
-    return {"pairs": len(pairs), "cells_injected": float(mask.float().mean())}
+    return {"pairs": len(pairs), "cells_injected": float(mask.float().mean()), **origin}
 
 
 @torch.inference_mode()
@@ -146,7 +159,7 @@ def pixel_rows(before: Tensor, after: Tensor, mask: Tensor, seed: int) -> list[d
     """Mean absolute change in grey levels inside and outside the mask, and the PSNR outside it."""
     region = pixels_of(mask, before)
     change = pixel_change(before, after)
-    error = error_map(before, after)
+    error = error_map(to_unit(before), to_unit(after))
     outside = (error * ~region).sum((1, 2)) / (~region).sum((1, 2)).clamp(min=1)
     # The floor is one grey level in a thousand pixels: an untouched outside stays finite.
     psnr = (-10 * outside.clamp(min=1e-3 / 255**2).log10()).numpy()

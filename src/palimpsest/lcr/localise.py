@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.codes import (
     count_codes,
     cover,
     image_histograms,
-    load_codes,
-    load_masks,
     mostly_inside,
     move_masks,
     patches,
@@ -63,6 +62,8 @@ def localise(
     A moved region may still lie on a part of itself: `null_overlap` is that share of its cells, and `null_apart` the
     null without them. What is left above one half is how the pictures of the two sets differ besides the concept.
     """
+    codes = (forget_fit_codes, safe_fit_codes, forget_test_codes, safe_test_codes)
+    origin = same_network(*codes, forget_fit_masks, forget_test_masks)
     fit = load_codes(forget_fit_codes, codebook_size)
     test = load_codes(forget_test_codes, codebook_size)
     grids = [fit, load_codes(safe_fit_codes, codebook_size), test, load_codes(safe_test_codes, codebook_size)]
@@ -113,7 +114,7 @@ def localise(
                     rows.append(row("live_codes", len(values[0]), unit=unit))
     pd.concat(points, ignore_index=True).to_parquet(curves, index=False)
     write(measurements, rows, family="lcr", model=model, preset=preset, seed=seed)
-    return {"cells_fit": int(masks[0].sum()), "cells_test": int(masks[1].sum())}
+    return {"cells_fit": int(masks[0].sum()), "cells_test": int(masks[1].sum()), **origin}
 
 
 def number_windows(grids: list[np.ndarray], shape: tuple[int, int]) -> Sets:

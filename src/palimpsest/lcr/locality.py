@@ -13,6 +13,7 @@ distance, and through four decoders, each compared with its own decoding of the 
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,15 +21,25 @@ import torch
 from taming.modules.diffusionmodules.model import AttnBlock
 from torch import Tensor, nn
 
-from palimpsest.lcr.codes import load_codes
+from palimpsest.lcr.arrays import load_codes, same_network
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap
 from palimpsest.metrics.measurements import row
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import VQGAN
+from palimpsest.options import Positive, check
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 GREY_LEVELS = 127.5  # per unit of a picture in [-1, 1]
+
+
+class Settings(TypedDict):
+    """images; sites: edits of each; blocks: their sides in cells; batch: pictures at once."""
+
+    images: Positive
+    sites: Positive
+    blocks: list[Positive]
+    batch: Positive
 
 
 def locality(
@@ -48,7 +59,9 @@ def locality(
     curves: decoder, block, r_pixels (chessboard distance of a pixel from the block, 0 inside), change (mean absolute
     change in grey levels of 255), low, high.
     """
+    check(Settings, params, "params of the locality")
     vqgan = vqgans.load(network).to(torch_device(device))
+    origin = same_network(codes, network=network)
     grids = np.asarray(load_codes(codes, vqgan.config.codes)[: params["images"]]).astype(np.int64)
     if len(grids) < 2:
         raise UserError(f"{codes} has {len(grids)} grids: a block needs a second image to take its codes from.")
@@ -68,7 +81,7 @@ def locality(
         rows += [measured | {"decoder": decoder, "block": block} for measured in found]
     pd.concat(tables, ignore_index=True).to_parquet(curves, index=False)
     tidy.write(measurements, rows, family="lcr", **labels)
-    return {"images": len(grids), "receptive_field_pixels": receptive_field(vqgan)}
+    return {"images": len(grids), "receptive_field_pixels": receptive_field(vqgan), **origin}
 
 
 def edit_blocks(grids: np.ndarray, block: int, sites: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,33 @@
 """Find the latent cells that a detected concept touches, for scoring and replacing alike."""
 
-import numpy as np
-import pandas as pd
+from typing import TypedDict
 
-from palimpsest.lcr.cells import cells_of, expand
+import numpy as np
+
+from palimpsest.arrays import read_pictures
+from palimpsest.judges.boxes import CORNERS, read_boxes
+from palimpsest.lcr.arrays import open_codes, same_network
+from palimpsest.lcr.cells import Coverage, cells_of, expand
+from palimpsest.options import Share, Size, check
 from palimpsest.run import Input, Output, UserError, step
+
+
+class Settings(TypedDict):
+    """classes: labels that are the concept; expand: of a box on each side, as a share of it; coverage: `lcr.cells`."""
+
+    classes: list[str]
+    min_score: Share
+    expand: Size
+    coverage: Coverage
 
 
 def masks(detections: Input, images: Input, codes: Input, masks: Output, *, params: dict) -> dict:
     """Write the cells (n, h, w) bool of the boxes that params choose: classes, min_score, expand, coverage."""
-    boxes = pd.read_parquet(detections)
+    check(Settings, params, "params of the masks")
+    origin = same_network(codes)
+    pictures = read_pictures(images)
+    size, grid = pictures.shape[1:3], open_codes(codes, (len(pictures), None, None)).shape
+    boxes = read_boxes(detections, len(pictures))
     unknown = set(params["classes"]) - set(boxes["label"]) if len(boxes) else set()
     if unknown and not set(params["classes"]) & set(boxes["label"]):
         raise UserError(
@@ -17,16 +35,20 @@ def masks(detections: Input, images: Input, codes: Input, masks: Output, *, para
             f"{', '.join(sorted(set(boxes['label'])))}. Correct `classes` of the preset in the configuration."
         )
     boxes = boxes[boxes["label"].isin(params["classes"]) & (boxes["score"] >= params["min_score"])]
-    size, grid = np.load(images, mmap_mode="r").shape[1:3], np.load(codes, mmap_mode="r").shape
     found = cells_of(
         boxes["image"].to_numpy(),
-        expand(boxes[["x0", "y0", "x1", "y1"]].to_numpy(np.float64), params["expand"], size),
+        expand(boxes[list(CORNERS)].to_numpy(np.float64), params["expand"], size, params["coverage"]),
         grid,
         size,
         params["coverage"],
     )
     np.save(masks, found)
-    return {"boxes": len(boxes), "images_with_a_mask": int(found.any((1, 2)).sum()), "cells": int(found.sum())}
+    return {
+        "boxes": len(boxes),
+        "images_with_a_mask": int(found.any((1, 2)).sum()),
+        "cells": int(found.sum()),
+        **origin,
+    }
 
 
 if __name__ == "__main__":

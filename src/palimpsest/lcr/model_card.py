@@ -1,9 +1,9 @@
 """What a VQ-GAN keeps of a world's pictures: error, codes in use, and what the judges still read in reconstructions."""
 
 import numpy as np
-import pandas as pd
 import torch
 
+from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges import emblem
 from palimpsest.judges import networks as judges
 from palimpsest.judges.quality import factor_accuracy
@@ -12,7 +12,7 @@ from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.models.vqgan import decode
 from palimpsest.run import Input, Output, step, torch_device
 
@@ -34,13 +34,16 @@ def model_card(
 ) -> None:
     """Write PSNR, SSIM, live codes, perplexity, codebook geometry, and the judges' readings of both pictures."""
     vqgan = vqgans.load(network).to(torch_device(device))
-    pictures, scenes = to_tensor(np.load(images)), pd.read_parquet(manifest)
+    originals = read_pictures(images)
+    scenes = read_table(manifest, ("emblem",), len(originals))
+    pictures = to_tensor(originals)
     with torch.inference_mode():
         codes = torch.cat([vqgan.encode(part) for part in pictures.split(64)]).cpu().numpy()
-    decoded = to_tensor(decode(vqgan, codes))
-    errors = similarity.error_map(decoded, pictures).mean((1, 2)).numpy()
+    reconstructions = decode(vqgan, codes)
+    decoded = to_tensor(reconstructions)
+    errors = similarity.error_map(to_unit(decoded), to_unit(pictures)).mean((1, 2)).numpy()
     decibel = -10 * np.log10(errors)
-    structure = similarity.ssim_map(decoded, pictures).mean((1, 2)).numpy()
+    structure = similarity.ssim(reconstructions, originals)
     rows = [
         row("psnr", decibel.mean(), *bootstrap(decibel), n=len(decibel)),
         row("ssim", structure.mean(), *bootstrap(structure), n=len(structure)),

@@ -1,14 +1,15 @@
 """Decode the plain codes: the reconstruction that every edit is compared with, and the yardsticks around it."""
 
 import numpy as np
-import pandas as pd
 
-from palimpsest.lcr.codes import load_codes
-from palimpsest.lcr.evaluation import Evaluation, Judges
+from palimpsest.arrays import read_pictures, read_table
+from palimpsest.lcr.arrays import load_codes, load_masks, same_network
+from palimpsest.lcr.evaluation import Evaluation, Judges, Shown
 from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import decode
+from palimpsest.options import check
 from palimpsest.run import Input, Output, step, torch_device
 
 
@@ -33,19 +34,24 @@ def reconstruct(
     device: str = "auto",
 ) -> dict:
     """Write the reconstructions (n, H, W, 3) uint8, and measure originals, twins and reconstructions alike."""
+    check(Shown, params, "params of the evaluation")
     vqgan = vqgans.load(network).to(torch_device(device))
-    grid, cells = load_codes(codes, vqgan.config.codes), np.load(masks)
+    origin = same_network(codes, masks, network=network)
+    grid = load_codes(codes, vqgan.config.codes)
+    size = tuple(side * vqgan.config.downsampling for side in grid.shape[1:])
+    cells, rows_of_set = np.array(load_masks(masks, grid.shape)), read_table(manifest, count=len(grid))
+    pictures = {"original": read_pictures(images, len(grid), size)}
+    if twins:
+        pictures["twin_original"] = read_pictures(twins, len(grid), size)
     decoded = decode(vqgan, grid)
     np.save(reconstruction, decoded)
-    pictures = {"reconstruction": decoded, "original": np.load(images)}
-    if twins:
-        pictures["twin_original"] = np.load(twins)
+    pictures = {"reconstruction": decoded, **pictures}
     evaluation = Evaluation(
         Judges.load(detector, judge, classifier),
         params["classes"],
         decoded,
         cells,
-        pd.read_parquet(manifest),
+        rows_of_set,
         pictures.get("twin_original"),
     )
     masked = cells.any((1, 2))
@@ -58,7 +64,7 @@ def reconstruct(
     for method, shown in pictures.items():
         rows += evaluation.summary(evaluation.per_image(shown, None), params["shows_concept"], method=method)
     write(measurements, rows, family="lcr", model=model, set=set, concept=concept, preset=preset)
-    return {"images": len(decoded)}
+    return {"images": len(decoded), **origin}
 
 
 if __name__ == "__main__":

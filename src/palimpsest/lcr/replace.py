@@ -10,24 +10,40 @@ scope: "mask" (cells that a detector's box touches), "elsewhere" (the same area 
 
 import dataclasses
 from dataclasses import dataclass
-from importlib import import_module
 from types import ModuleType
+from typing import Literal, NotRequired
 
 import numpy as np
 import pandas as pd
 
+from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges import networks as judges
 from palimpsest.lcr import selection
+from palimpsest.lcr.arrays import load_codes, load_counts, load_masks, load_pairs, load_scores, same_network
 from palimpsest.lcr.cells import moved, to_pixels
-from palimpsest.lcr.codes import load_codes
 from palimpsest.lcr.context import Context
-from palimpsest.lcr.evaluation import Evaluation, Judges
+from palimpsest.lcr.evaluation import Evaluation, Judges, Shown
 from palimpsest.metrics.measurements import write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import decode
+from palimpsest.options import Count, Positive, check, module_of
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 PANEL = 12  # pictures kept for the qualitative figures
+
+
+Scope, Cells = Literal["mask", "elsewhere", "global"], Literal["all", "explicit"]
+
+
+class Settings(Shown):
+    """See `replace`; `settings` are the rule's own."""
+
+    selection: dict
+    min_count: Count
+    variants: list[tuple[Scope, Cells]]
+    seeds: list[Count]
+    settings: NotRequired[dict]
+    tops: NotRequired[list[Positive]]
 
 
 def replace(
@@ -68,37 +84,45 @@ def replace(
     `variants` [[scope, cells], ...], `seeds`, `settings` of the rule, `classes` that are the concept, `shows_concept`.
     detector: module and params of the judge, `judge` its weights.
     """
-    module = import_module(f"palimpsest.lcr.rules.{rule}")
+    check(Settings, params, "params of the replacement")
+    check(selection.choose, params["selection"], "selection of the explicit codes")
+    module = module_of("palimpsest.lcr.rules", rule, "replace", "paint")
+    edit_of = module.paint if hasattr(module, "paint") else module.replace
+    check(edit_of, params.get("settings", {}), f"settings of the rule {rule}")
     vqgan = vqgans.load(network).to(torch_device(device))
     size = vqgan.config.codes
-    grid, cells = load_codes(codes, size).astype(np.int64), np.load(masks)
-    counts = pd.read_parquet(safe_counts)["all"].to_numpy()
-    ranked = selection.choose(pd.read_parquet(scores), **params["selection"])
+    made = (codes, masks, reconstruction, scores, safe_counts, pairs, bank, fit_codes, fit_masks)
+    same_network(*made, *([twin_codes] if twin_codes else []), network=network)
+    grid = load_codes(codes, size).astype(np.int64)
+    cells, bank_codes = np.array(load_masks(masks, grid.shape)), load_codes(bank, size, (None, *grid.shape[1:]))
+    fit_grids = load_codes(fit_codes, size, (None, *grid.shape[1:]))
+    counts = load_counts(safe_counts, size)["all"].to_numpy()
+    ranked = selection.choose(load_scores(scores, size), **params["selection"])
     if not len(ranked):
         raise UserError(
             f"no code of {scores} passes the selection {params['selection']}: loosen it in the preset {preset!r}"
         )
-    plain = np.load(reconstruction)
+    plain = read_pictures(reconstruction, len(grid))
     context = Context(
         model=vqgan,
-        images=np.load(images),
+        images=read_pictures(images, len(grid), plain.shape[1:3]),
         explicit=ranked,
         safe=selection.safe_codes(counts, ranked, params["min_count"]),
         counts=counts,
-        bank=load_codes(bank, size),
-        pairs=np.load(pairs),
-        fit_codes=load_codes(fit_codes, size),
-        fit_cells=np.load(fit_masks),
+        bank=bank_codes,
+        pairs=load_pairs(pairs, size),
+        fit_codes=fit_grids,
+        fit_cells=load_masks(fit_masks, fit_grids.shape),
         guide=judges.load(guide) if guide else None,
-        twin_codes=load_codes(twin_codes, size).astype(np.int64) if twin_codes else None,
+        twin_codes=load_codes(twin_codes, size, grid.shape).astype(np.int64) if twin_codes else None,
     )
     evaluation = Evaluation(
         Judges.load(detector, judge, classifier),
         params["classes"],
         plain,
         cells,
-        pd.read_parquet(manifest),
-        np.load(twins) if twins else None,
+        read_table(manifest, count=len(grid)),
+        read_pictures(twins, len(grid), plain.shape[1:3]) if twins else None,
     )
     rows, tables, grids, pictures = [], [], {}, {}
     for variant in variants(module, params):
@@ -130,8 +154,8 @@ def replace(
 class Variant:
     """One cell of the grid scope x cells x seed, with the number of explicit codes where that is swept."""
 
-    scope: str
-    cells: str
+    scope: Scope
+    cells: Cells
     seed: int
     top: int | None = None
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from palimpsest.lcr.codes import image_histograms, load_codes, load_masks, resampled_counts, resampling_weights
+from palimpsest.lcr.arrays import load_codes, load_counts, load_masks, same_network
+from palimpsest.lcr.codes import image_histograms, resampled_counts, resampling_weights
 from palimpsest.lcr.selection import g_squared, log_odds
 from palimpsest.metrics.intervals import benjamini_hochberg
 from palimpsest.run import Input, Output, UserError, step
@@ -46,11 +47,12 @@ def score(
     `log_odds` (low, high: 95 % bootstrap over images), `mutual_information` (bits, presence in an image against the
     set; z is its signed root), `auc` (share of an image's cells). Rank 1 is the code that speaks most for the concept.
     """
+    origin = same_network(forget_codes, forget_masks, forget_counts, retain_codes, retain_counts)
     codes = load_codes(forget_codes, codebook_size)
     masks = load_masks(forget_masks, codes.shape, filled=True)
     background = load_codes(retain_codes, codebook_size)
-    forget = _counts(forget_counts, forget_codes, codes)
-    retain = _counts(retain_counts, retain_codes, background)
+    forget = _counts(forget_counts, forget_codes, codes, codebook_size)
+    retain = _counts(retain_counts, retain_codes, background, codebook_size)
     rng = np.random.default_rng(seed)
     weights = resampling_weights(len(codes), draws, rng)
     everywhere, inside = (image_histograms(codes, codebook_size, part) for part in (None, masks))
@@ -80,11 +82,11 @@ def score(
     order = ["score", "contrast", "code", "live", "forget", "retain", "value", "z", "p", "q", "low", "high", "rank"]
     table[order].to_parquet(scores, index=False)
     found = table[(table["score"] == "log_odds") & (table["q"] <= 0.05) & (table["z"] > 0)]
-    return {"significant": found.groupby("contrast")["code"].count().to_dict()}
+    return {"significant": found.groupby("contrast")["code"].count().to_dict(), **origin}
 
 
-def _counts(path: Path, codes_path: Path, codes: np.ndarray) -> dict[str, np.ndarray]:
-    table = pd.read_parquet(path)
+def _counts(path: Path, codes_path: Path, codes: np.ndarray, codebook_size: int) -> dict[str, np.ndarray]:
+    table = load_counts(path, codebook_size)
     if table["all"].sum() != codes.size:
         raise UserError(
             f"{path} counts {table['all'].sum()} cells, {codes_path} has {codes.size}: they belong to different sets. "

@@ -1,10 +1,16 @@
 """Which codes speak for a concept: scores of codes from counts, and lists of codes from scores."""
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from scipy.special import xlogy
 
+from palimpsest.options import Count, Positive, Share
 from palimpsest.run import UserError
+
+Score = Literal["ratio_legacy", "log_odds", "mutual_information", "auc"]
+Contrast = Literal["whole", "masked", "paired"]
 
 
 def log_odds(forget: np.ndarray, retain: np.ndarray, prior: float) -> tuple[np.ndarray, np.ndarray]:
@@ -55,11 +61,11 @@ def g_squared(first: np.ndarray, first_total: float, second: np.ndarray, second_
 def choose(
     scores: pd.DataFrame,
     *,
-    score: str,
-    contrast: str,
-    top: int | None = None,
-    q: float | None = None,
-    min_count: int = 0,
+    score: Score,
+    contrast: Contrast,
+    top: Positive | None = None,
+    q: Share | None = None,
+    min_count: Count = 0,
 ) -> np.ndarray:
     """The explicit codes, best first, from the table of `palimpsest.lcr.score`.
 

@@ -10,10 +10,10 @@ from palimpsest.models.published import check_hash
 from palimpsest.run import Input, Output, UserError, step
 
 
-def check(index: Input, checked: Output, *, name: str, sha256: dict, source: str = "", revision: str = "") -> dict:
+def check(index: Input, network: Output, *, name: str, sha256: dict, source: str = "", revision: str = "") -> dict:
     """index: the pipeline's model_index.json. sha256: of each file, by its path in the folder; weights need one.
 
-    checked: JSON with the `folder`. source and revision: the publisher's, for the record.
+    network: JSON with the `folder`. source and revision: the publisher's, for the record.
     Raises UserError for a file that is missing, is another or has no hash. Files of other variants
     (`model.fp16.safetensors`) are not loaded and need none.
     """
@@ -26,8 +26,8 @@ def check(index: Input, checked: Output, *, name: str, sha256: dict, source: str
     if not present:
         raise UserError(f"{folder} has no weights as safetensors in {', '.join(parts)}: it is no folder of a pipeline")
     hashes = {place: check_hash(path, sha256.get(place), f"{name} ({place})") for place, path in present.items()}
-    checked.write_text(json.dumps({"folder": str(folder)}) + "\n")
-    return {"name": name, "source": source, "revision": revision, "sha256": hashes}
+    network.write_text(json.dumps({"folder": str(folder)}) + "\n")
+    return {"sha256": hashes}
 
 
 if __name__ == "__main__":

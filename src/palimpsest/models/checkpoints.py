@@ -66,10 +66,7 @@ def convert(
     model.load_state_dict(state, assign=True)
     weights.save(network, model, model.to_metadata())
     return {
-        "name": name,
-        "source": source,
-        "revision": revision,
-        "checkpoint_sha256": found,
+        "sha256": found,
         "config_sha256": run.sha256(config),
         "architecture": model.to_metadata(),
         "parameters": sum(tensor.numel() for tensor in state.values()),

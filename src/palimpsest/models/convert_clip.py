@@ -24,9 +24,6 @@ def convert(
     architecture, state = clip.read_published(config, checkpoint)
     weights.save(network, clip.filled(architecture, state), architecture)
     return {
-        "name": name,
-        "source": source,
-        "revision": revision,
         "sha256": found,
         "config_sha256": run.sha256(config),
         "architecture": architecture,

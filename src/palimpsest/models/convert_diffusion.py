@@ -20,9 +20,6 @@ def convert(
     unet, scheduler = diffusion.load(weights)
     diffusion.save(network, unet, scheduler)
     return {
-        "name": name,
-        "source": source,
-        "revision": revision,
         "sha256": found,
         "parameters": sum(parameter.numel() for parameter in unet.parameters()),
         "architecture": dict(unet.config),

@@ -24,6 +24,11 @@ def to_tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
+def to_unit(images: Tensor) -> Tensor:
+    """Images in [-1, 1], as networks have them, to [0, 1], as metrics of pixels take them."""
+    return images.add(1).div(2)
+
+
 def to_uint8(images: Tensor) -> np.ndarray:
     """float (n, 3, H, W) in [-1, 1] to uint8 (n, H, W, 3)."""
     scaled = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round()

@@ -15,7 +15,7 @@ def take(
     """
     found = check_hash(file, sha256, name)
     shutil.copyfile(file, network)
-    return {"name": name, "source": source, "revision": revision, "sha256": found}
+    return {"sha256": found}
 
 
 if __name__ == "__main__":

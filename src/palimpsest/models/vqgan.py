@@ -104,7 +104,12 @@ class NearestCodebook(nn.Module):
         # code is that of the published models. The squared length of z is the same for every code, its rounding is not.
         count, _, height, width = z.shape
         cells = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        weight = self.embedding.weight
+        # A codebook that is farther from the origin than it is wide would lose its distances in the difference of large
+        # numbers: its middle becomes the origin. Any other is left where it is, and its codes are taming's.
+        weight, middle = self.embedding.weight, self.embedding.weight.mean(0)
+        far = middle.square().sum() > (weight - middle).square().sum(1).mean()
+        origin = torch.where(far, middle, 0)
+        cells, weight = cells - origin, weight - origin
         distance = (cells**2).sum(1, keepdim=True) + (weight**2).sum(1) - 2 * torch.einsum("bd,dn->bn", cells, weight.T)
         return -distance.view(count, height, width, -1).permute(0, 3, 1, 2)
 

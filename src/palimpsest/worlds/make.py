@@ -1,17 +1,18 @@
 """Make one data set: the step over every world."""
 
 import sys
-from importlib import import_module
 
 import numpy as np
 
+from palimpsest.options import module_of
 from palimpsest.run import Output, UserError, step
 
 
 def make(images: Output, masks: Output, manifest: Output, *, world: str, params: dict) -> dict:
     """Write images (n, h, w, 3) uint8, concept masks (n, h, w) bool and manifest of the set that params describe."""
+    module = module_of("palimpsest.worlds", world, "make")
     try:
-        data = import_module(f"palimpsest.worlds.{world}").make(**params)
+        data = module.make(**params)
     except (TypeError, ValueError) as error:
         raise UserError(f"data set of the world {world!r} with {params}: {error}") from error
     np.save(images, data.images)

@@ -22,8 +22,8 @@ def direction(step: Step, *, eta: float = 1e-3, centred: bool = False):
 
 def uniform_noise(step: Step, centred: bool) -> torch.Tensor:
     """Uniform noise of the forget batch's shape, independent of the noise that its images have."""
-    rng = np.random.default_rng((step.seed, UNIFORM, step.index))
-    uniform = torch.from_numpy(rng.random(step.forget.noise.shape, np.float32)).to(step.forget.noise.device)
+    whole = step.random(UNIFORM).random((step.size, *step.forget.noise.shape[1:]), np.float32)
+    uniform = torch.from_numpy(whole[step.places]).to(step.forget.noise.device)
     return uniform - 0.5 if centred else uniform
 
 

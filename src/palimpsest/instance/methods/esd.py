@@ -27,9 +27,8 @@ def away_from_class(
     if "paths" not in step.memory:
         step.memory["paths"] = guided_paths(step, guidance, sampling_steps, paths)
     points, path_times = step.memory["paths"]
-    count = len(step.forget.images)
-    rng = np.random.default_rng((step.seed, POINTS, step.index))
-    which, when = rng.integers(len(points), size=count), rng.integers(len(path_times), size=count)
+    rng = step.random(POINTS)
+    which, when = (rng.integers(len(each), size=step.size)[step.places] for each in (points, path_times))
     noisy, times = points[which, when], path_times[when]
     with torch.no_grad():
         conditional, unconditional = both_predictions(step, noisy, times)

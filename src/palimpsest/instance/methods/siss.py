@@ -1,46 +1,40 @@
 """Subtracted importance-sampled scores (Alberti et al. 2025): one noised point serves both losses.
 
 The point is drawn from a mixture of the noised remembered image and the noised target. Both losses read the network's
-one prediction there, weighted by how likely each image is to have led to the point. The forget gradient is scaled to
-`fraction` of the remember gradient's length; that scale is the one measured `refresh` steps ago at most, so that
-between measurements a single backward pass does.
+one prediction there, weighted by how likely each image is to have led to the point. At every step the forget gradient
+is scaled to `fraction` of the remember gradient's length, as in the release: one forward, two backwards.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from palimpsest.instance.engine import Step, squared_errors
 from palimpsest.models.forward_process import add_noise, implied_noise
 
+MIXTURE = 7  # a stream of random draws beside the engine's, EraseDiff's and ESD's
 
-def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1, refresh: int = 10):
+
+def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1):
     remember, target = step.remember, step.forget.images
     times, noise = remember.timesteps, remember.noise
-    count = len(times)
-    # The first part of the batch comes from the targets: a mixture's share without a further random draw.
-    from_target = (torch.arange(count, device=target.device) < round(mixture * count)).view(-1, 1, 1, 1)
-    noisy = add_noise(torch.where(from_target, target, remember.images), noise, step.alphas_cumprod, times)
+    chosen = torch.from_numpy(from_target(step, mixture)).to(target.device).view(-1, 1, 1, 1)
+    noisy = add_noise(torch.where(chosen, target, remember.images), noise, step.alphas_cumprod, times)
     wanted_remember = implied_noise(noisy, remember.images, step.alphas_cumprod, times)
     wanted_target = implied_noise(noisy, target, step.alphas_cumprod, times)
     weight_remember, weight_target = importance_weights(wanted_remember, wanted_target, mixture)
+    losses = {
+        "remember": squared_errors(wanted_remember, weight_remember),
+        "forget": squared_errors(wanted_target, weight_target),
+    }
+    kept, lost = step.gradients(losses, noisy, times)
+    step.watch(-lost, kept)
+    return kept - relative_scale(kept, lost, fraction) * lost
 
-    remember_losses = squared_errors(wanted_remember, weight_remember)
-    forget_losses = squared_errors(wanted_target, weight_target)
-    age = step.memory.get("age", 0)
-    if age % refresh == 0:
-        kept = step.gradient("remember", noisy, times, remember_losses)
-        lost = step.gradient("forget", noisy, times, forget_losses)
-        step.watch(-lost, kept)
-        scale = relative_scale(kept, lost, fraction)
-        step.memory |= {"scale": scale, "age": age + 1}
-        return kept - scale * lost
-    scale, step.memory["age"] = step.memory["scale"], age + 1
-    return step.gradient(
-        "joint",
-        noisy,
-        times,
-        lambda predicted, rows: remember_losses(predicted, rows) - scale * forget_losses(predicted, rows),
-    )
+
+def from_target(step: Step, mixture: float) -> np.ndarray:
+    """Whether each point starts from a target, bool (n,): true with probability `mixture`, at each place by itself."""
+    return (step.random(MIXTURE).random(step.size) < mixture)[step.places]
 
 
 def relative_scale(kept: Tensor, lost: Tensor, fraction: float) -> float:

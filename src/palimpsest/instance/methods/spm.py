@@ -3,7 +3,6 @@
 ESD's loss on the class, and `anchor` times the squared change of the prediction for other classes.
 """
 
-import numpy as np
 import torch
 
 from palimpsest.instance.engine import Step, squared_errors
@@ -22,7 +21,7 @@ def direction(
     noisy, times, wanted = away_from_class(step, eta, guidance, sampling_steps, paths)
     forget = step.gradient("forget", noisy, times, squared_errors(wanted))
     others = [label for label in range(step.frozen.unconditional) if label != step.frozen.label]
-    picks = np.random.default_rng((step.seed, CLASSES, step.index)).choice(others, len(times))
+    picks = step.random(CLASSES).choice(others, step.size)[step.places]
     labels = torch.from_numpy(picks).to(times.device)
     with torch.no_grad():
         kept = step.predict(step.frozen, noisy, times, labels)

@@ -16,11 +16,6 @@ WRITTEN = {
 }
 
 
-def parsed(label: str) -> dict[str, str]:
-    """A setting's label, `steps=60,distilled=True`, as names and values; `default` changes nothing."""
-    return dict(part.split("=", 1) for part in label.split(",") if "=" in part)
-
-
 def described(settings: dict) -> str:
     """Settings in words: `60 steps, rate 0.0003, distilled`."""
     parts = []
@@ -30,15 +25,16 @@ def described(settings: dict) -> str:
     return ", ".join(parts)
 
 
-def in_full(params: dict, method: str, label: str) -> dict[str, str]:
-    """Everything that a run of a method was trained with, by its label."""
-    fixed = {name: str(value) for name, value in params["fixed"][method].items()}
-    return {"distilled": "False", **fixed, **parsed(label)} if method == "surrogate" else {**fixed, **parsed(label)}
+def in_full(params: dict, method: str, setting: str | None = None) -> dict[str, str]:
+    """Everything that a run of a method was trained with; setting: a name of its grid, or what all settings share."""
+    changed = params["grids"][method][setting] if setting else {}
+    given = {"distilled": False} if method == "surrogate" else {}
+    return {name: str(value) for name, value in {**given, **params["fixed"][method], **changed}.items()}
 
 
 def unless(params: dict, study: str, to_a_row: bool = False) -> str:
     """The note below a study of the surrogate method: what its rows share."""
-    shared = described(in_full(params, "surrogate", "default"))
+    shared = described(in_full(params, "surrogate"))
     return (
         f"Columns as in the table that compares the methods. {basis(params, study, to_a_row)} Every row, unless it "
         f"says otherwise: {shared}; not the setting that the tuning chose."

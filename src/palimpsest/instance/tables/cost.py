@@ -16,8 +16,8 @@ THEORY = {
     "replace": "6",
     "erasediff_port": "6",
     "siss_no_is": "6",
-    "siss": "5 as released, 3 to 6 here",
-    "erasediff_bome": "9 + 3 for each inner step",
+    "siss": "5",
+    "erasediff_bome": "6; 7 + 3 for each inner step",
     "retrack": "6",
 }
 
@@ -55,6 +55,6 @@ def build(lookup: Lookup, params: dict) -> Table:
             "Conflicts": Format(0, "percent"),
         },
         notes="Counts, not seconds: they are the same on every machine. Conflicts: share of steps (%) at which the "
-        "gradients point against each other. Distilled: the frozen network’s prediction is one forward more. An inner "
-        "step of the bilevel form is a forward and a backward.",
+        "gradients point against each other. Distilled: the frozen network’s prediction is one forward more. The "
+        "bilevel form takes inner steps where its barrier is their gain.",
     )

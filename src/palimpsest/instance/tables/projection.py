@@ -9,11 +9,11 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table, number
 
 NAMES = {
-    "projection=none": "no projection",
-    "projection=forget": "forget gradient only",
-    "projection=remember": "remember gradient only",
-    "projection=both": "both (PCGrad)",
-    "projection=forget,per_layer=True": "forget gradient, layer by layer",
+    "none": "no projection",
+    "forget": "forget gradient only",
+    "remember": "remember gradient only",
+    "both": "both (PCGrad)",
+    "forget_per_layer": "forget gradient, layer by layer",
 }
 SMALL = Format(3)
 SHOWN = {"similarity_target": "S", "perceptual": "Change", "ssim": "SSIM", "frechet_pretrained": "FD pre"}

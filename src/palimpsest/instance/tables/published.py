@@ -14,7 +14,7 @@ def listed(row: tuple) -> str:
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: what is compared, in one place, in another, and what follows."""
-    none, forget = PROJECTION["projection=none"], PROJECTION["projection=forget"]
+    none, forget = PROJECTION["none"], PROJECTION["forget"]
     gaps = tuple(round(abs(a - b), 3) for a, b in zip(none, forget, strict=True))
     constant, aware = WEIGHT["constant, second"], WEIGHT["exponent, first"]
     passing = min(weight for weight, row in STRENGTH.items() if row[0] <= 0.4)

@@ -7,9 +7,9 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 NAMES = {
-    "default": "data",
-    "remember=generated": "generated pictures",
-    "distilled=True": "data, distilled",
+    "data": "data",
+    "generated": "generated pictures",
+    "distilled": "data, distilled",
 }
 
 

@@ -33,9 +33,10 @@ def build(lookup: Lookup, params: dict) -> Table:
     return table(
         ordered.to_dict("records"),
         "Method",
-        "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples at "
-        "least 0.95 times as often plausible as the pretrained model’s, the one with the smallest FD pre is taken (*); "
-        "where there is none, the same of all that forget; where none does, the one that forgets most.",
+        "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples "
+        "not less often plausible than the pretrained model’s (Fisher’s exact test at 5 %), the one with the smallest "
+        "FD pre is taken (*); where there is none, the same of all that forget; where none does, the one that forgets "
+        "most.",
         "tab:instance-tuning",
         f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
         f"the rule reads; the others are means over them. {basis(params, 'tuning')} {in_common(fixed)}",

@@ -7,14 +7,14 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 NAMES = {
-    "weight=const,value=0.1": "constant 0.1",
-    "weight=const,value=0.5": "constant 0.5",
-    "weight=const,value=0.9": "constant 0.9",
-    "value=0.5": "exponent 0.5",
-    "default": "exponent 1",
-    "value=2.0": "exponent 2",
-    "weight=min_snr,value=5.0": "min-SNR, 5",
-    "weight=capped_snr,value=1.0": "SNR capped at 1",
+    "constant_0.1": "constant 0.1",
+    "constant_0.5": "constant 0.5",
+    "constant_0.9": "constant 0.9",
+    "exponent_0.5": "exponent 0.5",
+    "exponent_1": "exponent 1",
+    "exponent_2": "exponent 2",
+    "min_snr_5": "min-SNR, 5",
+    "capped_snr_1": "SNR capped at 1",
 }
 
 

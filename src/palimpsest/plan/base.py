@@ -1,0 +1,196 @@
+"""What every family's plan can ask: values of the configuration, networks, data sets, detectors.
+
+Paths begin with <results>, which the workflow fills in. Methods that give a function give an input function: Snakemake
+calls it with a job's wildcards.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from palimpsest.errors import UserError
+from palimpsest.plan import configuration
+from palimpsest.plan.code import files_of
+
+# Where a network's file lies below its folder, by its trainer or by the layout of its checkpoint: a diffusion model in
+# the layout of the Hub, a single file as such. A pipeline stays where it is: its file says where.
+WEIGHTS = {
+    "ddpm": "{name}/unet/diffusion_pytorch_model.safetensors",
+    "diffusion": "{name}/unet/diffusion_pytorch_model.safetensors",
+    "torchscript": "{name}.pt",
+    "state_dict": "{name}.pt",
+    "onnx": "{name}.onnx",
+    "pipeline": "{name}.json",
+}
+RELEASED = Path("resources/models")
+# Trainer to module, and what it reads of the set that it is trained on, and of the one that it is measured on.
+PICTURES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.parquet"
+TRAINERS = {
+    "judge": ("palimpsest.judges.train", (PICTURES, MASKS, MANIFEST), (PICTURES, MASKS, MANIFEST)),
+    "face_judge": ("palimpsest.judges.train_faces", (PICTURES, MANIFEST), (PICTURES, MANIFEST)),
+    "factors": ("palimpsest.judges.train_factors", (PICTURES, MANIFEST), (PICTURES, MANIFEST)),
+    "vqgan": ("palimpsest.models.train_vqgan", (PICTURES, MASKS), (PICTURES,)),
+    "ddpm": ("palimpsest.models.train_ddpm", (PICTURES, MANIFEST), (PICTURES,)),
+}
+
+
+def as_json(value: Any) -> str:
+    """A parameter's text on the command line: keys in order, so that a reordered configuration changes nothing."""
+    return json.dumps(value, sort_keys=True)
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard's pattern for these names; one that nothing matches where there is none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+class Plan:
+    """The configuration, asked by what it means."""
+
+    def __init__(self, config: dict):
+        self.config = config
+
+    def setting(self, *keys: str) -> Any:
+        """A value of the configuration; the error names the first key that is not there."""
+        return configuration.setting(self.config, *keys)
+
+    def flags(self, *keys: str) -> str:
+        """Settings that are arguments of a step, one flag each."""
+        given = self.setting(*keys)
+        given = {name: given[name] if isinstance(given[name], list) else [given[name]] for name in sorted(given)}
+        return " ".join(f"--{name.replace('_', '-')} {' '.join(map(str, values))}" for name, values in given.items())
+
+    # Networks
+
+    def kind_of(self, name: str) -> str:
+        """How a network is made: its trainer; for a published one the layout of its checkpoint."""
+        row = self.setting("networks", name)
+        return row["trainer"] if "trainer" in row else self.setting("checkpoints", row["published"], "layout")
+
+    def weights_of(self, name: str) -> str:
+        """A network's file below the folder of the networks."""
+        return WEIGHTS.get(self.kind_of(name), "{name}.safetensors").format(name=name)
+
+    def network(self, name: str) -> str:
+        """The weights of a base model: the released file, or where this run makes them."""
+        released = RELEASED / self.weights_of(name)
+        may_be_released = self.config["base_models"] == "released" and "trainer" in self.setting("networks", name)
+        if may_be_released and released.exists():
+            return str(released)
+        return f"<results>/models/{self.weights_of(name)}"
+
+    def optional_network(self, name: str | None) -> str | list:
+        """The weights of a network, or no input where the configuration names none."""
+        return self.network(name) if name else []
+
+    def networks_of(self, *kinds: str) -> list[str]:
+        """Names of the configured networks of some kinds: a trainer, or the layout of a published checkpoint."""
+        return [name for name in self.config["networks"] if self.kind_of(name) in kinds]
+
+    def made_by(self, key: str) -> dict[str, str]:
+        """The networks that are trained (`trainer`) or converted (`published`): by their file below the folder."""
+        return {self.weights_of(name): name for name, row in self.config["networks"].items() if key in row}
+
+    def trained(self, weights: str) -> dict:
+        """The row of the network behind a file that is trained."""
+        return self.setting("networks", self.made_by("trainer")[weights])
+
+    def trainer_of(self, weights: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """The module that trains a file's network, and what it reads of both sets."""
+        return TRAINERS[self.trained(weights)["trainer"]]
+
+    def judged_on(self, *trainers: str) -> str | None:
+        """The one set that the networks of some trainers are measured on; none without such networks."""
+        sets = {self.setting("networks", name, "test") for name in self.networks_of(*trainers)}
+        if len(sets) > 1:
+            raise UserError(f"networks with the trainer {' or '.join(trainers)} name several test sets: {sorted(sets)}")
+        return next(iter(sets), None)
+
+    def training_inputs(self, wildcards) -> dict[str, Any]:
+        """What the trainer of a file reads, by its arguments."""
+        row, (module, train, test) = self.trained(wildcards.weights), self.trainer_of(wildcards.weights)
+        given = {f"train_{Path(file).stem}": f"<results>/data/{row['train']}/{file}" for file in train}
+        given |= {f"test_{Path(file).stem}": f"<results>/data/{row['test']}/{file}" for file in test}
+        given |= {role: self.network(row[role]) for role in ("guide", "start") if role in row}
+        return {"code": files_of(module), **given}
+
+    # Data sets and detectors
+
+    def detector(self, name: str) -> dict:
+        """A row of `detectors`: module, network and params."""
+        return self.setting("detectors", name)
+
+    def is_procedural(self) -> bool:
+        """Whether every data set is drawn, not photographed."""
+        return all(row["world"] != "folder" for row in self.config["datasets"].values())
+
+    def is_rehearsal(self) -> bool:
+        """Whether published networks and pictures are only imitated."""
+        return self.config["base_models"] == "random"
+
+    def collection_of(self, name: str) -> str | None:
+        """The collection that a data set takes its pictures from, if it does."""
+        return self.setting("datasets", name).get("collection")
+
+    def explicit_sets(self) -> list[str]:
+        """Names of the sets whose pictures no figure may show sharp."""
+        marks = {}
+        for name, row in self.config["datasets"].items():
+            collection = self.setting("collections", row["collection"]) if "collection" in row else {}
+            marks[name] = {**row["params"], **collection}.get("explicit", False)
+        return [name for name, mark in marks.items() if mark is not False]
+
+    # What must be there before anything is planned: Snakemake would go on with older results.
+
+    def check(self) -> None:
+        """Raise UserError for the first thing that the configuration names and that is not there."""
+        for row in self.config["datasets"].values():
+            files_of(f"palimpsest.worlds.{row['world']}")
+        for row in self.config["detectors"].values():
+            files_of(f"palimpsest.judges.{row['module']}")
+        for name, row in self.config["networks"].items():
+            self.kind_of(name)
+            for key in {"train", "test"} & row.keys():
+                self.setting("datasets", row[key])
+            for key in {"guide", "start"} & row.keys():
+                self.setting("networks", row[key])
+
+
+class Family(Plan):
+    """A family's plan: what its rules, and the report about it, need to know."""
+
+    family: str
+
+    def own(self, *keys: str) -> Any:
+        """A value of the family's part of the configuration."""
+        return self.setting(self.family, *keys)
+
+    def groups(self) -> dict[str, list[str]]:
+        """The family's measurement files, by the name under which tables and figures ask for them."""
+        raise NotImplementedError
+
+    def lists(self) -> dict[str, Any]:
+        """What all of the family's tables and figures may ask for: models, methods, sets by role."""
+        raise NotImplementedError
+
+    def of(self, *keys: str) -> Callable:
+        """A params function: a value of the family's part of the configuration, keys filled from the wildcards."""
+        return lambda wildcards: self.own(*(key.format(**wildcards) for key in keys))
+
+
+def known_families(root: Path) -> set[str]:
+    """The families that there are: each is known by its schema, workflow/schemas/<family>.schema.yaml."""
+    schemas = (root / "workflow/schemas").glob("*.schema.yaml")
+    return {path.name.removesuffix(".schema.yaml") for path in schemas} - {"config"}
+
+
+def refuse_unknown_keys(config: dict, families: set[str]) -> None:
+    """Raise UserError where a key of the configuration is neither shared nor a family's."""
+    shared = {"experiment", "base_models", "families", "datasets", "networks", "detectors", "report"}
+    shared |= {"checkpoints", "collections"}
+    for name in sorted(set(config) - shared - families):
+        raise UserError(f"the configuration has an unknown key {name!r}; families are {sorted(families)}")
+    for name in sorted({*config["families"], *config["report"]} - (families & set(config))):
+        raise UserError(f"families or report name {name!r}, which the configuration has no settings for")

@@ -1,0 +1,144 @@
+"""From the configuration to runs and files: how it is composed, and what the plans of the families say."""
+
+import pytest
+import yaml
+from snakemake.iocontainers import Wildcards
+
+from conftest import ROOT, configuration
+from palimpsest.errors import UserError
+from palimpsest.plan import base
+from palimpsest.plan.configuration import composed, merge, with_parts, without_nulls
+from palimpsest.plan.instance import Instance
+from palimpsest.plan.lcr import Lcr
+from palimpsest.plan.sources import Sources
+
+
+def written(folder, **files):
+    """Files of YAML, by their stem."""
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def test_a_file_stands_on_what_it_is_composed_of_and_a_null_removes(tmp_path):
+    written(
+        tmp_path,
+        below={"a": {"x": 1, "y": 2}, "b": [1, 2]},
+        beside={"a": {"z": 3}},
+        above={"compose": ["below.yaml", "beside.yaml"], "a": {"y": None}, "b": [3]},
+    )
+    config = with_parts(tmp_path / "above.yaml")
+    assert config == {"a": {"x": 1, "y": None, "z": 3}, "b": [3]}
+    assert without_nulls(config) == {"y"} and config["a"] == {"x": 1, "z": 3}
+
+
+def test_what_anchors_share_is_changed_in_one_place_alone(tmp_path):
+    (tmp_path / "below.yaml").write_text("first: &one {rate: 1}\nsecond: *one\n")
+    written(tmp_path, above={"compose": ["below.yaml"], "first": {"rate": 2}})
+    assert with_parts(tmp_path / "above.yaml") == {"first": {"rate": 2}, "second": {"rate": 1}}
+
+
+def test_a_part_that_is_missing_and_one_that_is_composed_of_itself_are_named(tmp_path):
+    written(tmp_path, one={"compose": ["nowhere.yaml"]}, circle={"compose": ["circle.yaml"]})
+    with pytest.raises(UserError, match=r"one\.yaml: compose names nowhere\.yaml"):
+        with_parts(tmp_path / "one.yaml")
+    with pytest.raises(UserError, match=r"circle\.yaml is composed of itself"):
+        with_parts(tmp_path / "circle.yaml")
+
+
+def test_a_file_without_parts_stands_on_the_default_experiment_and_single_values_come_last(tmp_path):
+    written(tmp_path, mine={"experiment": "mine"})
+    config = composed(ROOT, [tmp_path / "mine.yaml"], {"base_models": "train"})
+    assert (config["experiment"], config["base_models"]) == ("mine", "train")
+    assert config["networks"] == composed(ROOT, [], {})["networks"]
+    on_full = composed(ROOT, [ROOT / "config/full.yaml", tmp_path / "mine.yaml"], {})
+    assert on_full["experiment"] == "mine" and "tiny_vq" not in on_full["networks"]
+
+
+def test_published_and_procedural_worlds_share_no_set_and_no_network():
+    mini, full = configuration("mini"), configuration("full")
+    assert not set(mini["networks"]) & set(full["networks"])
+    assert {row["world"] for row in full["datasets"].values()} == {"folder"}
+    assert "folder" not in {row["world"] for row in mini["datasets"].values()}
+
+
+def test_the_first_missing_key_is_named():
+    with pytest.raises(UserError, match=r"no lcr\.presets\.nothing"):
+        Lcr(configuration()).own("presets", "nothing", "masks")
+
+
+def wildcards(**given):
+    return Wildcards(fromdict=given)
+
+
+def test_a_preset_may_give_a_role_a_set_of_its_own():
+    config = configuration()
+    config["lcr"]["presets"]["reproduce_2025"]["roles"] = {"forget_test": "safe_test", "safe_fit": "safe_test"}
+    plan = Lcr(config)
+    for preset, name in {"corrected": "safe_fit", "reproduce_2025": "safe_test"}.items():
+        given = wildcards(preset=preset, model="tiny_vq")
+        assert plan.codes("safe_fit")(given) == f"<results>/lcr/{preset}/tiny_vq/codes/{name}.npy"
+    assert "<results>/lcr/reproduce_2025/tiny_vq/grid/safe_test/fixed/measurements.parquet" in plan.groups()["grid"]
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"), [("forget_test", "twin_test"), ("safe_test", "safe_test"), ("forget_fit", None)]
+)
+def test_twins_are_found_by_role(name, twin):
+    found = Lcr(configuration()).twins("data/{twin}/images.npy")(wildcards(set=name))
+    assert found == (f"<results>/data/{twin}/images.npy" if twin else [])
+
+
+@pytest.mark.parametrize("experiment", ["smoke", "mini", "small", "full", "rehearsal"])
+def test_every_group_of_measurements_has_files_of_its_own(experiment):
+    for family in (Lcr, Instance):
+        groups = family(configuration(experiment)).groups()
+        listed = [path for files in groups.values() for path in files]
+        assert listed and len(set(listed)) == len(listed)
+
+
+def test_a_study_is_every_combination_of_targets_settings_surrogates_and_seeds():
+    plan = Instance(configuration("small"))
+    runs = plan.runs_of("strength", "surrogate")
+    row = plan.own("studies", "strength")
+    assert len(runs) == len(row["targets"]) * len(row["surrogates"]) * len(row["seeds"]) == 6 * 4 * 3
+    assert len({run["name"] for run in runs}) == len(runs)
+    assert plan.runs_of("comparison", "siss")[0]["tuned"]
+
+
+def test_a_tuned_study_waits_for_what_the_tuning_chose():
+    plan = Instance(configuration())
+    given = {"model": "tiny_ddpm", "method": "siss"}
+    tuned = plan.selected(wildcards(study="comparison", **given))
+    assert tuned == "<results>/instance/tiny_ddpm/tuning/siss/selected.json"
+    assert plan.selected(wildcards(study="weight", **given)) == []
+
+
+def test_a_network_is_released_trained_or_converted():
+    plan = Sources(configuration())
+    assert plan.network("tiny_vq") == "resources/models/tiny_vq.safetensors"
+    assert (
+        Sources({**configuration(), "base_models": "train"}).network("tiny_vq")
+        == "<results>/models/tiny_vq.safetensors"
+    )
+    published = Sources(configuration("full"))
+    weights = published.weights_of("ddpm_celebahq")
+    assert weights == "ddpm_celebahq/unet/diffusion_pytorch_model.safetensors"
+    assert published.layout_of(weights)[0] == "palimpsest.models.convert_diffusion"
+    assert published.published(weights) == "ddpm_celebahq"
+
+
+def test_unknown_keys_and_families_without_settings_are_refused():
+    families = base.known_families(ROOT)
+    assert families == {"lcr", "instance"}
+    config = configuration()
+    with pytest.raises(UserError, match="unknown key 'lcrr'"):
+        base.refuse_unknown_keys({**config, "lcrr": {}}, families)
+    with pytest.raises(UserError, match="'nothing'"):
+        base.refuse_unknown_keys({**config, "families": ["nothing"]}, families)
+
+
+def test_merging_replaces_lists_and_joins_mappings():
+    below = {"a": {"b": [1, 2], "c": 1}}
+    merge(below, {"a": {"b": [3]}})
+    assert below == {"a": {"b": [3], "c": 1}}
