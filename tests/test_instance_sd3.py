@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from conftest import copy_of_the_project, snakemake
 from palimpsest.imitations import pipeline
-from palimpsest.instance import evaluate_sd3, flow_matching, prepare_sd3, unlearn_sd3
+from palimpsest.instance import evaluate_sd3, prepare_sd3, unlearn_sd3
 from palimpsest.instance.figures import prompted as prompted_figure
+from palimpsest.instance.methods import flow_matching
 from palimpsest.instance.tables import prompted as prompted_table
 from palimpsest.judges import face_networks
 from palimpsest.metrics import measurements
@@ -168,10 +169,12 @@ def forget_loss(transformer: SD3Transformer2DModel, prompted) -> float:
 def forgotten(prompted, folder, **given):
     """The step on the encoded pictures."""
     inputs = (prompted.checked, prompted.latents, prompted.embeddings)
-    outputs = (folder / "adapter.safetensors", folder / "log.parquet")
+    outputs = (folder / "adapter.safetensors", folder / "log.parquet", folder / "edits.parquet")
     training = {"steps": 30, "learning_rate": 0.01, "batch": 4}
     return unlearn_sd3.unlearn_sd3(
-        *inputs, *outputs, **{"training": training, "settings": {}, "rank": 4, "device": "cpu", **given}
+        *inputs,
+        *outputs,
+        **{"model": "sd3", "case": "flag", "training": training, "settings": {}, "rank": 4, "device": "cpu", **given},
     )
 
 

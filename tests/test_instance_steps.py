@@ -16,7 +16,7 @@ from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file
 
-from palimpsest.instance import engine, faulty_reference
+from palimpsest.instance import faulty_reference
 from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
 from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
@@ -28,7 +28,6 @@ from palimpsest.instance.repair_class import ADAPTED, repair
 from palimpsest.instance.select import fewer, select
 from palimpsest.instance.surrogates.context import check
 from palimpsest.instance.targets import NEAREST, targets
-from palimpsest.instance.timestep_weights import timestep_weights
 from palimpsest.instance.unlearn import unlearn_all
 from palimpsest.judges import face_networks, networks
 from palimpsest.metrics import measurements
@@ -38,6 +37,10 @@ from palimpsest.models import diffusion, weights
 from palimpsest.models.forward_process import signal_to_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import UserError
+from palimpsest.unlearning.context import Context, Examples
+from palimpsest.unlearning.engine import train
+from palimpsest.unlearning.find import method_module
+from palimpsest.unlearning.timestep_weights import timestep_weights
 from palimpsest.worlds import faces, flags
 
 SIZE = 16
@@ -374,6 +377,8 @@ def forget(base, folder: Path, *runs: dict, method: str = "surrogate", **more: P
         folder / "models",
         folder / "runs.parquet",
         folder / "log.parquet",
+        folder / "edits.parquet",
+        model="tiny",
         method=method,
         plan={"runs": list(runs)},
         device="cpu",
@@ -426,19 +431,18 @@ def by_hand(base, start: Path, method: str, index: int, seed: int) -> dict[str, 
     unet, scheduler = diffusion.load(start)
     student = diffusion.NoisePredictor(unet.requires_grad_(True))
     data, images = to_tensor(np.load(base.data[0])), to_tensor(np.load(base.images))
-    engine.unlearn(
-        import_module(f"palimpsest.instance.methods.{method}"),
-        student,
-        diffusion.NoisePredictor(diffusion.load(base.network)[0]),
-        scheduler.alphas_cumprod,
-        data[np.load(base.remember)],
-        images[[index]],
-        to_tensor(np.load(base.surrogates[0]))[[index]],
-        data[np.load(base.neighbours)[index]],
-        settings={},
+    context = Context(
+        "instance",
+        target=Examples(images[[index]]),
+        remember=Examples(data[np.load(base.remember)]),
+        timesteps=len(scheduler.alphas_cumprod),
         seed=seed,
-        **TRAINING,
+        frozen=diffusion.NoisePredictor(diffusion.load(base.network)[0]),
+        alphas_cumprod=scheduler.alphas_cumprod,
+        surrogate=to_tensor(np.load(base.surrogates[0]))[[index]],
+        neighbours=data[np.load(base.neighbours)[index]],
     )
+    train(import_module(method_module("instance", method)).direction, student, context, settings={}, **TRAINING)
     return student.unet.state_dict()
 
 
@@ -908,6 +912,7 @@ def repaired(faulty, folder: Path, method: str = "surrogate", repaired_images: P
         folder / "log.parquet",
         folder / "panel.npz",
         folder / "measurements.parquet",
+        folder / "edits.parquet",
         model="tiny",
         method=method,
         fault=FAULT,

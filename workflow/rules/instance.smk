@@ -1,6 +1,6 @@
 # Instance unlearning: targets and surrogates, models that forget, and what they remember.
-# Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a module of
-# palimpsest.instance.methods, {surrogate} a row of instance.surrogates.
+# Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a method of the family or
+# of palimpsest.unlearning, {surrogate} a row of instance.surrogates.
 include: "instance_common.smk"
 include: "instance_conditional.smk"
 
@@ -167,7 +167,7 @@ rule instance_compare_surrogates:
 rule instance_unlearn:
     """Make the model forget: every run of one method in one study."""
     input:
-        code=code_of("palimpsest.instance.unlearn", "palimpsest.instance.methods.{method}"),
+        code=lambda wildcards: code_of("palimpsest.instance.unlearn", method_module("instance", wildcards.method)),
         network=lambda wildcards: network(wildcards.model),
         data_images=data_of("data", "images.npy"),
         target_images="<results>/instance/targets/images.npy",
@@ -183,6 +183,7 @@ rule instance_unlearn:
         models=directory("<results>/instance/{model}/{study}/{method}/models"),
         runs="<results>/instance/{model}/{study}/{method}/runs.parquet",
         log="<results>/instance/{model}/{study}/{method}/log.parquet",
+        edits="<results>/instance/{model}/{study}/{method}/edits.parquet",
     log:
         "<logs>/instance/unlearn/{model}/{study}/{method}.log",
     benchmark:
@@ -198,7 +199,8 @@ rule instance_unlearn:
         paths=paths,
         plan=plan,
     shell:
-        "python -m palimpsest.instance.unlearn {params.paths} --method {wildcards.method} --plan {params.plan:q} > {log} 2>&1"
+        "python -m palimpsest.instance.unlearn {params.paths} --model {wildcards.model} --method {wildcards.method}"
+        " --plan {params.plan:q} > {log} 2>&1"
 
 
 rule instance_evaluate:

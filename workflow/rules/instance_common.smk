@@ -1,4 +1,6 @@
 # What the rules of instance unlearning share: targets, judges, and the runs that a study is made of.
+from palimpsest.unlearning.find import method_module
+
 validate(config["instance"], "../schemas/instance.schema.yaml")
 INSTANCE = "<results>/instance"
 ROLES = sorted(setting("instance", "judges"))
@@ -191,9 +193,9 @@ for name in [*setting("instance", "models"), *setting("instance", "oracles").val
 for name in (setting("instance", "data"), setting("instance", "held_out"), *target_sets()):
     setting("datasets", name)
 for name in setting("instance", "methods"):
-    files_of(f"palimpsest.instance.methods.{name}")
+    files_of(method_module("instance", name))
 for name in repairs():
-    files_of(f"palimpsest.instance.methods.{name}")
+    files_of(method_module("instance", name))
 for name in prompt_cases():
     for role in ("targets", "surrogates"):
         setting("datasets", setting("instance", "prompted", "cases", name, role))
