@@ -134,7 +134,7 @@ def test_adapters_of_several_seeds_in_one_file_are_opened_each_for_itself(tmp_pa
     edits.write(tmp_path / "edits.parquet", rows, base_path=base, **COMMON)
     for edit in edits.read(tmp_path / "edits.parquet"):
         assert torch.allclose(predicted(edits.open_edit(edit)), predicted(networks[edit.seed].eval()), atol=1e-6)
-    with pytest.raises(UserError, match="no adapters for seed 1$"):
+    with pytest.raises(UserError, match=r"no adapters for seed 1$"):
         edits.open_edit(replace(edit, seed=1))
     # Half an adapter, and one of another network.
     for name, named in (("lora_B", "lacks"), ("lora_A", "does not fit")):

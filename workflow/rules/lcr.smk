@@ -204,6 +204,7 @@ rule lcr_replace:
         per_image="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/per_image.parquet",
         panel="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/panel.npz",
         measurements="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/measurements.parquet",
+        edits="<results>/lcr/{preset}/{model}/{experiment}/{set}/{rule}/edits.parquet",
     log:
         "<logs>/lcr/{experiment}/{preset}/{model}/{set}/{rule}.log",
     benchmark:
