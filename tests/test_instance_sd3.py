@@ -21,7 +21,7 @@ from palimpsest.instance.methods import flow_matching
 from palimpsest.instance.tables import prompted as prompted_table
 from palimpsest.judges import face_networks
 from palimpsest.metrics import measurements
-from palimpsest.models import check_pipeline, weights
+from palimpsest.models import check_pipeline, edits, weights
 from palimpsest.models import stable_diffusion_3 as sd3
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.report.lookup import Lookup
@@ -189,6 +189,10 @@ def test_a_transformer_of_velocities_forgets_by_adapters(tmp_path, prompted, for
     before = forget_loss(transformer, prompted)
     transformer.load_lora_adapter(load_file(tmp_path / "adapter.safetensors"), prefix="transformer")
     assert forget_loss(transformer, prompted) < 0.9 * before
+    # The row of the table opens the same transformer.
+    (edit,) = edits.read(tmp_path / "edits.parquet")
+    assert (edit.base, edit.target, edit.format) == ("sd3", "flag", "lora") and edit.base_path == prompted.checked
+    assert forget_loss(edits.open_edit(edit), prompted) == pytest.approx(forget_loss(transformer, prompted), rel=1e-5)
 
 
 def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prompted):

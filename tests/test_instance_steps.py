@@ -33,7 +33,7 @@ from palimpsest.judges import face_networks, networks
 from palimpsest.metrics import measurements
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row
-from palimpsest.models import diffusion, weights
+from palimpsest.models import diffusion, edits, weights
 from palimpsest.models.forward_process import signal_to_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import UserError
@@ -413,6 +413,14 @@ def test_runs_are_described_and_their_models_load_with_diffusers(base, unlearned
         pipeline = DDPMPipeline.from_pretrained(unlearned / "models" / folder)
         changed = [not torch.equal(tensor, pretrained[name]) for name, tensor in pipeline.unet.state_dict().items()]
         assert np.mean(changed) > 0.9
+
+
+def test_the_table_of_edits_opens_every_model(unlearned):
+    found = edits.read(unlearned / "edits.parquet")
+    assert [edit.target for edit in found] == ["first", "first+copied", "first", "copied", "first"]
+    assert {edit.method for edit in found} == {"surrogate"} and [edit.seed for edit in found] == [0, 0, 0, 0, 1]
+    for edit, folder in zip(found, pd.read_parquet(unlearned / "runs.parquet")["folder"], strict=True):
+        assert equal(edits.open_edit(edit).state_dict(), weights_of(unlearned / "models", folder))
 
 
 def test_the_same_runs_give_the_same_networks(base, unlearned, tmp_path):
@@ -992,6 +1000,11 @@ def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
         assert np.abs(found.others.astype(int) - pictures[f"{seed}.others"]).max() <= 1
         assert np.abs(found.own.astype(int) - faulty.drawn.own).max() > 6
     assert not np.array_equal(pictures["0.own"], pictures["1.own"])
+    for edit in edits.read(tmp_path / "repair/edits.parquet"):
+        opened, scheduler = edits.open_edit(edit), diffusion.load(faulty.network)[1]
+        assert (edit.method, edit.format) == (method, "lora")
+        found = drawn_again(opened, scheduler).own[faulty.shown].astype(int)
+        assert np.abs(found - pictures[f"{edit.seed}.own"]).max() <= 1
     table = measurements.read([tmp_path / "repair/measurements.parquet"])
     assert set(table["seed"]) == {0, 1} and (table["study"] == "faulty_class").all()
     assert {"wrong_rate", "right_rate", "class_kept", "others_kept", "steps"} <= set(table["metric"])

@@ -58,5 +58,5 @@ def run(module: ModuleType, network: nn.Module, context: Context, settings: dict
     log = module.edit(network, context, **settings)
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         network.load_state_dict(before)
-        raise NotFinite(len(log), log)
+        raise NotFinite(len(log), log, "the weights are")
     return log

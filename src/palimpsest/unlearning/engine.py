@@ -224,10 +224,10 @@ def _says_out_of_memory(error: Exception) -> bool:
 
 
 class NotFinite(RuntimeError):
-    """A loss or gradient is not finite; `log` is the step log so far, the network holds the last finite weights."""
+    """A gradient or weight is not finite; `log` is the step log so far, the network holds the last finite weights."""
 
-    def __init__(self, step: int, log: list[dict]):
-        super().__init__(f"the gradient is not finite at step {step}: lower the learning rate or the method's strength")
+    def __init__(self, step: int, log: list[dict], what: str = "the gradient is"):
+        super().__init__(f"{what} not finite at step {step}: lower the learning rate or the method's strength")
         self.step, self.log = step, log
 
 

@@ -11,7 +11,7 @@ def method_module(family: str, name: str) -> str:
     Raises UserError, with the methods there are, where neither has it.
     """
     for owner in (family, SHARED):
-        if name.isidentifier() and (PACKAGE / owner / "methods" / f"{name}.py").is_file():
+        if name.isidentifier() and not name.startswith("_") and (PACKAGE / owner / "methods" / f"{name}.py").is_file():
             return f"palimpsest.{owner}.methods.{name}"
     raise UserError(
         f"method {name}: there is neither src/palimpsest/{family}/methods/{name}.py nor "
