@@ -7,6 +7,7 @@
 # Everything a run makes lies in results/<experiment>/:
 #   data/<set>/...                      pictures, masks, manifest of each data set
 #   models/<network>.safetensors        base models that this run trained or converted
+#   <family>/.../edits.parquet          every edited model, a row each: palimpsest.models.edits opens it
 #   judges/<detector>/<set>.parquet     every box a detector found
 #   <family>/...                        one folder per family, below it one per model, preset or study, and step
 #   paper/                              measurements, claims, tables, figures, numbers, paper.pdf
@@ -44,7 +45,8 @@ include: "workflow/rules/notebooks.smk"
 
 
 rule all:
-    """The paper, its tables and figures, and everything they hang on."""
+    """The paper, its tables and figures, everything they hang on, and the tables of edited models."""
     default_target: True
     input:
         paper_targets(),
+        edits=[path for plan in plans.values() for path in plan.edits()],

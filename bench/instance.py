@@ -12,12 +12,15 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from bench.measure import Stopwatch, compared, peak_of_process, row, take_turns
-from palimpsest.instance.engine import Batch, FlatParameters, Step
-from palimpsest.instance.methods import siss, surrogate
+from palimpsest.instance.methods import surrogate
 from palimpsest.models.diffusion import NoisePredictor, sample
 from palimpsest.models.forward_process import implied_noise, surrogate_noise
 from palimpsest.models.training import has_bfloat16
 from palimpsest.run import torch_device
+from palimpsest.unlearning import streams
+from palimpsest.unlearning.context import Context, Examples
+from palimpsest.unlearning.engine import Batch, FlatParameters, Step
+from palimpsest.unlearning.methods import siss
 
 METHODS = {"siss": siss, "surrogate": surrogate}
 RATE, CLIP, FRACTION = 5e-6, 1.0, 0.1
@@ -76,10 +79,10 @@ def tensors(size: Size) -> tuple[Batch, Batch, Tensor, Tensor]:
 def step_of(model: nn.Module, parameters: FlatParameters, size: Size, autocast: bool = False) -> Step:
     """What a method of ours sees."""
     remember, forget, stand_in, alphas = tensors(size)
+    pools = Examples(forget.images), Examples(remember.images)
+    context = Context("instance", *pools, len(alphas), frozen=model, alphas_cumprod=alphas, surrogate=stand_in)
     places = np.arange(size.batch)
-    return Step(
-        model, model, parameters, alphas, remember, forget, stand_in, stand_in, size.batch, autocast, places, size.batch
-    )
+    return Step(model, parameters, context, remember, forget, places, places, size.batch, size.batch, autocast)
 
 
 def train_ours(size: Size, method: str, watch: Stopwatch, autocast: bool = False, channels_last: bool = False):
@@ -128,7 +131,7 @@ def gradients(model: nn.Module, optimiser, first: Tensor, second: Tensor) -> tup
 def two_losses_siss(model: nn.Module, optimiser, size: Size, index: int) -> dict:
     """SISS: both losses read one prediction; the second gradient is scaled by name. index: the step's number."""
     remember, forget, _, alphas = tensors(size)
-    drawn = np.random.default_rng((0, siss.MIXTURE, index)).random(size.batch) < 0.5  # as ours draws it
+    drawn = streams.generator(0, streams.Stream.MIXTURE, index).random(size.batch) < 0.5  # as ours draws it
     from_target = torch.from_numpy(drawn).to(remember.images.device)
     clean = torch.where(from_target.view(-1, 1, 1, 1), forget.images, remember.images)
     signal = alphas[remember.timesteps].view(-1, 1, 1, 1)

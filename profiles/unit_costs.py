@@ -23,20 +23,20 @@ from peft import LoraConfig
 
 from palimpsest.imitations import diffusion as imitated
 from palimpsest.imitations import pipeline
-from palimpsest.instance import flow_matching
-from palimpsest.instance.engine import unlearn
-from palimpsest.instance.methods import surrogate
+from palimpsest.instance.methods import flow_matching, surrogate
 from palimpsest.instance.unlearn_sd3 import ADAPTED, VelocityPredictor
 from palimpsest.judges import nudenet
 from palimpsest.models import diffusion
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import VQGAN, VQGANConfig, decode
 from palimpsest.run import seed_everything
+from palimpsest.unlearning import engine
+from palimpsest.unlearning.context import Context, Examples
 
 COSTS = Path(__file__).with_name("unit_costs.csv")
 OPERATIONS = 78.9 / 8.7
 F8 = VQGANConfig("gumbel", 8192, 256, 256, 256, 128, (1, 1, 2, 4), 2, (32,), 1)
-TRAINING = {"learning_rate": 5e-6, "settings": {}, "seed": 0, "autocast": True}
+TRAINING = {"learning_rate": 5e-6, "settings": {}, "autocast": True}
 
 
 def seconds(call, units: int) -> float:
@@ -76,9 +76,9 @@ def diffusion_of_pixels(place: torch.device) -> dict[str, float]:
     predictor, pictures = diffusion.NoisePredictor(unet), torch.randn(8, 3, 256, 256, device=place)
 
     def train(times: int) -> None:
-        given = (pictures, pictures[:1], pictures[1:2], pictures[:1])
-        alphas = scheduler.alphas_cumprod.to(place)
-        unlearn(surrogate, predictor, predictor, alphas, *given, steps=4 * times, batch=8, **TRAINING)
+        parts = {"alphas_cumprod": scheduler.alphas_cumprod.to(place), "surrogate": pictures[1:2]}
+        context = Context("instance", Examples(pictures[:1]), Examples(pictures), 1000, **parts)
+        engine.train(surrogate.direction, predictor, context, steps=4 * times, batch=8, **TRAINING)
 
     # A step has two gradients, of eight pictures each.
     return {"denoise": seconds(sample, 3 * 64), "gradient": seconds(train, 4 * 2 * 8)}
@@ -113,10 +113,9 @@ def diffusion_of_latents(place: torch.device) -> dict[str, float]:
     pictures = latents.float()
 
     def train(times: int) -> None:
-        given = (pictures, pictures[:1], pictures[1:2], pictures[:1])
+        context = Context("instance", Examples(pictures[:1]), Examples(pictures), 1000, surrogate=pictures[1:2])
         more = {**TRAINING, "settings": {"form": "clean", "power": 1.0, "projection": "forget"}}
-        levels = torch.zeros(1000, device=place)
-        unlearn(flow_matching, student, student, levels, *given, steps=times, batch=4, micro_batch=2, **more)
+        engine.train(flow_matching.direction, student, context, steps=times, batch=4, micro_batch=2, **more)
 
     return found | {"gradient_of_latents": seconds(train, 2 * 4)}
 

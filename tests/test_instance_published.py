@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from conftest import configuration
 from palimpsest.imitations import diffusion as imitation
 from palimpsest.imitations import state_dict
-from palimpsest.instance.engine import unlearn
 from palimpsest.instance.judging import load_judges
 from palimpsest.instance.methods import surrogate
 from palimpsest.judges import inception, lpips_alex, sscd
@@ -26,6 +25,8 @@ from palimpsest.judges.batches import in_batches
 from palimpsest.models import convert_diffusion, diffusion, take_file
 from palimpsest.models.pixels import to_uint8
 from palimpsest.run import UserError, sha256, step
+from palimpsest.unlearning.context import Context, Examples
+from palimpsest.unlearning.engine import train
 
 # SSCD and Inception are published as TorchScript, and as nothing newer.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
@@ -81,22 +82,24 @@ def test_the_papers_model_is_read_converted_and_made_to_forget(tmp_path):
     del network
     student = diffusion.NoisePredictor(unet.requires_grad_(True))
     before = unet.conv_out.weight.detach().clone()
-    log = unlearn(
-        surrogate,
+    context = Context(
+        "instance",
+        target=Examples(images),
+        remember=Examples(random(2, 3, 64, 64, seed=1)),
+        timesteps=len(scheduler.alphas_cumprod),
+        alphas_cumprod=scheduler.alphas_cumprod,
+        surrogate=random(1, 3, 64, 64, seed=2),
+    )
+    log = train(
+        surrogate.direction,
         student,
-        student,
-        scheduler.alphas_cumprod,
-        random(2, 3, 64, 64, seed=1),
-        images,
-        random(1, 3, 64, 64, seed=2),
-        random(1, 3, 64, 64, seed=3),
+        context,
         steps=1,
         learning_rate=5e-6,
         batch=1,
         betas=(0.95, 0.999),
         weight_decay=1e-6,
         settings={},
-        seed=0,
     )
     assert log[0]["forwards"] == log[0]["backwards"] == 2 and log[0]["norm"] > 0
     assert 0 < (unet.conv_out.weight - before).abs().max() < 1e-4

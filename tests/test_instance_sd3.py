@@ -15,12 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from conftest import copy_of_the_project, snakemake
 from palimpsest.imitations import pipeline
-from palimpsest.instance import evaluate_sd3, flow_matching, prepare_sd3, unlearn_sd3
+from palimpsest.instance import evaluate_sd3, prepare_sd3, unlearn_sd3
 from palimpsest.instance.figures import prompted as prompted_figure
+from palimpsest.instance.methods import flow_matching
 from palimpsest.instance.tables import prompted as prompted_table
 from palimpsest.judges import face_networks
 from palimpsest.metrics import measurements
-from palimpsest.models import check_pipeline, weights
+from palimpsest.models import check_pipeline, edits, weights
 from palimpsest.models import stable_diffusion_3 as sd3
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.report.lookup import Lookup
@@ -168,10 +169,12 @@ def forget_loss(transformer: SD3Transformer2DModel, prompted) -> float:
 def forgotten(prompted, folder, **given):
     """The step on the encoded pictures."""
     inputs = (prompted.checked, prompted.latents, prompted.embeddings)
-    outputs = (folder / "adapter.safetensors", folder / "log.parquet")
+    outputs = (folder / "adapter.safetensors", folder / "log.parquet", folder / "edits.parquet")
     training = {"steps": 30, "learning_rate": 0.01, "batch": 4}
     return unlearn_sd3.unlearn_sd3(
-        *inputs, *outputs, **{"training": training, "settings": {}, "rank": 4, "device": "cpu", **given}
+        *inputs,
+        *outputs,
+        **{"model": "sd3", "case": "flag", "training": training, "settings": {}, "rank": 4, "device": "cpu", **given},
     )
 
 
@@ -186,6 +189,10 @@ def test_a_transformer_of_velocities_forgets_by_adapters(tmp_path, prompted, for
     before = forget_loss(transformer, prompted)
     transformer.load_lora_adapter(load_file(tmp_path / "adapter.safetensors"), prefix="transformer")
     assert forget_loss(transformer, prompted) < 0.9 * before
+    # The row of the table opens the same transformer.
+    (edit,) = edits.read(tmp_path / "edits.parquet")
+    assert (edit.base, edit.target, edit.format) == ("sd3", "flag", "lora") and edit.base_path == prompted.checked
+    assert forget_loss(edits.open_edit(edit), prompted) == pytest.approx(forget_loss(transformer, prompted), rel=1e-5)
 
 
 def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prompted):

@@ -16,7 +16,7 @@ from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file
 
-from palimpsest.instance import engine, faulty_reference
+from palimpsest.instance import faulty_reference
 from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
 from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
@@ -28,16 +28,19 @@ from palimpsest.instance.repair_class import ADAPTED, repair
 from palimpsest.instance.select import fewer, select
 from palimpsest.instance.surrogates.context import check
 from palimpsest.instance.targets import NEAREST, targets
-from palimpsest.instance.timestep_weights import timestep_weights
 from palimpsest.instance.unlearn import unlearn_all
 from palimpsest.judges import face_networks, networks
 from palimpsest.metrics import measurements
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row
-from palimpsest.models import diffusion, weights
+from palimpsest.models import diffusion, edits, weights
 from palimpsest.models.forward_process import signal_to_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import UserError
+from palimpsest.unlearning.context import Context, Examples
+from palimpsest.unlearning.engine import train
+from palimpsest.unlearning.find import method_module
+from palimpsest.unlearning.timestep_weights import timestep_weights
 from palimpsest.worlds import faces, flags
 
 SIZE = 16
@@ -374,6 +377,8 @@ def forget(base, folder: Path, *runs: dict, method: str = "surrogate", **more: P
         folder / "models",
         folder / "runs.parquet",
         folder / "log.parquet",
+        folder / "edits.parquet",
+        model="tiny",
         method=method,
         plan={"runs": list(runs)},
         device="cpu",
@@ -410,6 +415,14 @@ def test_runs_are_described_and_their_models_load_with_diffusers(base, unlearned
         assert np.mean(changed) > 0.9
 
 
+def test_the_table_of_edits_opens_every_model(unlearned):
+    found = edits.read(unlearned / "edits.parquet")
+    assert [edit.target for edit in found] == ["first", "first+copied", "first", "copied", "first"]
+    assert {edit.method for edit in found} == {"surrogate"} and [edit.seed for edit in found] == [0, 0, 0, 0, 1]
+    for edit, folder in zip(found, pd.read_parquet(unlearned / "runs.parquet")["folder"], strict=True):
+        assert equal(edits.open_edit(edit).state_dict(), weights_of(unlearned / "models", folder))
+
+
 def test_the_same_runs_give_the_same_networks(base, unlearned, tmp_path):
     forget(base, tmp_path / "again", one_run("chain", "first", "copied"), one_run("other", "first", seed=1))
     models, again = unlearned / "models", tmp_path / "again/models"
@@ -426,19 +439,18 @@ def by_hand(base, start: Path, method: str, index: int, seed: int) -> dict[str, 
     unet, scheduler = diffusion.load(start)
     student = diffusion.NoisePredictor(unet.requires_grad_(True))
     data, images = to_tensor(np.load(base.data[0])), to_tensor(np.load(base.images))
-    engine.unlearn(
-        import_module(f"palimpsest.instance.methods.{method}"),
-        student,
-        diffusion.NoisePredictor(diffusion.load(base.network)[0]),
-        scheduler.alphas_cumprod,
-        data[np.load(base.remember)],
-        images[[index]],
-        to_tensor(np.load(base.surrogates[0]))[[index]],
-        data[np.load(base.neighbours)[index]],
-        settings={},
+    context = Context(
+        "instance",
+        target=Examples(images[[index]]),
+        remember=Examples(data[np.load(base.remember)]),
+        timesteps=len(scheduler.alphas_cumprod),
         seed=seed,
-        **TRAINING,
+        frozen=diffusion.NoisePredictor(diffusion.load(base.network)[0]),
+        alphas_cumprod=scheduler.alphas_cumprod,
+        surrogate=to_tensor(np.load(base.surrogates[0]))[[index]],
+        neighbours=data[np.load(base.neighbours)[index]],
     )
+    train(import_module(method_module("instance", method)).direction, student, context, settings={}, **TRAINING)
     return student.unet.state_dict()
 
 
@@ -908,6 +920,7 @@ def repaired(faulty, folder: Path, method: str = "surrogate", repaired_images: P
         folder / "log.parquet",
         folder / "panel.npz",
         folder / "measurements.parquet",
+        folder / "edits.parquet",
         model="tiny",
         method=method,
         fault=FAULT,
@@ -987,6 +1000,11 @@ def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
         assert np.abs(found.others.astype(int) - pictures[f"{seed}.others"]).max() <= 1
         assert np.abs(found.own.astype(int) - faulty.drawn.own).max() > 6
     assert not np.array_equal(pictures["0.own"], pictures["1.own"])
+    for edit in edits.read(tmp_path / "repair/edits.parquet"):
+        opened, scheduler = edits.open_edit(edit), diffusion.load(faulty.network)[1]
+        assert (edit.method, edit.format) == (method, "lora")
+        found = drawn_again(opened, scheduler).own[faulty.shown].astype(int)
+        assert np.abs(found - pictures[f"{edit.seed}.own"]).max() <= 1
     table = measurements.read([tmp_path / "repair/measurements.parquet"])
     assert set(table["seed"]) == {0, 1} and (table["study"] == "faulty_class").all()
     assert {"wrong_rate", "right_rate", "class_kept", "others_kept", "steps"} <= set(table["metric"])

@@ -1,6 +1,6 @@
 # Instance unlearning: targets and surrogates, models that forget, and what they remember.
-# Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a module of
-# palimpsest.instance.methods, {surrogate} a row of instance.surrogates.
+# Wildcards: {model} a diffusion model, {study} a row of instance.studies, {method} a method of the family or of
+# palimpsest.unlearning, {surrogate} a row of instance.surrogates.
 instance = plans["instance"]
 
 
@@ -176,7 +176,7 @@ rule instance_compare_surrogates:
 rule instance_unlearn:
     """Make the model forget: every run of one method in one study."""
     input:
-        code=code_of("palimpsest.instance.unlearn", "palimpsest.instance.methods.{method}"),
+        code=instance.code_of_method("palimpsest.instance.unlearn", "{method}"),
         network=lambda wildcards: instance.network(wildcards.model),
         data_images=instance.data("data", "images.npy"),
         target_images="<results>/instance/targets/images.npy",
@@ -190,6 +190,7 @@ rule instance_unlearn:
         models=directory("<results>/instance/{model}/{study}/{method}/models"),
         runs="<results>/instance/{model}/{study}/{method}/runs.parquet",
         log="<results>/instance/{model}/{study}/{method}/log.parquet",
+        edits="<results>/instance/{model}/{study}/{method}/edits.parquet",
     log:
         "<logs>/instance/unlearn/{model}/{study}/{method}.log",
     benchmark:
@@ -207,7 +208,8 @@ rule instance_unlearn:
         paths=paths,
         plan=instance.plan_of,
     shell:
-        "python -m palimpsest.instance.unlearn {params.paths} --method {wildcards.method} --plan {params.plan:q} > {log} 2>&1"
+        "python -m palimpsest.instance.unlearn {params.paths} --model {wildcards.model} --method {wildcards.method}"
+        " --plan {params.plan:q} > {log} 2>&1"
 
 
 rule instance_evaluate:
@@ -279,6 +281,30 @@ rule instance_evaluate_network:
     shell:
         "python -m palimpsest.instance.evaluate {params.paths} --model {wildcards.model} --method {wildcards.which}"
         " --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
+
+
+rule instance_networks:
+    """List the pretrained model, its oracle and a random network as the models that methods edited are listed."""
+    input:
+        code=code_of("palimpsest.models.list_networks"),
+        network=lambda wildcards: instance.network(wildcards.model),
+        oracle=lambda wildcards: instance.optional_network(instance.own("oracles").get(wildcards.model)),
+    output:
+        random=directory("<results>/instance/{model}/networks/random"),
+        edits="<results>/instance/{model}/networks/edits.parquet",
+    log:
+        "<logs>/instance/networks/{model}.log",
+    benchmark:
+        "<benchmarks>/instance_networks/{model}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.models.list_networks {params.paths} --family instance --model {wildcards.model} > {log} 2>&1"
 
 
 rule instance_membership:

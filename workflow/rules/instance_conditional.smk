@@ -35,7 +35,7 @@ rule instance_faulty_reference:
 rule instance_repair_class:
     """Make the conditional model forget its wrong pictures by one method."""
     input:
-        code=code_of("palimpsest.instance.repair_class", "palimpsest.instance.methods.{repair}"),
+        code=instance.code_of_method("palimpsest.instance.repair_class", "{repair}"),
         network=lambda wildcards: instance.network(instance.own("faulty_class", "model")),
         judge=lambda wildcards: instance.network(instance.own("faulty_class", "judge")),
         reference="<results>/instance/faulty_class/reference/samples.npz",
@@ -46,6 +46,7 @@ rule instance_repair_class:
         log="<results>/instance/faulty_class/{repair}/log.parquet",
         panel="<results>/instance/faulty_class/{repair}/panel.npz",
         measurements="<results>/instance/faulty_class/{repair}/measurements.parquet",
+        edits="<results>/instance/faulty_class/{repair}/edits.parquet",
     log:
         "<logs>/instance/faulty_class/{repair}.log",
     benchmark:
@@ -120,6 +121,7 @@ rule instance_unlearn_prompt:
     output:
         adapter="<results>/instance/prompted/{case}/adapter.safetensors",
         log="<results>/instance/prompted/{case}/log.parquet",
+        edits="<results>/instance/prompted/{case}/edits.parquet",
     log:
         "<logs>/instance/prompted/{case}/unlearn.log",
     benchmark:
@@ -135,12 +137,13 @@ rule instance_unlearn_prompt:
         gpu=1,
     params:
         paths=paths,
+        model=lambda wildcards: instance.own("prompted", "model"),
         training=lambda wildcards: as_json(instance.own("prompted", "training")),
         settings=lambda wildcards: as_json(instance.own("prompted", "settings")),
         rank=lambda wildcards: instance.own("prompted", "rank"),
         seed=lambda wildcards: instance.own("prompted", "seed"),
     shell:
-        "python -m palimpsest.instance.unlearn_sd3 {params.paths} --training {params.training:q}"
+        "python -m palimpsest.instance.unlearn_sd3 {params.paths} --model {params.model} --case {wildcards.case} --training {params.training:q}"
         " --settings {params.settings:q} --rank {params.rank} --seed {params.seed} > {log} 2>&1"
 
 

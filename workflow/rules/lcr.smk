@@ -218,6 +218,7 @@ rule lcr_replace:
         per_image="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/per_image.parquet",
         panel="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/panel.npz",
         measurements="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/measurements.parquet",
+        edits="<results>/lcr/{preset}/{model}/{design}/{set}/{rule}/edits.parquet",
     log:
         "<logs>/lcr/{design}/{preset}/{model}/{set}/{rule}.log",
     benchmark:

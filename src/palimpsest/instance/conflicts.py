@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from palimpsest.instance.engine import FlatParameters, squared_errors
-from palimpsest.instance.timestep_weights import share_below, timestep_weights
 from palimpsest.metrics.intervals import bootstrap
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise, surrogate_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.unlearning.engine import FlatParameters
+from palimpsest.unlearning.losses import squared_errors
+from palimpsest.unlearning.timestep_weights import share_below, timestep_weights
 
 WEIGHTS = (("const", 1.0), ("power", 0.5), ("power", 1.0), ("power", 2.0), ("power", 4.0), ("capped_snr", 1.0))
 BELOW = (10, 50, 100, 250)

@@ -3,21 +3,22 @@
 The paper's conditional case (its figure 8), where it shows pictures only: here the rate of the wrong mode is counted.
 """
 
-from importlib import import_module
-
 import numpy as np
 import pandas as pd
+import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
-from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
 from palimpsest.instance.faulty_class import PANEL, Fault, Samples, rates
 from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
+from palimpsest.models.edits import write as list_edits
 from palimpsest.models.pixels import to_tensor
-from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
+from palimpsest.run import Input, Output, seed_everything, step, torch_device
+from palimpsest.unlearning.context import Conditioning, Context, Examples
+from palimpsest.unlearning.door import edit
 
 # Every convolution and projection of a UNet2DModel's residual blocks.
 ADAPTED = r".*\.(conv1|conv2|time_emb_proj|conv_shortcut)"
@@ -33,6 +34,7 @@ def repair(
     log: Output,
     panel: Output,
     measurements: Output,
+    edits: Output,
     *,
     model: str,
     method: str,
@@ -44,7 +46,7 @@ def repair(
     seeds: list[int],
     device: str = "auto",
 ) -> dict:
-    """Train adapters of a rank once per seed; adapter: their weights, `<seed>.<name>`.
+    """Train adapters of a rank once per seed; adapter: their weights, `<seed>.<name>`; edits: a row for each.
 
     wrong_images: the pictures to forget, repaired_images: their surrogates. params as in `faulty_reference`.
     """
@@ -58,33 +60,32 @@ def repair(
     rows, logs, weights, panels = [], [], {}, {}
     for seed in seeds:
         unet, scheduler = diffusion.load(network, place)
-        frozen = diffusion.NoisePredictor(diffusion.load(network, place)[0], faulty.label)
+        context = Context(
+            "instance",
+            target=Examples(targets),
+            remember=Examples(remember),
+            timesteps=len(scheduler.alphas_cumprod),
+            seed=seed,
+            frozen=diffusion.NoisePredictor(diffusion.load(network, place)[0], faulty.label),
+            alphas_cumprod=scheduler.alphas_cumprod.to(place),
+            surrogate=stand_ins,
+            conditioning=conditioning(unet, faulty, place),
+        )
         seed_everything(seed)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=ADAPTED)
         student = diffusion.NoisePredictor(inject_adapter_in_model(config, unet), faulty.label)
-        try:
-            steps = unlearn(
-                import_module(f"palimpsest.instance.methods.{method}"),
-                student,
-                frozen,
-                scheduler.alphas_cumprod.to(place),
-                remember,
-                targets,
-                stand_ins,
-                remember[:1],
-                settings=settings,
-                seed=seed,
-                autocast=place.type == "cuda",
-                **training,
-            )
-        except NotFinite as error:
-            kept = keep_steps(log, error)
-            raise UserError(f"method {method}, seed {seed}: {error}. The steps are in {kept}.") from error
-        except (TypeError, ValueError) as error:
-            raise UserError(f"method {method} with {settings} and {training}: {error}") from error
+        steps = edit(
+            method,
+            student,
+            context,
+            settings=settings,
+            training={**training, "autocast": place.type == "cuda"},
+            beside=log,
+            save=lambda path, unet=unet: save_file(adapters(unet), path),
+            what=f"seed {seed}",
+        )
         logs.append(pd.DataFrame(steps).assign(seed=seed))
-        state = get_peft_model_state_dict(unet)
-        weights |= {f"{seed}.{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        weights |= {f"{seed}.{name}": tensor for name, tensor in adapters(unet).items()}
         after = Samples.draw(unet, scheduler, faulty, len(before.own), len(before.others), params["sampling_steps"], 0)
         found = [*rates(reader, after, before, faulty), row("steps", len(steps))]
         rows += [{**one, "seed": seed} for one in found]
@@ -93,7 +94,22 @@ def repair(
     np.savez(panel, **panels)
     pd.concat(logs, ignore_index=True).to_parquet(log, index=False)
     write(measurements, rows, family="instance", model=model, method=method, study="faulty_class")
+    listed = [{"seed": seed, "path": adapter} for seed in seeds]
+    base = {"base": model, "base_path": network, "family": "instance", "method": method, "format": "lora"}
+    list_edits(edits, listed, **base, target="wrong", setting=f"rank {rank}")
     return {"parameters": sum(tensor.numel() for tensor in weights.values()) // len(seeds)}
+
+
+def conditioning(unet, faulty: Fault, place: torch.device) -> Conditioning:
+    """The faulty class as the concept; the last class of the model is that of no picture."""
+    none = unet.config.num_class_embeds - 1
+    others = [label for label in range(none) if label != faulty.label]
+    return Conditioning(*(torch.tensor(each, device=place) for each in (faulty.label, none, others)))
+
+
+def adapters(unet) -> dict[str, torch.Tensor]:
+    """The adapters of a network by name."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(unet).items()}
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def select(
     table, before = read([measurements]), read([baseline])
     table = table[table["targets"] != "mean"]
     # One set of samples is drawn of each model, whatever the targets: they are not counted again for each.
-    shares = before[before["metric"] == "plausible"]
+    shares = before[(before["metric"] == "plausible") & (before["targets"] != "mean")]
     share, count = float(shares["value"].mean()), int(shares["n"].min())
     means = table.pivot_table(index="setting", columns="metric", values="value", aggfunc="mean")
     worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()

@@ -5,17 +5,18 @@ is kept, in a folder that `DDPMPipeline.from_pretrained` loads.
 """
 
 import copy
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
 from palimpsest.instance.manifest import position_of
 from palimpsest.models import diffusion
+from palimpsest.models.edits import write as list_edits
 from palimpsest.models.pixels import Pictures, to_tensor
-from palimpsest.run import Input, Output, UserError, step, torch_device
+from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.unlearning.context import Context, Examples
+from palimpsest.unlearning.door import edit
 
 
 def unlearn_all(
@@ -29,7 +30,9 @@ def unlearn_all(
     models: Output,
     runs: Output,
     log: Output,
+    edits: Output,
     *,
+    model: str,
     method: str,
     plan: dict,
     selected: Input | None = None,
@@ -42,7 +45,8 @@ def unlearn_all(
     to the engine, `settings` to the method; `remember` is "data" or "generated", the pretrained model's own samples.
     surrogates: files named as the runs name them. selected: the overrides that the tuning chose; a run with
     `"tuned": true` takes them.
-    models: a folder with one model folder per stage; runs: a row for each; log: the steps of all.
+    models: a folder with one model folder per stage; runs: a row for each; log: the steps of all; edits: the models as
+    `models.edits` reads them.
     Raises UserError where a loss is not finite: the log, and the last finite weights, stay beside the outputs.
     """
     place = torch_device(device)
@@ -59,7 +63,7 @@ def unlearn_all(
     stand_ins = {path.stem: to_tensor(np.load(path)).to(place) for path in surrogates}
     chosen = pd.read_json(selected, typ="series").to_dict() if selected else {}
     frozen = diffusion.NoisePredictor(unet)
-    lines, logs = [], []
+    lines, logs, listed = [], [], []
     for run in plan["runs"]:
         override = chosen if run.get("tuned") else {}
         settings = {**run["settings"], **override.get("settings", {})}
@@ -67,41 +71,36 @@ def unlearn_all(
         student = diffusion.NoisePredictor(copy.deepcopy(unet).requires_grad_(True))
         for stage, name in enumerate(run["targets"], start=1):
             index = position_of(rows, name, manifest)
-            try:
-                steps = unlearn(
-                    import_module(f"palimpsest.instance.methods.{method}"),
-                    student,
-                    frozen,
-                    alphas,
-                    pools[override.get("remember", run["remember"])],
-                    targets[index : index + 1],
-                    stand_ins[run["surrogate"]][index : index + 1],
-                    data[nearest[index]],
-                    settings=settings,
-                    seed=run["seed"] * 1000 + stage,
-                    autocast=place.type == "cuda",
-                    **training,
-                )
-            except NotFinite as error:
-                left = keep_failed(models, log, student.unet, scheduler, error)
-                raise UserError(
-                    f"run {run['name']}, target {name}: {error}. Its last finite weights are in {left[0]}, the steps "
-                    f"in {left[1]}."
-                ) from error
-            except (TypeError, ValueError) as error:
-                raise UserError(f"method {method} with {settings} and {training}: {error}") from error
-            folder = f"{run['name']}-{stage}"
-            diffusion.save(models / folder / "unet" / diffusion.WEIGHTS, student.unet, scheduler)
+            context = Context(
+                "instance",
+                target=Examples(targets[index : index + 1]),
+                remember=Examples(pools[override.get("remember", run["remember"])]),
+                timesteps=len(alphas),
+                seed=run["seed"] * 1000 + stage,
+                frozen=frozen,
+                alphas_cumprod=alphas,
+                surrogate=stand_ins[run["surrogate"]][index : index + 1],
+                neighbours=data[nearest[index]],
+            )
+            steps = edit(
+                method,
+                student,
+                context,
+                settings=settings,
+                training={**training, "autocast": place.type == "cuda"},
+                beside=log,
+                save=lambda folder, student=student: save(folder, student.unet, scheduler),
+                what=f"run {run['name']}, target {name}",
+            )
+            folder, labels = f"{run['name']}-{stage}", "+".join(run["targets"][:stage])
+            file = save(models / folder, student.unet, scheduler)
             steps = pd.DataFrame(steps).assign(model=folder)
             logs.append(steps)
-            lines.append(
-                {
-                    "folder": folder,
-                    "targets": "+".join(run["targets"][:stage]),
-                    "complete": stage == len(run["targets"]),
-                    **described(run, settings, training, steps),
-                }
-            )
+            complete, described_as = stage == len(run["targets"]), described(run, settings, training, steps)
+            lines.append({"folder": folder, "targets": labels, "complete": complete, **described_as})
+            listed.append({"target": labels, "seed": run["seed"], "setting": run["setting"], "path": file})
+    base = {"base": model, "base_path": network, "family": "instance", "method": method, "format": "whole"}
+    list_edits(edits, listed, **base)
     pd.concat(logs, ignore_index=True).to_parquet(log, index=False)
     pd.DataFrame(lines).to_parquet(runs, index=False)
     return {
@@ -128,11 +127,11 @@ def described(run: dict, settings: dict, training: dict, steps: pd.DataFrame) ->
     }
 
 
-def keep_failed(models: Path, log: Path, network, scheduler, error: NotFinite) -> tuple[Path, Path]:
-    """Save what a stopped run leaves, under names that are no outputs."""
-    folder = models.with_name("failed")
-    diffusion.save(folder / "unet" / diffusion.WEIGHTS, network, scheduler)
-    return folder, keep_steps(log, error)
+def save(folder: Path, network, scheduler) -> Path:
+    """Save a network in a folder that diffusers loads; gives the file of its weights."""
+    file = folder / "unet" / diffusion.WEIGHTS
+    diffusion.save(file, network, scheduler)
+    return file
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from palimpsest.instance import flow_matching
-from palimpsest.instance.engine import NotFinite, keep_steps, unlearn
+from palimpsest.instance.methods import flow_matching
+from palimpsest.models.edits import write as list_edits
 from palimpsest.models.stable_diffusion_3 import load_transformer
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
+from palimpsest.unlearning.context import Context, Examples
+from palimpsest.unlearning.door import edit
 
 # The projections of a joint attention block, of the picture's and of the prompt's stream.
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
@@ -48,7 +50,10 @@ def unlearn_sd3(
     embeddings: Input,
     adapter: Output,
     log: Output,
+    edits: Output,
     *,
+    model: str,
+    case: str,
     training: dict,
     settings: dict,
     rank: int = 16,
@@ -58,7 +63,7 @@ def unlearn_sd3(
     """Train adapters of a rank.
 
     pipeline: what `check_pipeline` wrote; latents and embeddings: what `prepare_sd3` did. training goes to the engine,
-    settings to `flow_matching.direction`. log: the steps.
+    settings to `flow_matching.direction`. log: the steps; edits: the adapter as `models.edits` reads it.
     """
     place = torch_device(device)
     pictures = {
@@ -69,29 +74,35 @@ def unlearn_sd3(
     seed_everything(seed)
     network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(ADAPTED)))
     student = VelocityPredictor(network, texts["prompt"].to(place), texts["pooled"].to(place))
-    try:
-        steps = unlearn(
-            flow_matching,
-            student,
-            student,
-            torch.zeros(COUNT, device=place),  # of the schedule the engine needs only its length here
-            pictures["remember"],
-            pictures["targets"],
-            pictures["surrogates"],
-            pictures["remember"][:1],
-            settings=settings,
-            seed=seed,
-            autocast=place.type == "cuda",
-            **training,
-        )
-    except NotFinite as error:
-        raise UserError(f"{error}. The steps are in {keep_steps(log, error)}.") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f"unlearning with {settings} and {training}: {error}") from error
+    context = Context(
+        "instance",
+        target=Examples(pictures["targets"]),
+        remember=Examples(pictures["remember"]),
+        timesteps=COUNT,
+        seed=seed,
+        surrogate=pictures["surrogates"],
+    )
+    steps = edit(
+        "flow_matching",
+        student,
+        context,
+        settings=settings,
+        training={**training, "autocast": place.type == "cuda"},
+        beside=log,
+        save=lambda path: save_file(adapters(network), path),
+    )
     pd.DataFrame(steps).to_parquet(log, index=False)
-    state = get_peft_model_state_dict(network)
-    save_file({f"transformer.{name}": each.detach().cpu().contiguous() for name, each in state.items()}, adapter)
+    state = adapters(network)
+    save_file(state, adapter)
+    row = {"target": case, "seed": seed, "setting": f"rank {rank}", "format": "lora", "path": adapter}
+    list_edits(edits, [row], base=model, base_path=pipeline, family="instance", method="surrogate")
     return {"parameters": sum(each.numel() for each in state.values()), "steps": len(steps)}
+
+
+def adapters(network: SD3Transformer2DModel) -> dict[str, Tensor]:
+    """The adapters by name, as diffusers' pipeline reads them."""
+    state = get_peft_model_state_dict(network)
+    return {f"transformer.{name}": each.detach().cpu().contiguous() for name, each in state.items()}
 
 
 def arrays(path: Path, names: tuple[str, ...], dimensions: int) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from palimpsest.lcr.context import Context
 from palimpsest.lcr.evaluation import Evaluation, Judges, Shown
 from palimpsest.metrics.measurements import write
 from palimpsest.models import vqgan as vqgans
+from palimpsest.models.edits import write as list_edits
 from palimpsest.models.vqgan import decode
 from palimpsest.options import Count, Positive, check, module_of
 from palimpsest.run import Input, Output, UserError, step, torch_device
@@ -63,6 +64,7 @@ def replace(
     per_image: Output,
     panel: Output,
     measurements: Output,
+    edits: Output,
     *,
     twins: Input | None = None,
     twin_codes: Input | None = None,
@@ -146,6 +148,9 @@ def replace(
     np.savez(edited, **grids)
     np.savez(panel, **pictures)
     pd.concat(tables, ignore_index=True).to_parquet(per_image, index=False)
+    listed = [{"seed": int(name.split("-")[2]), "setting": name, "path": edited} for name in grids]
+    base = {"base": model, "base_path": network, "family": "lcr", "method": rule, "target": concept, "format": "codes"}
+    list_edits(edits, listed, **base)
     write(measurements, rows, family="lcr", model=model, set=set, concept=concept, method=rule, preset=preset)
     return {"explicit_codes": len(ranked), "safe_codes": len(context.safe), "variants": len(tables)}
 

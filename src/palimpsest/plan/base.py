@@ -175,6 +175,10 @@ class Family(Plan):
         """What all of the family's tables and figures may ask for: models, methods, sets by role."""
         raise NotImplementedError
 
+    def edits(self) -> list[str]:
+        """The tables of edited models that the family makes, an `edits.parquet` each: what audits read."""
+        return []
+
     def of(self, *keys: str) -> Callable:
         """A params function: a value of the family's part of the configuration, keys filled from the wildcards."""
         return lambda wildcards: self.own(*(key.format(**wildcards) for key in keys))

@@ -3,10 +3,12 @@
 A study is every combination of its targets, settings, surrogates and seeds, for each of its methods.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from palimpsest.plan.base import Family, as_json, one_of
-from palimpsest.plan.code import files_of
+from palimpsest.plan.code import code_of, files_of
+from palimpsest.unlearning.find import method_module
 
 
 class Instance(Family):
@@ -70,6 +72,10 @@ class Instance(Family):
         return as_json(self.own("surrogates", wildcards.surrogate).get("params", {}))
 
     # Studies and their runs
+
+    def code_of_method(self, module: str, method: str) -> Callable:
+        """An input function: the code of a step and of the method that a wildcard names."""
+        return lambda wildcards: code_of(module, method_module(self.family, method.format(**wildcards)))
 
     def methods_of(self, study: str) -> list[str]:
         """The methods of a study: its own, or all."""
@@ -201,6 +207,15 @@ class Instance(Family):
                 found.setdefault(group, []).extend(paths)
         return found
 
+    def edits(self) -> list[str]:
+        """The tables of edited models that the family makes, and of the networks that they are compared with."""
+        folders = [f"faulty_class/{name}" for name in self.repairs()] + [f"prompted/{name}" for name in self.cases()]
+        for model in self.own("models"):
+            studies = self.own("studies")
+            folders += [f"{model}/{study}/{method}" for study in studies for method in self.methods_of(study)]
+            folders.append(f"{model}/networks")
+        return [f"{self.root}/{folder}/edits.parquet" for folder in folders]
+
     def lists(self) -> dict[str, Any]:
         """What all of the family's tables and figures may ask for."""
         studies = self.own("studies").items()
@@ -227,7 +242,7 @@ class Instance(Family):
         for name in (self.own("data"), self.own("held_out"), *self.target_sets()):
             self.setting("datasets", name)
         for name in [*self.own("methods"), *self.repairs()]:
-            files_of(f"palimpsest.instance.methods.{name}")
+            method_module(self.family, name)
         for name in self.cases():
             for role in ("targets", "surrogates"):
                 self.setting("datasets", self.own("prompted", "cases", name, role))

@@ -5,6 +5,7 @@ forget_test, safe_test, calibration); a preset may give a role a set of its own.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from palimpsest.plan.base import Family, as_json, one_of
@@ -174,6 +175,11 @@ class Lcr(Family):
                 for rule in self.own("sweep", "rules")
             )
         return found
+
+    def edits(self) -> list[str]:
+        """The tables of edited models that the family makes: one beside the measurements of each replacement."""
+        groups = self.groups()
+        return [str(Path(path).with_name("edits.parquet")) for path in [*groups["grid"], *groups["sweep"]]]
 
     def analyses_of(self, preset: str) -> list[str]:
         """The steps that measure a preset besides replacement."""

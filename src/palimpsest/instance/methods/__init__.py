@@ -1,4 +1,4 @@
-"""Methods of instance unlearning: one module each, named like its entry in the configuration.
+"""Methods that only instance unlearning has: they need a surrogate, or neighbours.
 
-A method is `direction(step, **settings)`: the flat gradient along which the optimiser descends.
+They are written as those of `palimpsest.unlearning.methods`.
 """

@@ -2,11 +2,17 @@
 
 from dataclasses import replace
 
-from palimpsest.instance.engine import Step
-from palimpsest.instance.projection import Projection, combined
+from torch import Tensor
+
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.projection import Projection, combined
 
 
-def direction(step: Step, *, projection: Projection = "forget"):
+def direction(step: Step, *, projection: Projection = "forget") -> Tensor:
+    """The sum of the gradients of ordinary losses on remembered images and on surrogates, to descend along.
+
+    projection: which conflict is taken out first, as in `surrogate`.
+    """
     remember = step.error_gradient("remember", step.remember, step.remember.noise)
     forget = step.error_gradient("forget", replace(step.forget, images=step.surrogate), step.forget.noise)
     step.watch(forget, remember)

@@ -5,12 +5,18 @@ to have led there, softmax(-|noise|^2 / 2). One neighbour is the surrogate metho
 """
 
 import torch
+from torch import Tensor
 
-from palimpsest.instance.engine import Step
 from palimpsest.models.forward_process import implied_noise
+from palimpsest.unlearning.engine import Step
 
 
-def direction(step: Step, *, share: float = 0.005, neighbours: int = 10):
+def direction(step: Step, *, share: float = 0.005, neighbours: int = 10) -> Tensor:
+    """share G_f + (1 - share) G_r, to descend along: G_f leads to the neighbours.
+
+    share: weight of the forget loss, in [0, 1]; neighbours: how many of the nearest count. Defaults: the released
+    CelebA setting.
+    """
     batch = step.forget
     noisy = step.noisy(batch)
     implied = torch.stack(
@@ -22,7 +28,7 @@ def direction(step: Step, *, share: float = 0.005, neighbours: int = 10):
     )
     likely = (-implied.double().square().sum((2, 3, 4)) / 2).softmax(1).float()
 
-    def losses(predicted: torch.Tensor, rows: slice) -> torch.Tensor:
+    def losses(predicted: Tensor, rows: slice) -> Tensor:
         return (likely[rows] * (predicted[:, None] - implied[rows]).square().mean((2, 3, 4))).sum(1)
 
     forget = step.gradient("forget", noisy, batch.timesteps, losses)

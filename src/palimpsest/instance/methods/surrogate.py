@@ -5,11 +5,12 @@ Lee et al. 2026, eqs. 8-13 and algorithm 1; the input of the network is the nois
 """
 
 import torch
+from torch import Tensor
 
-from palimpsest.instance.engine import Step
-from palimpsest.instance.projection import Projection, combined
-from palimpsest.instance.timestep_weights import Form, timestep_weights
 from palimpsest.models.forward_process import surrogate_noise
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.projection import Projection, combined
+from palimpsest.unlearning.timestep_weights import Form, timestep_weights
 
 
 def direction(
@@ -20,7 +21,14 @@ def direction(
     projection: Projection = "forget",
     per_layer: bool = False,
     distilled: bool = False,
-):
+) -> Tensor:
+    """The sum of both weighted gradients, to descend along: the forget loss is an error to the surrogate's noise.
+
+    weight, value: form of the timesteps' weights and its exponent or constant, without unit (`timestep_weights`).
+    projection: the gradient whose conflict with the other is taken out; per_layer: each layer for itself. Defaults:
+    form and exponent of the published figures are lost, so one_minus_power and 1 are ours; the projection is the
+    paper's.
+    """
     forget_weights, remember_weights = timestep_weights(weight, step.alphas_cumprod, value)
     wanted = remembered_noise(step, distilled)
     remember = step.error_gradient("remember", step.remember, wanted, remember_weights[step.remember.timesteps])

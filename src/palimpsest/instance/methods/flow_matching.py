@@ -3,15 +3,16 @@
 At the noise level s in (0, 1] a picture is x_s = (1 - s) x_0 + s eps, and the network predicts v = eps - x_0. As for a
 model that predicts noise, the input stays the noised target and only what should be predicted there changes: the
 velocity that would have led from the surrogate to it. Pictures, noise and velocities are (n, c, h, w), of latents the
-posterior's mean; levels are (n,). This module is a method of the engine: `direction`.
+posterior's mean; levels are (n,).
 """
 
 from typing import Literal
 
 from torch import Tensor
 
-from palimpsest.instance.engine import Batch, Step, squared_errors
-from palimpsest.instance.projection import Projection, combined
+from palimpsest.unlearning.engine import Batch, Step
+from palimpsest.unlearning.losses import squared_errors
+from palimpsest.unlearning.projection import Projection, combined
 
 Form = Literal["clean", "velocity"]
 SMALLEST = 0.02  # levels below it are taken as this one where something is divided by them
@@ -51,11 +52,14 @@ def direction(
     smallest: float = SMALLEST,
     projection: Projection = "forget",
 ) -> Tensor:
-    """The surrogate method's flat gradient; the forget loss is weighted s^power, the other one by its complement.
+    """The sum of both weighted gradients, to descend along; the forget loss is weighted s^power, the other 1 - s^power.
 
     form: "clean" compares x_s - s v with the surrogate, which nothing blows up; "velocity" compares v with the
-    surrogate's, s^-2 times as much. Raises ValueError for another form or projection.
+    surrogate's, s^-2 times as much. power: without unit; smallest: a level. Defaults are ours: the paper gives none for
+    this model. Raises ValueError for another form or projection, and where the network predicts noise.
     """
+    if step.context.alphas_cumprod is not None:
+        raise ValueError("flow_matching is for a network that predicts velocities; this one has a schedule of noise")
     if form not in ("clean", "velocity"):
         raise ValueError(f"form is {form!r}: give clean or velocity")
     remember = gradient(step, "remember", step.remember, step.remember.images, form, smallest, lambda s: 1 - s**power)
@@ -66,7 +70,7 @@ def direction(
 
 def gradient(step: Step, name: str, batch: Batch, wanted: Tensor, form: Form, smallest: float, weight) -> Tensor:
     """Flat gradient of the weighted error at the batch's noised pictures; wanted: the pictures to be found there."""
-    levels = noise_levels(batch.timesteps, len(step.alphas_cumprod))
+    levels = noise_levels(batch.timesteps, step.context.timesteps)
     noisy, weights = mixed(batch.images, batch.noise, levels), weight(levels)
     if form == "velocity":
         losses = squared_errors(surrogate_velocity(batch.images, batch.noise, wanted, levels, smallest), weights)
@@ -76,4 +80,4 @@ def gradient(step: Step, name: str, batch: Batch, wanted: Tensor, form: Form, sm
             errors = (clean_estimate(noisy[rows], predicted, levels[rows]) - wanted[rows]).square().mean((1, 2, 3))
             return weights[rows] * errors
 
-    return step.gradient(name, noisy, batch.timesteps, losses)
+    return step.gradient(name, noisy, batch.timesteps, losses, batch.conditions)

@@ -9,13 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.instance.engine import Step, squared_errors
 from palimpsest.models.forward_process import add_noise, implied_noise
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.losses import squared_errors
+from palimpsest.unlearning.streams import Stream
 
-MIXTURE = 7  # a stream of random draws beside the engine's, EraseDiff's and ESD's
 
+def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1) -> Tensor:
+    """G_x - s G_a, to descend along: it lowers the loss of what is remembered and raises the target's.
 
-def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1):
+    mixture: the share of points that start from the target (lambda); fraction: |s G_a| / |G_x|. Defaults: the paper's
+    lambda, and the share of the naive-deletion gradient's length to which its README tunes the scale.
+    """
     remember, target = step.remember, step.forget.images
     times, noise = remember.timesteps, remember.noise
     chosen = torch.from_numpy(from_target(step, mixture)).to(target.device).view(-1, 1, 1, 1)
@@ -34,7 +39,7 @@ def direction(step: Step, *, mixture: float = 0.5, fraction: float = 0.1):
 
 def from_target(step: Step, mixture: float) -> np.ndarray:
     """Whether each point starts from a target, bool (n,): true with probability `mixture`, at each place by itself."""
-    return (step.random(MIXTURE).random(step.size) < mixture)[step.places]
+    return (step.random(Stream.MIXTURE).random(step.size) < mixture)[step.places]
 
 
 def relative_scale(kept: Tensor, lost: Tensor, fraction: float) -> float:

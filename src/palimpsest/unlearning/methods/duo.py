@@ -6,12 +6,19 @@ prediction at pure noise. The gradient of the first is that of l(x+) - l(x-), we
 """
 
 import torch
+from torch import Tensor
 
-from palimpsest.instance.engine import Step, squared_errors
 from palimpsest.models.forward_process import add_noise
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.losses import squared_errors
 
 
-def direction(step: Step, *, beta: float = 500.0, keep: float = 1.0):
+def direction(step: Step, *, beta: float = 500.0, keep: float = 1.0) -> Tensor:
+    """The gradient of the preference loss plus `keep` times that of the change at pure noise, to descend along.
+
+    Needs a surrogate. beta: how sharply preferences count, in units of one over a mean squared error of noise; keep:
+    without unit. Defaults: 500 is of the order of the paper's, which divides sums over pixels; keep is ours.
+    """
     batch, alphas = step.forget, step.alphas_cumprod
     times, wanted = batch.timesteps.repeat(2), batch.noise.repeat(2, 1, 1, 1)
     noisy = add_noise(torch.cat([step.surrogate, batch.images]), wanted, alphas, times)

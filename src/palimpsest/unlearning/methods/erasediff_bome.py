@@ -10,10 +10,10 @@ the port's then, and nothing is computed for it; with the second the push follow
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from palimpsest.instance.engine import Step
-from palimpsest.instance.methods.erasediff_port import balance, uniform_noise
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.methods.erasediff_port import balance, uniform_noise
 
 
 def direction(
@@ -24,7 +24,13 @@ def direction(
     inner_steps: int = 2,
     inner_rate: float = 1e-4,
     centred: bool = True,
-):
+) -> Tensor:
+    """grad L_r + max(0, (barrier - <grad L_r, grad q>) / |grad q|^2) grad q, to descend along.
+
+    eta: the barrier in units of |grad q|^2, or of q. inner_steps, inner_rate: how many steps of Adam and their learning
+    rate; the "value" barrier takes them. centred: uniform noise of mean zero. Defaults: the released DDPM script's (eta
+    0.1, two inner steps at 1e-4), but for `centred`, which is ours: the script draws from [0, 1). Logged as `gap`: q.
+    """
     if barrier not in ("gradient", "value"):
         raise ValueError(f"barrier is {barrier!r}: give gradient or value")
     wanted = uniform_noise(step, centred)
@@ -39,7 +45,7 @@ def direction(
     return remember + balance(remember, forget, eta) * forget
 
 
-def loss_after_adam(step: Step, wanted: torch.Tensor, steps: int, rate: float) -> float:
+def loss_after_adam(step: Step, wanted: Tensor, steps: int, rate: float) -> float:
     """L_f(phi): the forget loss after so many steps of a fresh Adam on it; the network is put back."""
     values = step.parameters.values
     start, vector = values.clone(), nn.Parameter(values)

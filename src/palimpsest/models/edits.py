@@ -1,0 +1,200 @@
+"""Edited models: what every job that edits writes (`edits.parquet`), and how any row of it is opened.
+
+A row says which base was edited, by which family, method and setting, to forget which target, and where the result is.
+Paths are relative to the table, so that results can be moved. Formats:
+
+* `whole`: a network in the layout of its base: the weights' file of a diffusers folder, a VQ-GAN's safetensors, or what
+  `check_pipeline` wrote of a pipeline of Stable Diffusion 3
+* `delta`: safetensors of the tensors that differ from the base's, under their names, with the base's sha256
+* `lora`: safetensors of low-rank adapters; names may begin with `<seed>.`, where one file holds several seeds, or with
+  `transformer.`, as diffusers' pipelines name them
+* `codes`: an .npz of edited codes (images, h, w), one array for each setting
+"""
+
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from palimpsest.models.published import read_state
+from palimpsest.run import UserError, sha256
+
+FORMATS = ("whole", "delta", "lora", "codes")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edited model, or one that is compared with them (method "pretrained", "oracle" or "random").
+
+    base: the base model's name, base_path: its file; target: what was to be forgotten; setting: its name; format: one
+    of FORMATS; path: the edit's file. Both paths are whole here, and relative to the table in its file.
+    """
+
+    base: str
+    base_path: Path
+    family: str
+    method: str
+    target: str
+    seed: int
+    setting: str
+    format: str
+    path: Path
+    sha256: str
+
+
+def write(table: Path, rows: list[dict], **common) -> None:
+    """Write rows, each completed by the common fields, with the sha256 of their files as they are now.
+
+    The temporary names that a step writes its outputs under are not kept.
+    """
+    names = [field.name for field in fields(Edit)]
+    hashes = {path: sha256(path) for path in {row["path"] for row in rows}}
+    complete = []
+    for row in rows:
+        edit = asdict(Edit(**common, **row, sha256=hashes[row["path"]]))
+        if edit["format"] not in FORMATS:
+            raise ValueError(f"format is {edit['format']!r}: give one of {', '.join(FORMATS)}")
+        complete.append({**edit, **{name: relative(edit[name], table) for name in ("base_path", "path")}})
+    text = [name for name in names if name != "seed"]
+    frame = pd.DataFrame(complete, columns=names).astype({**dict.fromkeys(text, str), "seed": int})
+    frame.to_parquet(table, index=False)
+
+
+def relative(path: Path, table: Path) -> str:
+    """A path as seen from the table's folder, under its final name: steps write under `.partial-<name>`."""
+    final = Path(*(part.removeprefix(".partial-") for part in path.parts))
+    return os.path.relpath(final.resolve(), table.parent.resolve())
+
+
+def read(table: Path) -> list[Edit]:
+    """The rows of a table; raises UserError where it is none."""
+    names = [field.name for field in fields(Edit)]
+    try:
+        frame = pd.read_parquet(table)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{table} is no readable table of edited models: {error}") from error
+    missing = [name for name in names if name not in frame]
+    if missing:
+        raise UserError(f"{table} lists no edited models: it has no column {', '.join(missing)}")
+    place = table.parent
+    return [
+        Edit(**{**row, **{name: Path(os.path.normpath(place / row[name])) for name in ("base_path", "path")}})
+        for row in frame[names].to_dict("records")
+    ]
+
+
+def open_edit(edit: Edit, device: torch.device | str = "cpu") -> nn.Module | np.ndarray:
+    """The network of a row, in evaluation mode, or the array of its codes.
+
+    Raises UserError for an unknown format, a missing file, a file with another sha256, and what does not fit the base.
+    """
+    openers = {"whole": lambda: open_network(edit.path), "delta": lambda: with_delta(edit)}
+    openers |= {"lora": lambda: with_adapters(edit), "codes": lambda: codes_of(edit)}
+    if edit.format not in openers:
+        raise UserError(f"{edit.path}: the format {edit.format!r} of the row is unknown; known: {', '.join(FORMATS)}")
+    for path in (edit.base_path, edit.path):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: {edit.method} of {edit.base} needs it. Make it again, or move it too.")
+    if sha256(edit.path) != edit.sha256:
+        raise UserError(
+            f"{edit.path} is not the file that the row of {edit.method} lists (sha256 {edit.sha256[:12]}...): it was "
+            "changed or replaced. Delete it and make it again."
+        )
+    found = openers[edit.format]()
+    return found if isinstance(found, np.ndarray) else found.eval().requires_grad_(False).to(device)
+
+
+def open_network(path: Path) -> nn.Module:
+    """A whole network, its kind known by its layout, frozen."""
+    if path.suffix == ".json":
+        from palimpsest.models.stable_diffusion_3 import load_transformer
+
+        return load_transformer(path)
+    if (path.parent / "config.json").exists():
+        from palimpsest.models import diffusion
+
+        return diffusion.load(path)[0]
+    from palimpsest.models import vqgan
+
+    return vqgan.load(path)
+
+
+def save_delta(path: Path, network: nn.Module, base_path: Path) -> None:
+    """Write the tensors of a network that differ from its base's; they replace the base's when they are read."""
+    base, edited = open_network(base_path).state_dict(), network.state_dict()
+    if base.keys() != edited.keys():
+        raise ValueError(f"the network has other tensors than {base_path}: {sorted(base.keys() ^ edited.keys())[:5]}")
+    changed = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in edited.items()
+        if not torch.equal(tensor.detach().cpu(), base[name])
+    }
+    save_file(changed, path, metadata={"base": sha256(base_path)})
+
+
+def with_delta(edit: Edit) -> nn.Module:
+    """The base with the tensors that changed; names, shapes and the base itself are checked."""
+    network, changed = open_network(edit.base_path), read_state(edit.path)
+    with safe_open(edit.path, "pt") as file:
+        base = (file.metadata() or {}).get("base")
+    if base != sha256(edit.base_path):
+        raise UserError(f"{edit.path} was made of another base than {edit.base_path} (sha256 {base}): give that one")
+    state = network.state_dict()
+    check_names(edit.path, changed, state)
+    network.load_state_dict({**state, **changed})
+    return network
+
+
+def check_names(path: Path, given: dict[str, Tensor], known: dict[str, Tensor]) -> None:
+    """Raise a UserError for a tensor that a network does not have, or has in another shape."""
+    faults = [f"unexpected {name}" for name in given if name not in known]
+    faults += [
+        f"shape of {name} is {tuple(tensor.shape)}, expected {tuple(known[name].shape)}"
+        for name, tensor in given.items()
+        if name in known and tensor.shape != known[name].shape
+    ]
+    if faults:
+        raise UserError(f"{path} does not fit its base; nothing was loaded: {'; '.join(faults[:20])}")
+
+
+def with_adapters(edit: Edit) -> nn.Module:
+    """The base with its adapters; every tensor of the file has its place, and every adapter its tensors."""
+    from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+
+    every = read_state(edit.path)
+    several = all(name.split(".")[0].isdigit() for name in every)
+    prefix = f"{edit.seed}." if several else "transformer."
+    state = {name.removeprefix(prefix): each for name, each in every.items() if name.startswith(prefix) or not several}
+    down = ".lora_A.weight"
+    downs = {name.removesuffix(down): each for name, each in state.items() if name.endswith(down)}
+    if not downs:
+        raise UserError(f"{edit.path} holds no adapters for seed {edit.seed}")
+    network = open_network(edit.base_path)
+    unknown = sorted(downs.keys() - {name for name, _ in network.named_modules()})
+    if unknown:
+        raise UserError(f"{edit.path} does not fit {edit.base_path}: it has no {', '.join(unknown[:5])}")
+    # As they are trained here, and as diffusers takes them without another word: the scale is one.
+    ranks = {name: each.shape[0] for name, each in downs.items()}
+    rank = next(iter(ranks.values()))
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=sorted(downs), rank_pattern=ranks, alpha_pattern=ranks)
+    network = inject_adapter_in_model(config, network)
+    known = get_peft_model_state_dict(network)
+    check_names(edit.path, state, known)
+    if known.keys() != state.keys():
+        raise UserError(f"{edit.path} lacks {', '.join(sorted(known.keys() - state.keys())[:5])}")
+    set_peft_model_state_dict(network, state)
+    return network
+
+
+def codes_of(edit: Edit) -> np.ndarray:
+    """The edited codes of the row's setting (images, h, w)."""
+    with np.load(edit.path) as file:
+        if edit.setting not in file:
+            raise UserError(f"{edit.path} has no codes of the setting {edit.setting}; it has {', '.join(file.files)}")
+        return file[edit.setting]

@@ -1,0 +1,85 @@
+"""What a family gives to an edit. Parts that a family lacks are absent; asking for one is an error that names it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from palimpsest.models.pixels import Pictures
+from palimpsest.run import UserError
+from palimpsest.unlearning import streams
+from palimpsest.unlearning.streams import Stream
+
+# What a method may ask for and a family need not have, and what it is.
+PARTS = {
+    "frozen": "the pretrained network",
+    "alphas_cumprod": "a schedule of noise",
+    "surrogate": "a picture that stands in for each target",
+    "neighbours": "remembered pictures nearest to the target",
+    "conditioning": "a concept that the network is conditioned on",
+}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images (n, c, h, w) in [-1, 1], or latents, and conditions (n, ...) where the network takes them."""
+
+    images: Tensor | Pictures
+    conditions: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Conditions as the network takes them, without the axis of the batch: a class's number (), or an embedding.
+
+    concept: of what is to be forgotten; none: of nothing, which guidance leads away from; others (k, ...): of what is
+    to stay.
+    """
+
+    concept: Tensor
+    none: Tensor
+    others: Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """A family's part of an edit: what is forgotten and remembered, and what else a method may see.
+
+    target: what is to be forgotten; remember: what is to be kept. timesteps: how many the model has. seed: the run's.
+    frozen: the pretrained network, called as the student is: network(noisy, timesteps[, conditions]) -> noise (or
+    velocity). alphas_cumprod (T,): the schedule of a model that predicts noise. surrogate: an image for each target.
+    neighbours (k, c, h, w): remembered images nearest to the target, nearest first. conditioning: of the concept.
+    """
+
+    family: str
+    target: Examples
+    remember: Examples
+    timesteps: int
+    seed: int = 0
+    frozen: nn.Module | None = None
+    alphas_cumprod: Tensor | None = None
+    surrogate: Tensor | None = None
+    neighbours: Tensor | None = None
+    conditioning: Conditioning | None = None
+    method: str = ""  # the one that asks: the door names it
+
+    def part(self, name: str):
+        """An optional part by its name (PARTS). Raises UserError where the family has none."""
+        found = getattr(self, name)
+        if found is None:
+            raise UserError(
+                f"method {self.method} asks for {name} ({PARTS[name]}), which the family {self.family} does not have "
+                "here: choose another method or setting"
+            )
+        return found
+
+    def random(self, stream: Stream, *more: int) -> np.random.Generator:
+        """A generator that depends on the seed, the stream and `more` (the step's number) only."""
+        return streams.generator(self.seed, stream, *more)
+
+    def number(self, stream: Stream, *more: int) -> int:
+        """One number that depends on the same, for noise that is drawn by place."""
+        return streams.number(self.seed, stream, *more)
