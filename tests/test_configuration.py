@@ -35,7 +35,7 @@ def refused(tmp_path: Path, change: str) -> str:
         ("lcr: {judge: nobody}", "detectors.nobody"),
         ("datasets: {safe_test: {world: nowhere}}", "src/palimpsest/worlds/nowhere.py does not exist"),
         ("nobody: {}", "unknown key 'nobody'"),
-        ("instance: {methods: {no_such_method: {grid: [{}]}}}", "src/palimpsest/instance/methods/no_such_method.py"),
+        ("instance: {methods: {no_such_method: {grid: [{name: one}]}}}", "src/palimpsest/instance/methods/no_such_method.py"),
         ("instance: {studies: {kind: {surrogates: [nothing]}}}", "instance.surrogates.nothing"),
         ("instance: {targets: {single-2: {set: nowhere}}}", "datasets.nowhere"),
         ("instance: {training: {steps: 0}}", "0 is less than the minimum"),
