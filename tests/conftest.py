@@ -31,11 +31,39 @@ COPIED = (
 SMOKE = ("--configfile", "config/smoke.yaml")
 # A stand-in for conda: see its text.
 CONDA = ROOT / "tests/doubles/conda/bin"
+# What a machine may lack beside Python: nothing but what they do themselves may hang on these programs.
+SLURM = ("sbatch", "squeue", "sacct", "sacctmgr", "scontrol", "sinfo", "scancel", "slurmctld", "slurmd", "munged")
+LATEX = ("latexmk", "pdflatex", "latex", "tex", "bibtex", "kpsewhich")
+OTHERS = ("git", "conda", "mamba", "nvidia-smi", "pdftotext", "pdftoppm", "apt-get")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The smoke run comes first, then what else runs Snakemake: the shorter tests fill the other worker beside them."""
     items.sort(key=lambda item: ("smoke" not in item.fixturenames, item.get_closest_marker("workflow") is None))
+
+
+def path_without(links: Path, *programs: str) -> str:
+    """A PATH on which some programs are not found: links to all others take the place of the folders that have them.
+
+    links: an empty folder, in which the links are made.
+    """
+    folders = []
+    for number, folder in enumerate(map(Path, os.environ["PATH"].split(os.pathsep))):
+        if any((folder / name).exists() for name in programs):
+            others = links / str(number)
+            others.mkdir(parents=True)
+            for program in folder.iterdir():
+                if program.name not in programs:
+                    (others / program.name).symlink_to(program.absolute())
+            folder = others
+        folders.append(str(folder))
+    return os.pathsep.join(folders)
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch) -> None:
+    """The machine of somebody who tries the project: without SLURM, LaTeX, conda, git and the like."""
+    monkeypatch.setenv("PATH", path_without(tmp_path / "bare", *SLURM, *LATEX, *OTHERS))
 
 
 def heed_interrupts() -> None:
