@@ -196,33 +196,43 @@ def on_cluster():
 
 def refuse_missing_programs():
     """Stop where the executor would ask a program that is not there, and wait for ever."""
-    if on_cluster() and workflow.is_main_process and not shutil.which("sacct"):
+    if on_cluster() and not shutil.which("sacct"):
         raise WorkflowError(
             "the executor asks `sacct` before it sends a job, and there is no such program here. Put an empty one on the"
             " PATH: install -m 755 <(echo '#!/bin/sh') .venv/bin/sacct"
         )
 
 
+def steps_per_gpu():
+    """How many steps share a GPU: `resources: steps_per_gpu` of the profile."""
+    shared = workflow.global_resources.get("steps_per_gpu")
+    return 1 if shared is None or shared.value is None else shared.value
+
+
 def refuse_missing_gpus():
     """Stop where the profile counts on more GPUs than this machine has."""
     asked = workflow.global_resources.get("gpu")
-    if asked is None or asked.value is None or on_cluster() or not workflow.is_main_process:
+    if asked is None or asked.value is None or on_cluster():
         return
     command, listed = ["nvidia-smi", "--list-gpus"], ""
     if shutil.which(command[0]):
-        listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        listed = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout
     shown = sum(line.startswith("GPU") for line in listed.splitlines())
     if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
         shown = min(shown, len([one for one in chosen.split(",") if one != "-1"]))
-    if shown < asked.value:
+    if shown * steps_per_gpu() < asked.value:
         raise WorkflowError(
-            f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES)."
-            " Correct `resources: gpu` in profiles/gpu/profile.yaml, or omit that profile to use the CPU."
+            f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES), each"
+            f" for steps_per_gpu={steps_per_gpu()} at once. Correct `resources` in profiles/gpu/profile.yaml, or omit"
+            " that profile to use the CPU."
         )
 
 
-refuse_missing_gpus()
-refuse_missing_programs()
+onstart:  # not of a dry-run, nor of a job that is sent: where nothing is computed, nothing can be missing
+    refuse_missing_gpus()
+    refuse_missing_programs()
+    os.environ["PALIMPSEST_STEPS_PER_GPU"] = str(steps_per_gpu())
+
 
 # What the configuration names must be there before anything is planned: Snakemake would go on with older results.
 for row in config["datasets"].values():
