@@ -42,6 +42,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 
+from palimpsest.errors import UserError
+
 Input = Annotated[Path, "input"]
 Output = Annotated[Path, "output"]
 
@@ -49,10 +51,6 @@ PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent.parent
 LOCK = ROOT / "envs" / "torch.lock.txt"
 RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxruntime", "nudenet")
-
-
-class UserError(Exception):
-    """A fault of the input, not of the program: its message names the thing, the place and the remedy."""
 
 
 def step(function: Callable[..., dict | None], arguments: list[str] | None = None) -> None:

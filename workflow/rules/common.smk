@@ -11,9 +11,13 @@ from pathlib import Path
 
 import grimp
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 SOURCE = Path("src")
+sys.path.insert(0, str(SOURCE.resolve()))
+
+from palimpsest.errors import UserError
+from palimpsest.plan.reading import read_yaml, validated
+
 # Each family's rules put a function here that lists its measurement files.
 MEASUREMENTS = {}
 # And one that gives what all of its tables and figures compare: models, rules, sets.
@@ -37,8 +41,33 @@ def without_nulls(row):
     return removed.union(*(without_nulls(value) for value in row.values() if isinstance(value, dict)))
 
 
+def configuration_sources():
+    """What the configuration was put together from, by name; later ones win: the files named here, then the user's."""
+    given = workflow.config_settings
+    files = [path for path in map(Path.absolute, map(Path, workflow.configfiles)) if path not in given.configfiles]
+    try:
+        found = [(os.path.relpath(path), read_yaml(path)) for path in [*files, *given.configfiles]]
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return [*found, ("--config", dict(given.config))]
+
+
+SOURCES = configuration_sources()
+
+
+def validate(schema, *place):
+    """Hold the configuration, or what stands below a path of its keys, to a schema, and fill in what is left out."""
+    part = config
+    for key in place:
+        part = part[key]
+    try:
+        part.update(validated(part, Path("workflow/schemas") / schema, SOURCES, place))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
 DROPPED = without_nulls(config)
-validate(config, "../schemas/config.schema.yaml")
+validate("config.schema.yaml")
 # A family is known by its schema, workflow/schemas/<family>.schema.yaml; the configuration has a key of its name.
 KNOWN_FAMILIES = {path.name.removesuffix(".schema.yaml") for path in Path("workflow/schemas").glob("*.schema.yaml")}
 KNOWN_FAMILIES -= {"config"}
@@ -53,8 +82,6 @@ for name in sorted({*config["families"], *config["report"]} - (KNOWN_FAMILIES & 
 @lru_cache
 def import_graph():
     """Which module of the package imports which."""
-    if str(SOURCE.resolve()) not in sys.path:
-        sys.path.insert(0, str(SOURCE.resolve()))
     return grimp.build_graph("palimpsest", cache_dir=".snakemake/grimp")
 
 

@@ -1,5 +1,5 @@
 # What the rules of instance unlearning share: targets, judges, and the runs that a study is made of.
-validate(config["instance"], "../schemas/instance.schema.yaml")
+validate("instance.schema.yaml", "instance")
 INSTANCE = "<results>/instance"
 ROLES = sorted(setting("instance", "judges"))
 

@@ -1,5 +1,5 @@
 # What the rules of latent code replacement share: settings of presets, rules and judges, and the family's results.
-validate(config["lcr"], "../schemas/lcr.schema.yaml")
+validate("lcr.schema.yaml", "lcr")
 
 
 wildcard_constraints:
