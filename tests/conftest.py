@@ -35,6 +35,8 @@ CONDA = ROOT / "tests/doubles/conda/bin"
 SLURM = ("sbatch", "squeue", "sacct", "sacctmgr", "scontrol", "sinfo", "scancel", "slurmctld", "slurmd", "munged")
 LATEX = ("latexmk", "pdflatex", "latex", "tex", "bibtex", "kpsewhich")
 OTHERS = ("git", "conda", "mamba", "nvidia-smi", "pdftotext", "pdftoppm", "apt-get")
+# The C locale, without Python's own remedies for it.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,7 +64,10 @@ def path_without(links: Path, *programs: str) -> str:
 
 @pytest.fixture
 def bare(tmp_path, monkeypatch) -> None:
-    """The machine of somebody who tries the project: without SLURM, LaTeX, conda, git and the like."""
+    """The machine of somebody who tries the project: without SLURM, LaTeX, conda, git and the like, and in a locale
+    that knows nothing but ASCII, as in a small container."""
+    for name, value in ASCII.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", path_without(tmp_path / "bare", *SLURM, *LATEX, *OTHERS))
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from conftest import heed_interrupts
+from conftest import ASCII, heed_interrupts
 from palimpsest import run
 from palimpsest.run import Input, Output, UserError, read_record, record_path, sha256, step, torch_device
 
@@ -242,6 +242,30 @@ def test_a_user_error_is_one_line_and_status_1(tmp_path, program, source):
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert message.count("\n") == 1 and "the thing, the place, the remedy" in message
+
+
+# Locales
+
+
+@pytest.fixture(params=["C", "ISO-8859-1"])
+def locale(request, tmp_path) -> dict[str, str]:
+    """The environment of a locale that is not UTF-8."""
+    if request.param == "C":
+        return ASCII
+    command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / "en_US.ISO-8859-1")]
+    if shutil.which("localedef") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("the locale cannot be made here")
+    return {**ASCII, "LC_ALL": "en_US.ISO-8859-1", "LOCPATH": str(tmp_path)}
+
+
+def test_a_step_reads_and_writes_utf8_in_any_locale(tmp_path, locale):
+    """One that prints what it writes."""
+    licence = "© Ω ≥ 1"
+    command = [sys.executable, "-m", "palimpsest.sources.licence", "--name", "a", "--text", str(tmp_path / "a.md")]
+    command += ["--row", json.dumps({"licence": licence})]
+    done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert licence in (tmp_path / "a.md").read_text(encoding="utf-8") and b"Licence: " in done.stdout
 
 
 # No space left

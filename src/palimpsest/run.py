@@ -55,6 +55,7 @@ RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxrunt
 
 def step(function: Callable[..., dict | None], arguments: list[str] | None = None) -> None:
     """Run a step from the command line; a UserError ends it with one line and exit status 1."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the locale lacks ends no step
     try:
         _run(function, arguments)
     except UserError as error:

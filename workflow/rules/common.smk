@@ -258,7 +258,7 @@ def refuse_missing_gpus():
 onstart:  # not of a dry-run, nor of a job that is sent: where nothing is computed, nothing can be missing
     refuse_missing_gpus()
     refuse_missing_programs()
-    os.environ["PALIMPSEST_STEPS_PER_GPU"] = str(steps_per_gpu())
+    os.environ.update(PALIMPSEST_STEPS_PER_GPU=str(steps_per_gpu()))
 
 
 # What the configuration names must be there before anything is planned: Snakemake would go on with older results.
