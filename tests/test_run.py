@@ -211,7 +211,7 @@ def program(tmp_path):
 
 def started(program, arguments, **settings):
     environment = {**os.environ, "READY": str(program.parent / "ready")}
-    settings = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts, **settings}
+    settings = {"stderr": subprocess.PIPE, "encoding": "utf-8", "preexec_fn": heed_interrupts, **settings}
     return subprocess.Popen([sys.executable, str(program), *arguments], env=environment, **settings)
 
 

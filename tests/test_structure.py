@@ -169,7 +169,7 @@ def without_encoding(code: str) -> list[int]:
         given = {keyword.arg for keyword in call.keywords}
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
         mode = call.args[-1].value if call.args and isinstance(call.args[-1], ast.Constant) else None
-        is_text = name in ("read_text", "write_text") or "text" in given and name in ("run", "Popen", "check_output")
+        is_text = name in ("read_text", "write_text") or ("text" in given and name in ("run", "Popen", "check_output"))
         is_text |= name == "open" and isinstance(mode, str) and set(mode) <= set("rwxat+")
         if is_text and "encoding" not in given:
             lines.append(call.lineno)
