@@ -12,9 +12,20 @@
 #   <family>/...                        one folder per family, below it one per model, preset or study, and step
 #   paper/                              measurements, claims, tables, figures, numbers, paper.pdf
 #   notebooks/                          each family's artifacts opened, executed on this run
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+# Every path of the workflow is one of this folder.
+folder = workflow.current_basedir.get_path_or_uri(secret_free=True)
+if Path(folder).resolve() != Path.cwd():
+    raise WorkflowError(
+        f"palimpsest runs in its own folder, neither with --directory nor as a module: cd {folder} && snakemake."
+        " A configuration of yours may lie anywhere (--configfile)."
+    )
 
 
 include: "workflow/rules/common.smk"

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from palimpsest.plan.configuration import composed as compose
-from palimpsest.plan.configuration import without_nulls
+from palimpsest.plan.configuration import merged, parts, without_nulls
 
 # A busy machine is no fault of the code, and two runs of one commit test the same examples.
 settings.register_profile("palimpsest", deadline=None, derandomize=True)
@@ -34,7 +33,7 @@ COPIED = (
 
 def configuration(experiment: str = "mini") -> dict:
     """The configuration of an experiment, as the workflow composes it."""
-    composed = compose(ROOT, [ROOT / f"config/{experiment}.yaml"], {})
+    composed = merged(parts(ROOT, [ROOT / f"config/{experiment}.yaml"], {}))
     without_nulls(composed)
     return composed
 
@@ -42,11 +41,44 @@ def configuration(experiment: str = "mini") -> dict:
 SMOKE = ("--configfile", "config/smoke.yaml")
 # A stand-in for conda: see its text.
 CONDA = ROOT / "tests/doubles/conda/bin"
+# What a machine may lack beside Python: nothing but what they do themselves may hang on these programs.
+SLURM = ("sbatch", "squeue", "sacct", "sacctmgr", "scontrol", "sinfo", "scancel", "slurmctld", "slurmd", "munged")
+LATEX = ("latexmk", "pdflatex", "latex", "tex", "bibtex", "kpsewhich")
+OTHERS = ("git", "conda", "mamba", "nvidia-smi", "pdftotext", "pdftoppm", "apt-get")
+# The C locale, without Python's own remedies for it.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The smoke run comes first, then what else runs Snakemake: the shorter tests fill the other worker beside them."""
     items.sort(key=lambda item: ("smoke" not in item.fixturenames, item.get_closest_marker("workflow") is None))
+
+
+def path_without(links: Path, *programs: str) -> str:
+    """A PATH on which some programs are not found: links to all others take the place of the folders that have them.
+
+    links: an empty folder, in which the links are made.
+    """
+    folders = []
+    for number, folder in enumerate(map(Path, os.environ["PATH"].split(os.pathsep))):
+        if any((folder / name).exists() for name in programs):
+            others = links / str(number)
+            others.mkdir(parents=True)
+            for program in folder.iterdir():
+                if program.name not in programs:
+                    (others / program.name).symlink_to(program.absolute())
+            folder = others
+        folders.append(str(folder))
+    return os.pathsep.join(folders)
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch) -> None:
+    """The machine of somebody who tries the project: without SLURM, LaTeX, conda, git and the like, and in a locale
+    that knows nothing but ASCII, as in a small container."""
+    for name, value in ASCII.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", path_without(tmp_path / "bare", *SLURM, *LATEX, *OTHERS))
 
 
 def heed_interrupts() -> None:

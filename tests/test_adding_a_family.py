@@ -9,7 +9,7 @@ import pytest
 
 from conftest import ROOT, copy_of_the_project, snakemake
 from palimpsest.plan import families
-from palimpsest.plan.configuration import composed, without_nulls
+from palimpsest.plan.configuration import merged, parts, without_nulls
 
 pytestmark = pytest.mark.workflow
 PAGE = ROOT / "docs/adding_a_family.md"
@@ -55,12 +55,12 @@ def test_measurements_that_no_rule_makes_are_refused_when_planning(project):
 
 def test_everything_that_a_family_lacks_is_named_at_once(project):
     def lacks() -> list[str]:
-        config = composed(project, [project / "config/with_toy.yaml"], {})
+        config = merged(parts(project, [project / "config/with_toy.yaml"], {}))
         without_nulls(config)
         return families.missing(project, config, "toy")
 
     assert lacks() == []
-    parts = [
+    listed = [
         "workflow/schemas/toy.schema.yaml",
         "workflow/rules/toy.smk",
         "src/palimpsest/plan/toy.py",
@@ -70,11 +70,11 @@ def test_everything_that_a_family_lacks_is_named_at_once(project):
         "paper/sections/toy.tex",
         "notebooks/toy.ipynb",
     ]
-    for path in parts:
+    for path in listed:
         shutil.move(project / path, project / "aside")
         assert [line.split(" (")[0] for line in lacks()] == [path]
         shutil.move(project / "aside", project / path)
-    for path in parts:
+    for path in listed:
         (project / path).unlink()
     said = snakemake(project, "--dry-run", *TOY, check=False)
-    assert said.returncode != 0 and all(path in said.stdout for path in parts)
+    assert said.returncode != 0 and all(path in said.stdout for path in listed)

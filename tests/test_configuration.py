@@ -1,5 +1,7 @@
 """What a wrong configuration gets: a message that names the key, before any work."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -35,10 +37,13 @@ def refused(tmp_path: Path, change: str) -> str:
         ("lcr: {judge: nobody}", "detectors.nobody"),
         ("datasets: {safe_test: {world: nowhere}}", "src/palimpsest/worlds/nowhere.py does not exist"),
         ("nobody: {}", "unknown key 'nobody'"),
-        ("instance: {methods: {no_such_method: {grid: [{name: one}]}}}", "src/palimpsest/instance/methods/no_such_method.py"),
+        (
+            "instance: {methods: {no_such_method: {grid: [{name: one}]}}}",
+            "src/palimpsest/instance/methods/no_such_method.py",
+        ),
         ("instance: {studies: {kind: {surrogates: [nothing]}}}", "instance.surrogates.nothing"),
         ("instance: {targets: {single-2: {set: nowhere}}}", "datasets.nowhere"),
-        ("instance: {training: {steps: 0}}", "0 is less than the minimum"),
+        ("instance: {training: {steps: 0}}", "instance.training.steps is 0; allowed is an integer, at least 1"),
         ("networks: {tiny_vq: {published: nothing, trainer: null}}", "published"),
         ("datasets: {safe_test: {collection: nowhere}}", "collections.nowhere"),
         ("datasets: {safe_test: {collection: ffhq}}", "collections.ffhq has no source"),
@@ -49,6 +54,52 @@ def refused(tmp_path: Path, change: str) -> str:
 )
 def test_a_wrong_configuration_is_refused_by_name(tmp_path, change, named):
     assert named in refused(tmp_path, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "base_models: download",
+            'base_models is "download"; allowed is one of "released", "train", "random" ({file})',
+        ),
+        ("{lcr: {judge: a,\n judge: b}}", "{file}: the key lcr.judge stands in lines 1 and 2; keep one"),
+        ("lcr: 5", "lcr is 5; allowed is a mapping ({file})"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_the_file(tmp_path, change, said):
+    """The place in the rule files follows, and nothing else."""
+    shown = refused(tmp_path, change)
+    file = os.path.relpath(tmp_path / "config.yaml", ROOT)
+    assert said.format(file=file) in shown.splitlines(), shown
+    assert len(shown.splitlines()) < 20
+
+
+def test_a_fault_of_the_command_line_is_named_as_one():
+    faulty = ("--configfile", "config/smoke.yaml", "--config", "base_models=download")
+    shown = snakemake(ROOT, "--dry-run", "--nolock", *faulty, check=False).stdout
+    assert re.search(r"^base_models is .* \(--config\)$", shown, re.MULTILINE)
+
+
+def test_a_whole_float_is_an_integer(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("lcr: {sweep: {tops: [2.0]}}")
+    done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", "config/smoke.yaml", str(path)).stdout
+    assert re.search(r"\btop_?2\b", done) and not re.search(r"\btop_?2\.0", done)
+
+
+@pytest.mark.parametrize("way", ["directory", "module"])
+def test_the_workflow_runs_in_its_own_folder_alone(tmp_path, way):
+    (tmp_path / "Snakefile").write_text(
+        f'module palimpsest:\n    snakefile: "{ROOT}/Snakefile"\n\nuse rule * from palimpsest\n'
+    )
+    arguments = ("-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path)) if way == "directory" else ()
+    done = snakemake(tmp_path, "--dry-run", *arguments, check=False)
+    assert (
+        done.returncode != 0
+        and f"runs in its own folder, neither with --directory nor as a module: cd {ROOT}" in done.stdout
+    )
+    assert len(done.stdout.splitlines()) < 10
 
 
 def test_a_null_removes_a_key(tmp_path):

@@ -7,10 +7,14 @@ from snakemake.iocontainers import Wildcards
 from conftest import ROOT, configuration
 from palimpsest.errors import UserError
 from palimpsest.plan import base
-from palimpsest.plan.configuration import composed, merge, with_parts, without_nulls
+from palimpsest.plan.configuration import merge, merged, parts, with_parts, without_nulls
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.lcr import Lcr
 from palimpsest.plan.sources import Sources
+
+
+def composed(files, given):
+    return merged(parts(ROOT, files, given))
 
 
 def written(folder, **files):
@@ -27,7 +31,7 @@ def test_a_file_stands_on_what_it_is_composed_of_and_a_null_removes(tmp_path):
         beside={"a": {"z": 3}},
         above={"compose": ["below.yaml", "beside.yaml"], "a": {"y": None}, "b": [3]},
     )
-    config = with_parts(tmp_path / "above.yaml")
+    config = merged(with_parts(tmp_path / "above.yaml"))
     assert config == {"a": {"x": 1, "y": None, "z": 3}, "b": [3]}
     assert without_nulls(config) == {"y"} and config["a"] == {"x": 1, "z": 3}
 
@@ -35,7 +39,7 @@ def test_a_file_stands_on_what_it_is_composed_of_and_a_null_removes(tmp_path):
 def test_what_anchors_share_is_changed_in_one_place_alone(tmp_path):
     (tmp_path / "below.yaml").write_text("first: &one {rate: 1}\nsecond: *one\n")
     written(tmp_path, above={"compose": ["below.yaml"], "first": {"rate": 2}})
-    assert with_parts(tmp_path / "above.yaml") == {"first": {"rate": 2}, "second": {"rate": 1}}
+    assert merged(with_parts(tmp_path / "above.yaml")) == {"first": {"rate": 2}, "second": {"rate": 1}}
 
 
 def test_a_part_that_is_missing_and_one_that_is_composed_of_itself_are_named(tmp_path):
@@ -48,10 +52,10 @@ def test_a_part_that_is_missing_and_one_that_is_composed_of_itself_are_named(tmp
 
 def test_a_file_without_parts_stands_on_the_default_experiment_and_single_values_come_last(tmp_path):
     written(tmp_path, mine={"experiment": "mine"})
-    config = composed(ROOT, [tmp_path / "mine.yaml"], {"base_models": "train"})
+    config = composed([tmp_path / "mine.yaml"], {"base_models": "train"})
     assert (config["experiment"], config["base_models"]) == ("mine", "train")
-    assert config["networks"] == composed(ROOT, [], {})["networks"]
-    on_full = composed(ROOT, [ROOT / "config/full.yaml", tmp_path / "mine.yaml"], {})
+    assert config["networks"] == composed([], {})["networks"]
+    on_full = composed([ROOT / "config/full.yaml", tmp_path / "mine.yaml"], {})
     assert on_full["experiment"] == "mine" and "tiny_vq" not in on_full["networks"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT, copy_of_the_project, snakemake
+from conftest import ROOT, copy_of_the_project, path_without, snakemake
 
 PROFILES = ROOT / "profiles"
 # Between them these plan every rule.
@@ -128,18 +128,12 @@ def test_every_rule_asks_sbatch_for_what_the_table_says(planned, programs, tmp_p
 
 @pytest.mark.parametrize("remedy", [False, True])
 def test_a_cluster_without_the_program_sacct_says_so_and_takes_an_empty_one(project, programs, tmp_path, remedy):
-    """Everything else that the machine has stays on the PATH."""
-    others = tmp_path / "others"
-    others.mkdir()
-    for folder in filter(os.path.isdir, os.environ["PATH"].split(":")):
-        for program in Path(folder).iterdir():
-            if program.name != "sacct" and not (others / program.name).exists():
-                (others / program.name).symlink_to(program)
     (programs / "sacct").unlink()
     if remedy:
         command = re.search(r"`(install -m 755 .*?sacct)`", (PROFILES / "README.md").read_text())[1]
         subprocess.run(["bash", "-c", command.replace(".venv/bin", str(programs))], check=True)
-    environment = {**os.environ, "PATH": f"{programs}:{others}", "SBATCH_RECORD": str(programs / "record")}
+    path = f"{programs}:{path_without(tmp_path / 'others', 'sacct')}"
+    environment = {**os.environ, "PATH": path, "SBATCH_RECORD": str(programs / "record")}
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile"]
     command += [*EXPERIMENTS[0], "--", "results/smoke/data/forget_test/images.npy"]
     with (programs / "log").open("w") as log:
@@ -177,8 +171,8 @@ def test_groups_share_one_gpu_and_arrays_are_one_submission(planned, programs, t
 
 
 @pytest.mark.parametrize("files", EXPERIMENTS)
-def test_the_groups_are_no_circle(project, files):
-    """Snakemake refuses a group that is left and entered again."""
+def test_the_groups_are_no_circle(bare, project, files):
+    """Snakemake refuses a group that is left and entered again. Nothing is sent, so that SLURM may be missing."""
     shown = snakemake(project, "--dry-run", "--workflow-profile", "profiles/slurm", "--configfile", *files).stdout
     assert "Job stats" in shown
 
@@ -228,24 +222,77 @@ def test_jobs_of_arrays_are_never_held_back():
     assert slurm["jobs"] == "unlimited" and int(slurm["max-jobs-per-timespan"].split("/")[0]) > 10_000
 
 
+@pytest.fixture
+def cards(bare, tmp_path, monkeypatch):
+    """Let nvidia-smi list so many GPUs; None: there is no such program."""
+
+    def listed(number: int | None) -> None:
+        if number is not None:
+            program = tmp_path / "cards/nvidia-smi"
+            program.parent.mkdir()
+            program.write_text("#!/bin/sh\n" + "echo 'GPU 0: a card (UUID: GPU-1)'\n" * number)
+            program.chmod(0o755)
+            monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return listed
+
+
+def started_on_gpus(project: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """A run of one small job with the profile of GPUs, whatever is there."""
+    target = ("--", "results/smoke/data/forget_test/images.npy")
+    profile = ("--forceall", "--workflow-profile", "profiles/gpu")
+    return snakemake(project, *profile, *arguments, "--configfile", *EXPERIMENTS[0], *target, check=False)
+
+
 @pytest.mark.parametrize(
     ("gpus", "chosen", "shown"),
     [(2, None, None), (1, None, 1), (2, "1", 1), (2, "-1", 0), (0, None, 0), (None, None, 0), (None, "0,1", 0)],
 )
-def test_more_local_gpus_than_there_are_is_refused_at_the_start(project, tmp_path, monkeypatch, gpus, chosen, shown):
-    """gpus: that nvidia-smi lists; None where there is no such program."""
-    if gpus is not None:
-        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "echo 'GPU 0: a card (UUID: GPU-1)'\n" * gpus)
-        (tmp_path / "nvidia-smi").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    elif shutil.which("nvidia-smi"):
-        pytest.skip("this machine has the program")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_more_local_gpus_than_there_are_is_refused_at_the_start(project, cards, monkeypatch, gpus, chosen, shown):
+    cards(gpus)
     if chosen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    arguments = ("--dry-run", "--workflow-profile", "profiles/gpu", "--resources", "gpu=2", "--configfile")
-    done = snakemake(project, *arguments, *EXPERIMENTS[0], check=False)
-    assert (done.returncode == 0) == (shown is None)
+    done = started_on_gpus(project, "--resources", "gpu=2")
+    assert (done.returncode == 0) == (shown is None), done.stdout[-2000:]
     if shown is not None:
         assert f"gpu=2 is asked for, and this machine shows {shown}" in done.stdout
-        assert "profiles/gpu/profile.yaml" in done.stdout
+        assert "profiles/gpu/profile.yaml" in done.stdout and "rule make_data" not in done.stdout
+
+
+def test_steps_that_share_a_gpu_are_counted_and_told(project, cards):
+    """The job writes down what its environment says."""
+    cards(2)
+    folder = project / "src/palimpsest/worlds"
+    told = "import os, pathlib\npathlib.Path('told').write_text(os.environ['PALIMPSEST_STEPS_PER_GPU'])\n"
+    text = (folder / "make.py").read_text()
+    (folder / "make.py").write_text(told + text)
+    try:
+        done = started_on_gpus(project, "--resources", "gpu=8", "steps_per_gpu=4")
+        assert done.returncode == 0 and (project / "told").read_text() == "4", done.stdout[-2000:]
+        done = started_on_gpus(project, "--resources", "gpu=9", "steps_per_gpu=4")
+        assert done.returncode != 0 and "gpu=9 is asked for, and this machine shows 2" in done.stdout
+        assert "steps_per_gpu=4" in done.stdout
+    finally:
+        (folder / "make.py").write_text(text)
+
+
+@pytest.mark.parametrize("name", ["default", "gpu", "slurm"])
+def test_every_profile_can_be_planned_on_a_bare_machine(bare, project, name):
+    """Who plans needs nothing of what the jobs will need."""
+    done = snakemake(project, "--dry-run", "--workflow-profile", f"profiles/{name}", "--configfile", *EXPERIMENTS[0])
+    assert re.search(r"^lcr_replace +\d+$", done.stdout, re.MULTILINE)
+
+
+def test_the_workflow_is_linted_on_a_bare_machine(bare, project):
+    snakemake(project, "--lint")
+
+
+def test_tests_of_what_may_be_missing_pass_without_it(bare):
+    """Whoever tries the project may have none of these programs, and meets the tests first."""
+    assert shutil.which("git") is shutil.which("latexmk") is shutil.which("sbatch") is None
+    kinds = "git or commit or latexmk or typeset or compiles or fault_of_latex or stamped or folder_of_a_machine"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", kinds, "tests/test_run.py"]
+    command += ["tests/test_paper.py", "tests/test_rehearsal.py", "tests/test_structure.py", "tests/test_report.py"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0 and re.search(r"\d{2,} passed", done.stdout), done.stdout[-3000:]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from conftest import heed_interrupts
+from conftest import ASCII, heed_interrupts
 from palimpsest import run
 from palimpsest.run import Input, Output, UserError, read_record, record_path, sha256, step, torch_device
 
@@ -210,7 +211,7 @@ def program(tmp_path):
 
 def started(program, arguments, **settings):
     environment = {**os.environ, "READY": str(program.parent / "ready")}
-    settings = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts, **settings}
+    settings = {"stderr": subprocess.PIPE, "encoding": "utf-8", "preexec_fn": heed_interrupts, **settings}
     return subprocess.Popen([sys.executable, str(program), *arguments], env=environment, **settings)
 
 
@@ -241,6 +242,30 @@ def test_a_user_error_is_one_line_and_status_1(tmp_path, program, source):
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert message.count("\n") == 1 and "the thing, the place, the remedy" in message
+
+
+# Locales
+
+
+@pytest.fixture(params=["C", "ISO-8859-1"])
+def locale(request, tmp_path) -> dict[str, str]:
+    """The environment of a locale that is not UTF-8."""
+    if request.param == "C":
+        return ASCII
+    command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / "en_US.ISO-8859-1")]
+    if shutil.which("localedef") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("the locale cannot be made here")
+    return {**ASCII, "LC_ALL": "en_US.ISO-8859-1", "LOCPATH": str(tmp_path)}
+
+
+def test_a_step_reads_and_writes_utf8_in_any_locale(tmp_path, locale):
+    """One that prints what it writes."""
+    licence = "© Ω ≥ 1"
+    command = [sys.executable, "-m", "palimpsest.sources.licence", "--name", "a", "--text", str(tmp_path / "a.md")]
+    command += ["--row", json.dumps({"licence": licence})]
+    done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert licence in (tmp_path / "a.md").read_text(encoding="utf-8") and b"Licence: " in done.stdout
 
 
 # No space left
@@ -366,6 +391,77 @@ def test_the_code_of_a_step_is_every_module_it_loaded_and_no_other(tmp_path):
     assert record["code"] == {path: sha256(run.PACKAGE.parent / path)[:16] for path in record["code"]}
 
 
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout with one commit in the place of the project, and nothing remembered of the project's."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    (root / "file").write_text("text")
+    author = ["-c", "user.name=name", "-c", "user.email=name@example.org"]
+    for command in (["init", "-q"], ["add", "file"], [*author, "commit", "-q", "-m", "First"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+    monkeypatch.setattr(run, "ROOT", root)
+    run.commit.cache_clear()
+    yield root
+    run.commit.cache_clear()
+
+
+def recorded_commit(folder, source) -> str:
+    step(draw, drawing(folder, source))
+    return read_record(folder / "a.npy")["commit"]
+
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+@needs_git
+@pytest.mark.parametrize("owner", ["own", "another's"])
+def test_the_commit_is_recorded_and_whether_files_differ(tmp_path, source, checkout, monkeypatch, owner):
+    command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]
+    head = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
+    if owner == "another's":
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        refused = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        assert refused.returncode and "dubious ownership" in refused.stderr
+    assert recorded_commit(tmp_path / "clean", source) == head
+    run.commit.cache_clear()
+    (checkout / "file").write_text("changed")
+    assert recorded_commit(tmp_path / "dirty", source) == f"{head}-dirty"
+
+
+@needs_git
+def test_the_commit_is_asked_for_before_the_work(tmp_path, source, checkout, monkeypatch):
+    def takes_git_away(source: Input, first: Output) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        (checkout / "file").write_text("edited meanwhile")
+        first.write_text("made")
+
+    step(takes_git_away, ["--source", str(source), "--first", str(tmp_path / "a.npy")])
+    commit = read_record(tmp_path / "a.npy")["commit"]
+    assert len(commit) == 12 and not commit.endswith("-dirty")
+
+
+@needs_git
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [("download", "none (no git checkout)"), ("broken", "none (git fails: fatal: not a git repository")],
+)
+def test_the_record_says_why_there_is_no_commit(tmp_path, source, checkout, monkeypatch, fault, why):
+    if fault == "download":  # unpacked in the folder of another checkout, whose commit says nothing of it
+        inside = checkout / "download"
+        inside.mkdir()
+        monkeypatch.setattr(run, "ROOT", inside)
+    else:
+        (checkout / ".git/HEAD").unlink()
+    assert recorded_commit(tmp_path / "out", source).startswith(why)
+
+
+def test_a_step_runs_without_the_program_git_and_its_record_says_so(bare, tmp_path, source, request):
+    run.commit.cache_clear()
+    request.addfinalizer(run.commit.cache_clear)
+    assert recorded_commit(tmp_path / "out", source) == "none (git is not installed)"
+
+
 def test_an_output_without_a_record_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.npy has no record"):
         read_record(tmp_path / "a.npy")
@@ -482,3 +578,20 @@ def test_a_gpu_that_somebody_has_chosen_is_not_locked(gpu_user, tmp_path):
     users = [gpu_user(CUDA_VISIBLE_DEVICES="1") for _ in range(2)]
     assert [user.stdout.readline() for user in users] == ["cuda:0\n"] * 2
     assert list(tmp_path.glob("*.lock")) == []
+
+
+def test_steps_that_share_fill_empty_gpus_first_and_the_next_one_waits(gpu_user):
+    users = [gpu_user(PALIMPSEST_STEPS_PER_GPU="2") for _ in range(2)]
+    assert sorted(user.stdout.readline() for user in users) == ["cuda:0\n", "cuda:1\n"]
+    users += [gpu_user(PALIMPSEST_STEPS_PER_GPU="2") for _ in range(2)]
+    assert sorted(user.stdout.readline() for user in users[2:]) == ["cuda:0\n", "cuda:1\n"]
+    fifth = gpu_user(PALIMPSEST_STEPS_PER_GPU="2")
+    assert "other steps hold all 2 of this machine, 2 each" in fifth.stderr.readline()
+    users[0].kill()
+    assert fifth.stdout.readline() in ("cuda:0\n", "cuda:1\n")
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "many", "1.5", ""])
+def test_a_wrong_number_of_steps_that_share_is_refused_by_name(gpu_user, given):
+    _, said = gpu_user(PALIMPSEST_STEPS_PER_GPU=given).communicate(timeout=60)
+    assert f"PALIMPSEST_STEPS_PER_GPU={given} is no number" in said

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 
 import grimp
@@ -137,6 +138,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_no_file_names_a_folder_of_a_machine():
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -157,3 +159,37 @@ def test_no_file_names_a_folder_of_a_machine():
             if places.search(line):
                 found.append(f"{name}:{number}: {line.strip()[:100]}")
     assert found == []
+
+
+def without_encoding(code: str) -> list[int]:
+    """Lines of code that read or write text in whatever encoding the machine's locale has.
+
+    ruff's PLW1514 knows the type of few paths; this goes by the names of the calls.
+    """
+    lines = []
+    for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
+        given = {keyword.arg for keyword in call.keywords}
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
+        mode = call.args[-1].value if call.args and isinstance(call.args[-1], ast.Constant) else None
+        is_text = name in ("read_text", "write_text") or ("text" in given and name in ("run", "Popen", "check_output"))
+        is_text |= name == "open" and isinstance(mode, str) and set(mode) <= set("rwxat+")
+        if is_text and "encoding" not in given:
+            lines.append(call.lineno)
+    return lines
+
+
+def test_text_is_read_and_written_as_utf8():
+    files = [path for name in ("src", "tests", "bench", "profiles") for path in (ROOT / name).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): without_encoding(path.read_text(encoding="utf-8")) for path in files}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+    for path in [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk")]:
+        assert not re.search(r"_text\((?!.*encoding=)|text=True", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["path.read_text()", "path.write_text(text)", "path.open('w')", "open(path, 'r')", "run(command, text=True)"],
+)
+def test_the_test_of_encodings_finds_one(code):
+    assert without_encoding(f"\n{code}") == [2]
+    assert without_encoding(f"{code[:-1]}, encoding='utf-8')" if code[-2] != "(" else "path.read_bytes()") == []

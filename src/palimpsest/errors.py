@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""What is said to a user instead of a traceback."""
 
 
 class UserError(Exception):

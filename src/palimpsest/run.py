@@ -55,6 +55,7 @@ RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxrunt
 
 def step(function: Callable[..., dict | None], arguments: list[str] | None = None) -> None:
     """Run a step from the command line; a UserError ends it with one line and exit status 1."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the locale lacks ends no step
     try:
         _run(function, arguments)
     except UserError as error:
@@ -96,6 +97,7 @@ def _run(function, arguments):
         _remove(path)  # what a killed run left
         path.parent.mkdir(parents=True, exist_ok=True)
     seed_everything(values.get("seed") or 0)
+    commit()  # asked for before the work, like the code: both may change during a long run
     started, clock, code = datetime.now(UTC), time.perf_counter(), code_fingerprint()
     try:
         result = function(**{**values, **partial})
@@ -105,7 +107,7 @@ def _run(function, arguments):
         # The record first: an output must never stand beside the record of an earlier run.
         if outputs:
             record = _record(function, kinds, values, result, started, time.perf_counter() - clock)
-            # What was loaded at the start is recorded as it was then: a file may change during a long run.
+            # What was loaded at the start is recorded as it was then.
             record["code"] |= code
             write_json(record_path(values[outputs[0]]), record)
         for name, path in partial.items():
@@ -240,11 +242,12 @@ def torch_device(name: str = "auto"):
 
 @lru_cache
 def _free_gpu() -> int:
-    """The index of a GPU that no other step holds, chosen once per process; waits while all of them are held.
+    """The index of a GPU with a free place, chosen once per process; waits while there is none.
 
-    Snakemake counts GPUs and does not say which one a job gets. So a step locks a file that stands for the GPU; the
-    kernel gives the lock back when the process ends, however it ends. CUDA_VISIBLE_DEVICES=<one>, as SLURM sets it for
-    a job, means that somebody has chosen: nothing is locked then.
+    Snakemake counts GPUs and does not say which one a job gets. So a step locks a file that stands for one of the
+    PALIMPSEST_STEPS_PER_GPU places of a GPU (1 where the variable is not set); the kernel gives the lock back when the
+    process ends, however it ends. An empty GPU comes first. CUDA_VISIBLE_DEVICES=<one>, as SLURM sets it for a job,
+    means that somebody has chosen: nothing is locked then.
     """
     import torch
 
@@ -252,16 +255,28 @@ def _free_gpu() -> int:
     if visible and "," not in visible:
         return 0
     names = [torch.cuda.get_device_properties(index).uuid for index in range(torch.cuda.device_count())]
-    files = [Path(tempfile.gettempdir(), f"palimpsest-{os.getuid()}-{name}.lock") for name in names]
-    slots = [os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600) for file in files]
+    stem = Path(tempfile.gettempdir(), f"palimpsest-{os.getuid()}")
+    places = [
+        (index, f"{stem}-{name}-{slot}.lock") for slot in range(_steps_per_gpu()) for index, name in enumerate(names)
+    ]
+    files = [(index, os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)) for index, file in places]
     for attempt in count():
-        for index, slot in enumerate(slots):
+        for index, file in files:
             with suppress(BlockingIOError):
-                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return index
         if attempt == 0:
-            print(f"waiting for a GPU: other steps hold all {len(slots)} of this machine", file=sys.stderr, flush=True)
+            held = f"all {len(names)} of this machine" + (f", {_steps_per_gpu()} each" if _steps_per_gpu() > 1 else "")
+            print(f"waiting for a GPU: other steps hold {held}", file=sys.stderr, flush=True)
         time.sleep(1)
+
+
+def _steps_per_gpu() -> int:
+    """How many steps share a GPU, PALIMPSEST_STEPS_PER_GPU: what a profile says."""
+    given = os.environ.get("PALIMPSEST_STEPS_PER_GPU", "1")
+    if not re.fullmatch(r"[1-9]\d*", given, re.ASCII):
+        raise UserError(f"PALIMPSEST_STEPS_PER_GPU={given} is no number of steps that share a GPU: give 1 or more.")
+    return int(given)
 
 
 def _record(function, kinds, values, result, started, seconds) -> dict:
@@ -358,10 +373,28 @@ def lock_hash() -> str:
 
 @lru_cache
 def commit() -> str:
-    """The git commit of the checkout, with `-dirty` when tracked files differ from it; `none` outside git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "none"
+    """The git commit of the checkout, with `-dirty` when tracked files differ from it; or `none (<why>)`.
+
+    The repository is named: git neither looks for one in the folders above a download, nor refuses one that belongs to
+    another user, whose code this process runs in any case.
+    """
+    repository = ROOT / ".git"
+    command = ["git", f"--git-dir={repository}", f"--work-tree={ROOT}", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(
+            [*command, "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except OSError:
+        return "none (git is not installed)"
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if not repository.exists():
+        return "none (no git checkout)"
+    return f"none (git fails: {' '.join(done.stderr.split())[-200:]})"
 
 
 def code_fingerprint() -> dict[str, str]:

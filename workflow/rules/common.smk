@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
 
+from palimpsest.errors import UserError
 from palimpsest.plan import base, configuration
 from palimpsest.plan.base import as_json, one_of
 from palimpsest.plan.code import SOURCE, code_of
 from palimpsest.plan.families import complete_plans
+from palimpsest.plan.reading import validated
 from palimpsest.plan.sources import Sources, stated
 
 # The interpreter that runs Snakemake also runs the steps, without an activated venv; a conda environment's still wins.
@@ -25,18 +26,30 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH')}"
 KEEP_MEMORY = "MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TOP_PAD_=268435456"
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.resolve()))} {KEEP_MEMORY}; ")
 
-# Snakemake has merged the files already, without the parts that they are composed of.
-config.clear()
-config.update(
-    configuration.composed(Path(workflow.basedir), workflow.overwrite_configfiles, workflow.config_settings.config)
-)
-DROPPED = configuration.without_nulls(config)
-validate(config, "../schemas/config.schema.yaml")
-plans = complete_plans(Path(workflow.basedir), config)
-base.refuse_unknown_keys(config, base.known_families(Path(workflow.basedir)))
-for name in plans:
-    validate(config[name], f"../schemas/{name}.schema.yaml")
-sources = Sources(config)
+
+def configured():
+    """The plan of each family, that of what is published, and the names of keys that a null removed."""
+    root = Path.cwd()
+    # Snakemake has merged the files already, without the parts that they are composed of.
+    parts = configuration.parts(root, workflow.overwrite_configfiles, workflow.config_settings.config)
+    config.clear()
+    config.update(configuration.merged(parts))
+    dropped = configuration.without_nulls(config)
+    config.update(validated(config, Path("workflow/schemas/config.schema.yaml"), parts))
+    plans = complete_plans(root, config)
+    base.refuse_unknown_keys(config, base.known_families(root))
+    for name in plans:
+        config[name].update(validated(config[name], Path(f"workflow/schemas/{name}.schema.yaml"), parts, (name,)))
+    sources = Sources(config)
+    for plan in (sources, *plans.values()):
+        plan.check()
+    return plans, sources, dropped
+
+
+try:
+    plans, sources, DROPPED = configured()
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 
 
 def paths(wildcards, input, output):
@@ -63,34 +76,39 @@ def on_cluster():
 
 def refuse_missing_programs():
     """Stop where the executor would ask a program that is not there, and wait for ever."""
-    if on_cluster() and workflow.is_main_process and not shutil.which("sacct"):
+    if on_cluster() and not shutil.which("sacct"):
         raise WorkflowError(
             "the executor asks `sacct` before it sends a job, and there is no such program here. Put an empty one on the"
             " PATH: install -m 755 <(echo '#!/bin/sh') .venv/bin/sacct"
         )
 
 
+def steps_per_gpu():
+    """How many steps share a GPU: `resources: steps_per_gpu` of the profile."""
+    shared = workflow.global_resources.get("steps_per_gpu")
+    return 1 if shared is None or shared.value is None else shared.value
+
+
 def refuse_missing_gpus():
     """Stop where the profile counts on more GPUs than this machine has."""
     asked = workflow.global_resources.get("gpu")
-    if asked is None or asked.value is None or on_cluster() or not workflow.is_main_process:
+    if asked is None or asked.value is None or on_cluster():
         return
     command, listed = ["nvidia-smi", "--list-gpus"], ""
     if shutil.which(command[0]):
-        listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        listed = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout
     shown = sum(line.startswith("GPU") for line in listed.splitlines())
     if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
         shown = min(shown, len([one for one in chosen.split(",") if one != "-1"]))
-    if shown < asked.value:
+    if shown * steps_per_gpu() < asked.value:
         raise WorkflowError(
-            f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES)."
-            " Correct `resources: gpu` in profiles/gpu/profile.yaml, or omit that profile to use the CPU."
+            f"gpu={asked.value} is asked for, and this machine shows {shown} (nvidia-smi, CUDA_VISIBLE_DEVICES), each"
+            f" for steps_per_gpu={steps_per_gpu()} at once. Correct `resources` in profiles/gpu/profile.yaml, or omit"
+            " that profile to use the CPU."
         )
 
 
-refuse_missing_gpus()
-refuse_missing_programs()
-sources.check()
-base.Plan.check(sources)
-for plan in plans.values():
-    plan.check()
+onstart:  # not of a dry-run, nor of a job that is sent: where nothing is computed, nothing can be missing
+    refuse_missing_gpus()
+    refuse_missing_programs()
+    os.environ.update(PALIMPSEST_STEPS_PER_GPU=str(steps_per_gpu()))

@@ -87,7 +87,7 @@ def can_typeset():
 
 def modules_in(name):
     """The modules of the package that a notebook's cells import."""
-    cells = json.loads(Path(f"notebooks/{name}.ipynb").read_text())["cells"]
+    cells = json.loads(Path(f"notebooks/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     lines = [line for cell in cells if cell["cell_type"] == "code" for line in ast.parse("".join(cell["source"])).body]
     imports = [(line.module, part.name) for line in lines if isinstance(line, ast.ImportFrom) for part in line.names]
     named = {f"{package}.{part}" for package, part in imports} | {package for package, part in imports}

@@ -5,55 +5,49 @@ merged over theirs, and a null removes a key. A file without `compose` stands on
 one on the default experiment.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from palimpsest.errors import UserError
+from palimpsest.plan.reading import read_yaml
 
 DEFAULT = "config/mini.yaml"
 CATALOGUES = ("config/models.yaml", "config/datasets.yaml")
 
 
-def composed(root: Path, files: Iterable[Path], given: dict) -> dict:
-    """The configuration of a run: catalogues, the default experiment or `files` in their order, single values.
+def parts(root: Path, files: Iterable[Path], given: dict) -> list[tuple[str, dict]]:
+    """What a run's configuration is made of, by name; later ones win: catalogues, files with their parts, single values.
 
-    root: the checkout. given: what the command line says; its values come last. Nulls are still in it.
+    root: the checkout. files: of the command line, in their order. given: its single values, which come last.
     """
-    config: dict = {}
-    for name in CATALOGUES:
-        merge(config, read(root / name))
+    found = [(name, read_yaml(root / name)) for name in CATALOGUES]
     named = [Path(file) for file in files]
-    if not named or "compose" not in read(named[0]):
-        merge(config, with_parts(root / DEFAULT))
-    for file in named:
-        merge(config, with_parts(file))
-    merge(config, given)
-    return config
+    if not named or "compose" not in read_yaml(named[0]):
+        named.insert(0, root / DEFAULT)
+    return [*found, *(part for file in named for part in with_parts(file)), ("--config", dict(given))]
 
 
-def with_parts(file: Path, above: tuple[Path, ...] = ()) -> dict:
-    """A file's keys over those of the files that it is composed of."""
+def with_parts(file: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict]]:
+    """The files that a file is composed of, by name, and then itself."""
     path = file.resolve()
     if path in above:
         raise UserError(f"{file} is composed of itself: {' > '.join(each.name for each in (*above, path))}")
-    own, config = read(file), {}
+    own, found = read_yaml(path), []
     for part in own.pop("compose", []):
         if not (path.parent / part).is_file():
             raise UserError(f"{file}: compose names {part}, and there is no such file beside it")
-        merge(config, with_parts(path.parent / part, (*above, path)))
-    merge(config, own)
+        found += with_parts(path.parent / part, (*above, path))
+    return [*found, (os.path.relpath(path), own)]
+
+
+def merged(parts: Iterable[tuple[str, dict]]) -> dict:
+    """One configuration of all parts; nulls are still in it."""
+    config: dict = {}
+    for _, content in parts:
+        merge(config, content)
     return config
-
-
-def read(file: Path) -> dict:
-    """A YAML file that holds a mapping."""
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected keys and values, found a {type(content).__name__}")
-    return content
 
 
 def merge(below: dict, above: dict) -> None:

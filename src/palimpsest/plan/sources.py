@@ -114,6 +114,7 @@ class Sources(Plan):
 
     def check(self) -> None:
         """Stop before anything is fetched where a collection cannot be had or may not be used."""
+        super().check()
         for name in filter(None, map(self.collection_of, self.config["datasets"])):
             row = self.setting("collections", name)
             if row.get("explicit") and not row.get("consent"):

@@ -42,7 +42,9 @@ def compile(main: Input, sources: list[Input], families: Input, generated: list[
     with tempfile.TemporaryDirectory() as folder:
         # Only main.tex is copied: latexmk names what it makes after it and puts it beside it.
         shutil.copyfile(main, Path(folder) / main.name)
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         log = Path(folder) / f"{main.stem}.log"
         text = log.read_text(errors="replace") if log.exists() else done.stdout + done.stderr
         if done.returncode:
