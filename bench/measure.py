@@ -115,7 +115,7 @@ def _peak_of_process(function, arguments) -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     # Not ru_maxrss, which starts from the parent's peak.
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
 
 

@@ -22,12 +22,12 @@ BUILDS = ("torch-cpu", "torch-cuda")
 
 def pins(lock: Path) -> dict[str, str]:
     """The versions of a lock by name; a build's suffix (+cpu) is left out."""
-    return {name: version.partition("+")[0] for name, version in PIN.findall(lock.read_text())}
+    return {name: version.partition("+")[0] for name, version in PIN.findall(lock.read_text(encoding="utf-8"))}
 
 
 def named(path: Path) -> set[str]:
     """The distributions that an input asks for."""
-    return {re.match(r"[a-z0-9._-]+", line.lower())[0] for line in path.read_text().splitlines()}
+    return {re.match(r"[a-z0-9._-]+", line.lower())[0] for line in path.read_text(encoding="utf-8").splitlines()}
 
 
 def test_locks_agree_with_each_other():

@@ -62,7 +62,7 @@ def test_every_documented_command_is_one_that_snakemake_takes():
         missing = [file for file in given.configfile or [] if not Path(ROOT, file).is_file()]
         assert not missing, f"{command}: {missing}"
         named = given.workflow_profile
-        profile = yaml.safe_load(Path(ROOT, named or "profiles/default", "profile.yaml").read_text())
+        profile = yaml.safe_load(Path(ROOT, named or "profiles/default", "profile.yaml").read_text(encoding="utf-8"))
         assert {"cores", "executor"} & profile.keys(), f"{command}: the profile does not say where jobs run"
 
 

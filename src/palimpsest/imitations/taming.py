@@ -99,7 +99,9 @@ def write_yaml(path: Path, target: str, codes: int, network: dict, **params) -> 
     """The published model.yaml."""
     loss = {"target": "taming.modules.losses.vqperceptual.DummyLoss"}
     params = {"embed_dim": network["z_channels"], "n_embed": codes, "ddconfig": network, "lossconfig": loss, **params}
-    path.write_text(yaml.safe_dump({"model": {"base_learning_rate": 4.5e-06, "target": target, "params": params}}))
+    path.write_text(
+        yaml.safe_dump({"model": {"base_learning_rate": 4.5e-06, "target": target, "params": params}}), encoding="utf-8"
+    )
 
 
 def write_checkpoint(path: Path, state: dict, **torch_options) -> None:

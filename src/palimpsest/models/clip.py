@@ -38,7 +38,7 @@ def read_published(config: Path, file: Path) -> tuple[dict, dict[str, Tensor]]:
 def read_architecture(config: Path) -> dict:
     """The settings of CLIPVisionConfig that a published config.json states."""
     try:
-        content = json.loads(config.read_text())
+        content = json.loads(config.read_text(encoding="utf-8"))
         vision, projection = content["vision_config"], content["projection_dim"]
         found = {key: vision[key] for key in (*SIZES, "hidden_act", "layer_norm_eps")}
     except (ValueError, KeyError, TypeError) as error:

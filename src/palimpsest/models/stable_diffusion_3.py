@@ -31,7 +31,7 @@ EMBEDDINGS = ("prompt", "negative", "pooled", "negative_pooled")  # as the pipel
 
 def folder_of(checked: Path) -> Path:
     """Where a pipeline lies whose weights were compared with their hashes."""
-    return Path(json.loads(checked.read_text())["folder"])
+    return Path(json.loads(checked.read_text(encoding="utf-8"))["folder"])
 
 
 def open_pipeline(checked: Path, device: torch.device, texts: bool = True) -> StableDiffusion3Pipeline:

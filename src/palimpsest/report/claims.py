@@ -72,7 +72,7 @@ def read(paths: Iterable[Path]) -> list[dict]:
 
 def of_family(path: Path) -> list[dict]:
     """The claims of one file, each with its family; UserError for a missing or unknown key, or an id used twice."""
-    known = [{**claim, "family": path.stem} for claim in yaml.safe_load(path.read_text())["claims"]]
+    known = [{**claim, "family": path.stem} for claim in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
     seen = set()
     for claim in known:
         missing, unknown = REQUIRED - claim.keys(), claim.keys() - REQUIRED - OPTIONAL

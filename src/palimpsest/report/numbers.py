@@ -56,7 +56,7 @@ def stamp_of(rehearsal: bool) -> str:
 
 def read(path: Path) -> list[dict]:
     """The numbers of a file; raises UserError for a name that LaTeX cannot take, or one used twice."""
-    given = yaml.safe_load(path.read_text())["numbers"]
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))["numbers"]
     names = [entry["name"] for entry in given]
     for name in names:
         if not (name.isascii() and name.isalpha()):

@@ -112,9 +112,9 @@ class Table:
 
     def write(self, tex_path: Path, csv_path: Path, html_path: Path) -> None:
         """Write the three twins."""
-        tex_path.write_text(self.latex())
+        tex_path.write_text(self.latex(), encoding="utf-8")
         self.numbers().to_csv(csv_path, index=False, lineterminator="\n", float_format="%.6g")
-        html_path.write_text(self.html())
+        html_path.write_text(self.html(), encoding="utf-8")
 
     def latex(self) -> str:
         """The whole float: caption, booktabs rules, cells, notes."""

@@ -144,7 +144,7 @@ def check_space(path: Path, needed: int) -> None:
 def _kept(incomplete: Path, note: Path, url: str, etag: str, size: int | None) -> tuple[int, str]:
     """How many bytes of the file are there, and what the server called it; what belongs to another file is deleted."""
     try:
-        noted = json.loads(note.read_text())
+        noted = json.loads(note.read_text(encoding="utf-8"))
         same = (noted["url"], noted["etag"]) == (url, etag)
         kept, validator = incomplete.stat().st_size if same else 0, noted["validator"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
