@@ -14,7 +14,7 @@ from palimpsest.report.lookup import Lookup, Missing, evaluate
 from palimpsest.run import UserError
 from synthetic_measurements import MODELS, around, write_run
 
-CLAIMS = Path(__file__).parent.parent / "config" / "claims.yaml"
+CLAIMS = sorted((Path(__file__).parent.parent / "config/claims").glob("*.yaml"))
 FOUND = {"metric": "detection_rate", "scope": "mask", "cells": "all"}
 # For each claim the measurements to doctor: which rows, and their value (and interval) for it to hold and to fail.
 DOCTORED = {
@@ -409,10 +409,10 @@ def test_outputs_agree(run, tmp_path):
 
 @pytest.mark.parametrize("change", [{"id": "a1"}, {"surprise": 1}, {"holds": None}])
 def test_a_wrong_definition_is_refused(tmp_path, change):
-    claim = yaml.safe_load(CLAIMS.read_text())["claims"][0] | change
+    claim = yaml.safe_load(CLAIMS[0].read_text())["claims"][0] | change
     if change == {"holds": None}:
         del claim["holds"]
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump({"claims": [claim]}))
     with pytest.raises(UserError):
-        claims.read(path)
+        claims.read([path])

@@ -44,7 +44,9 @@ def built(tmp_path_factory) -> Path:
     table, families = folder / "all.parquet", {"lcr": list(MODELS)}
     collect.collect(paths, table, folder / "all.csv", experiment="test")
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "verdicts.tex")
-    claims.claims(table, ROOT / "config" / "claims.yaml", *(made / name for name in names), families=families)
+    claims.claims(
+        table, sorted((ROOT / "config/claims").glob("*.yaml")), *(made / name for name in names), families=families
+    )
     macros, sections = made / "numbers.tex", made / "families.tex"
     numbers.numbers(
         table,
@@ -123,7 +125,7 @@ def test_every_macro_of_the_prose_is_defined_by_the_run_and_every_number_is_quot
 
 
 def test_every_verdict_is_in_the_prose():
-    for claim in claims.read(ROOT / "config" / "claims.yaml"):
+    for claim in claims.read(sorted((ROOT / "config/claims").glob("*.yaml"))):
         name = "verdict" + "".join(part.capitalize() for part in claim["id"].split("_"))
         assert f"\\{name}" in SOURCE, name
 

@@ -5,7 +5,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,6 +15,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "src")))
 from palimpsest.plan import base, configuration
 from palimpsest.plan.base import as_json, one_of
 from palimpsest.plan.code import SOURCE, code_of
+from palimpsest.plan.families import complete_plans
 from palimpsest.plan.sources import Sources, stated
 
 # The interpreter that runs Snakemake also runs the steps, without an activated venv; a conda environment's still wins.
@@ -32,19 +32,11 @@ config.update(
 )
 DROPPED = configuration.without_nulls(config)
 validate(config, "../schemas/config.schema.yaml")
+plans = complete_plans(Path(workflow.basedir), config)
 base.refuse_unknown_keys(config, base.known_families(Path(workflow.basedir)))
-for name in config["families"]:
+for name in plans:
     validate(config[name], f"../schemas/{name}.schema.yaml")
-
 sources = Sources(config)
-
-
-def plan_of(name):
-    """The plan of a family: the class of its name in palimpsest.plan.<family>."""
-    return getattr(import_module(f"palimpsest.plan.{name}"), name.capitalize())(config)
-
-
-plans = {name: plan_of(name) for name in config["families"]}
 
 
 def paths(wildcards, input, output):

@@ -51,7 +51,7 @@ rule judge_claims:
     input:
         code=lambda wildcards: code_of("palimpsest.report.claims", *names_modules()),
         measurements=collections(),
-        definitions="config/claims.yaml",
+        definitions=sorted(map(str, Path("config/claims").glob("*.yaml"))),
     output:
         verdicts="<results>/paper/verdicts.parquet",
         csv="<results>/paper/scorecard.csv",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from palimpsest.models.adamw import AdamW
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import Pictures
 
@@ -280,8 +281,7 @@ def unlearn(
     if timesteps not in ("all", "last"):
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
     parameters = FlatParameters(network)
-    vector = nn.Parameter(parameters.values)
-    optimiser = torch.optim.AdamW([vector], learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
+    optimiser = AdamW(parameters.values, betas, weight_decay)
     mean = parameters.values.clone()
     first_time = len(alphas_cumprod) - 1 if timesteps == "last" else 0
     memory, log, first_loss, own = {}, [], None, own_places(batch)
@@ -313,9 +313,8 @@ def unlearn(
         log.append(
             {"step": index, "norm": length, "micro_batch": memory.get("micro_batch", step.micro_batch), **step.seen}
         )
-        vector.grad = direction * min(1.0, clip / max(length, 1e-12))
-        optimiser.param_groups[0]["lr"] = learning_rate * min(1.0, (index + 1) / max(warm_up, 1))
-        optimiser.step()
+        clipped = direction * min(1.0, clip / max(length, 1e-12))
+        optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
         # The average starts close behind the weights, so that a short run is not mostly its start.
         mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
         forget_loss = step.seen.get("forget_loss")

@@ -36,10 +36,11 @@ def t_interval(gaps: np.ndarray) -> tuple[float, float, float]:
     """The 95 % t interval of a mean, and the two-sided p value that it is zero; NaN for fewer than two values."""
     if len(gaps) < 2:
         return np.nan, np.nan, np.nan
+    mean, degrees = gaps.mean(), len(gaps) - 1
     error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-    half = scipy.stats.t.ppf(0.975, len(gaps) - 1) * error
-    p = 1.0 if error == 0 and gaps.mean() == 0 else scipy.stats.ttest_1samp(gaps, 0).pvalue
-    return float(gaps.mean() - half), float(gaps.mean() + half), float(p)
+    half = scipy.special.stdtrit(degrees, 0.975) * error
+    p = 2 * scipy.special.stdtr(degrees, -abs(mean / error)) if error > 0 else float(mean == 0)
+    return float(mean - half), float(mean + half), float(p)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -6,6 +6,7 @@ A published model may also have everything at the root of its folder, and weight
 Networks see images (n, c, h, w) in [-1, 1]; what is sampled is given as pictures (n, h, w, c) uint8.
 """
 
+import inspect
 import json
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
                 "layout (unet/, scheduler/; or everything at the root)"
             )
     network = UNet2DModel.from_config(UNet2DModel.load_config(path.parent))
-    scheduler = DDPMScheduler.from_config(DDPMScheduler.load_config(place))
+    scheduler = scheduler_of(DDPMScheduler, DDPMScheduler.load_config(place))
     state = network._fix_state_dict_keys_on_load(read_state(path))
     check_state(state, network, path)
     network.load_state_dict(state)
@@ -70,6 +71,18 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
 def device_of(network: nn.Module) -> torch.device:
     """Where a network computes. Its own `device`, as its own `to`, would load peft and torch's compiler first."""
     return next(network.parameters()).device
+
+
+def scheduler_of(kind: type, config: dict) -> DDPMScheduler | DDIMScheduler:
+    """A scheduler of this kind from a configuration that may be another kind's; it keeps what it does not use.
+
+    As `kind.from_config`, which first loads every scheduler of diffusers, and scipy's statistics with them.
+    """
+    config = {name: value for name, value in config.items() if not name.startswith("_")}
+    own = inspect.signature(kind).parameters
+    scheduler = kind(**{name: value for name, value in config.items() if name in own})
+    scheduler.register_to_config(**{name: value for name, value in config.items() if name not in own})
+    return scheduler
 
 
 class NoisePredictor(nn.Module):
@@ -95,7 +108,7 @@ def ddim(scheduler: DDPMScheduler, steps: int) -> DDIMScheduler:
     They end at the last one, pure noise ("trailing"): a sampler that starts from noise at an earlier one loses what
     little signal is there (Lin et al. 2024, section 3.3).
     """
-    sampler = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")
+    sampler = scheduler_of(DDIMScheduler, scheduler.config | {"timestep_spacing": "trailing"})
     sampler.set_timesteps(steps)
     return sampler
 

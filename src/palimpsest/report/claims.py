@@ -30,7 +30,7 @@ MARK = "†"
 
 def claims(
     measurements: Input,
-    definitions: Input,
+    definitions: list[Input],
     verdicts: Output,
     csv: Output,
     tex: Output,
@@ -62,9 +62,17 @@ def claims(
     return {"verdicts": {row["id"]: row["verdict"] for row in rows}}
 
 
-def read(path: Path) -> list[dict]:
-    """The claims of a file; raises UserError for a missing or unknown key, or an identifier used twice."""
-    known = yaml.safe_load(path.read_text())["claims"]
+def read(paths: Iterable[Path]) -> list[dict]:
+    """The claims of files named like their families; raises UserError for an identifier that two families use."""
+    known = [claim for path in paths for claim in of_family(path)]
+    if twice := {claim["id"] for claim in known if sum(other["id"] == claim["id"] for other in known) > 1}:
+        raise UserError(f"config/claims: two families have a claim {sorted(twice)[0]!r}; give one another id")
+    return known
+
+
+def of_family(path: Path) -> list[dict]:
+    """The claims of one file, each with its family; UserError for a missing or unknown key, or an id used twice."""
+    known = [{**claim, "family": path.stem} for claim in yaml.safe_load(path.read_text())["claims"]]
     seen = set()
     for claim in known:
         missing, unknown = REQUIRED - claim.keys(), claim.keys() - REQUIRED - OPTIONAL

@@ -30,9 +30,7 @@ def numbers(
     asks. rehearsal: whether the published networks were imitated, which every page then says.
     """
     given = read(definitions)
-    lookups = {
-        family: Lookup([path], family, optional) for family, path in zip(families, measurements, strict=True)
-    }
+    lookups = {family: Lookup([path], family, optional) for family, path in zip(families, measurements, strict=True)}
     lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
     lines.append(f"\\procedural{str(procedural).lower()}\n")
     lines.append(macro("stamp", stamp_of(rehearsal)))

@@ -35,9 +35,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     rows, formats = [], []
     for text, metric, style, published in ROWS:
         cells = [
-            lookup.get(name, model=model, **usual)
-            for model in params["models"]
-            for name in (metric, f"{metric}_null")
+            lookup.get(name, model=model, **usual) for model in params["models"] for name in (metric, f"{metric}_null")
         ]
         rows.append((text, *cells, published))
         formats.append(style)
