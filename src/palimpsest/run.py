@@ -85,7 +85,7 @@ def _run(function, arguments):
     values = vars(_parser(function, kinds).parse_args(arguments))
     for name, kind in kinds.items():
         if kind == "input":
-            for path in values[name] if isinstance(values[name], list) else [values[name]]:
+            for path in values[name] if isinstance(values[name], list | tuple) else [values[name]]:
                 if path is not None and not path.exists():
                     raise UserError(
                         f"--{name.replace('_', '-')} {path}: no such file or folder. "

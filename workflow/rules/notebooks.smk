@@ -9,7 +9,7 @@ rule execute_notebook:
     input:
         code=lambda wildcards: code_of("palimpsest.report.notebook", *modules_in(wildcards.family)),
         notebook="notebooks/{family}.ipynb",
-        files=collected(config["experiment"]),
+        files=[*collected(config["experiment"]), "<results>/{family}/measurements.parquet"],
     output:
         executed="<results>/notebooks/{family}.ipynb",
         html=report("<results>/notebooks/{family}.html", caption="../report/notebook.rst", category="5. Notebooks"),

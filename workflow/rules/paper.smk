@@ -3,17 +3,39 @@
 
 
 rule collect:
-    """Join every measurement of the experiment; refuse results of other code or another environment."""
+    """Join every measurement of a family; refuse results of other code or another environment."""
     input:
         code=code_of("palimpsest.report.collect"),
-        measurements=all_measurements(),
+        measurements=lambda wildcards: measurements_of(wildcards.family),
+    output:
+        table="<results>/{family}/measurements.parquet",
+    log:
+        "<logs>/paper/collect/{family}.log",
+    benchmark:
+        "<benchmarks>/collect/{family}.jsonl"
+    wildcard_constraints:
+        family=one_of(plans),
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.report.collect {params.paths} > {log} 2>&1"
+
+
+rule join:
+    """Join the measurements of all families: one table for users, notebooks and the provenance."""
+    input:
+        code=code_of("palimpsest.report.join"),
+        collections=collections(),
     output:
         table="<results>/paper/measurements.parquet",
         csv="<results>/paper/measurements.csv",
     log:
-        "<logs>/paper/collect.log",
+        "<logs>/paper/join.log",
     benchmark:
-        "<benchmarks>/collect.jsonl"
+        "<benchmarks>/join.jsonl"
     localrule: True
     conda:
         "../../envs/paper.yaml"
@@ -21,14 +43,14 @@ rule collect:
         paths=paths,
         experiment=setting("experiment"),
     shell:
-        "python -m palimpsest.report.collect {params.paths} --experiment {params.experiment} > {log} 2>&1"
+        "python -m palimpsest.report.join {params.paths} --experiment {params.experiment} > {log} 2>&1"
 
 
 rule judge_claims:
     """Judge every claim of the source papers over the measurements."""
     input:
         code=lambda wildcards: code_of("palimpsest.report.claims", *names_modules()),
-        measurements="<results>/paper/measurements.parquet",
+        measurements=collections(),
         definitions=sorted(map(str, Path("config/claims").glob("*.yaml"))),
     output:
         verdicts="<results>/paper/verdicts.parquet",
@@ -58,7 +80,7 @@ rule number:
     """Write one macro for every number that the prose quotes."""
     input:
         code=lambda wildcards: code_of("palimpsest.report.numbers", *names_modules()),
-        measurements="<results>/paper/measurements.parquet",
+        measurements=collections(),
         definitions="paper/numbers.yaml",
     output:
         macros="<results>/paper/numbers.tex",
@@ -85,7 +107,7 @@ rule tabulate:
     """Write one table as LaTeX, CSV and HTML."""
     input:
         code=code_of("palimpsest.report.tables", "palimpsest.{family}.tables.{name}"),
-        measurements="<results>/paper/measurements.parquet",
+        measurements=lambda wildcards: part_of(wildcards, "tables").measurements,
     output:
         tex="<results>/paper/tables/{family}_{name}.tex",
         csv=report(
@@ -113,7 +135,7 @@ rule tabulate:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        settings=lambda wildcards: as_json(part_params(wildcards, "tables")),
+        settings=lambda wildcards: as_json(part_of(wildcards, "tables").params),
     shell:
         "python -m palimpsest.report.tables {params.paths} --family {wildcards.family} --name {wildcards.name}"
         " --params {params.settings:q} > {log} 2>&1"
@@ -123,7 +145,8 @@ rule plot:
     """Draw one figure as PDF and PNG."""
     input:
         code=code_of("palimpsest.report.figures", "palimpsest.{family}.figures.{name}"),
-        inputs=figure_inputs,
+        measurements=lambda wildcards: part_of(wildcards, "figures").measurements,
+        inputs=lambda wildcards: part_of(wildcards, "figures").inputs,
     output:
         pdf="<results>/paper/figures/{family}_{name}.pdf",
         png=report(
@@ -144,7 +167,7 @@ rule plot:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        settings=lambda wildcards: as_json(part_params(wildcards, "figures")),
+        settings=lambda wildcards: as_json(part_of(wildcards, "figures").params),
     shell:
         "python -m palimpsest.report.figures {params.paths} --family {wildcards.family} --name {wildcards.name}"
         " --params {params.settings:q} > {log} 2>&1"
@@ -155,7 +178,7 @@ rule trace_provenance:
     input:
         code=code_of("palimpsest.report.provenance"),
         collected="<results>/paper/measurements.parquet",
-        measurements=all_measurements(),
+        measurements=[path for family in families() for path in measurements_of(family)],
     output:
         provenance="<results>/paper/provenance.json",
         tex="<results>/paper/provenance.tex",

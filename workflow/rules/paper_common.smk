@@ -2,14 +2,10 @@
 import ast
 from types import SimpleNamespace
 
+from palimpsest.plan import report as parts_of_report
 from palimpsest.plan.code import files_of, import_graph
 
 setting, is_procedural, is_rehearsal = sources.setting, sources.is_procedural, sources.is_rehearsal
-MEASUREMENTS = {
-    name: (lambda plan: lambda: [path for files in plan.groups().values() for path in files])(plan)
-    for name, plan in plans.items()
-}
-REPORT_PARAMS = {name: plan.lists for name, plan in plans.items()}
 
 
 def families():
@@ -34,45 +30,25 @@ def parts(kind, suffix):
     ]
 
 
-def all_measurements():
-    """Every measurement file of the experiment; each family's rules list their own."""
-    return [path for name in families() for path in MEASUREMENTS[name]()]
+def measurements_of(family):
+    """Every measurement file of a family."""
+    return [path for files in plans[family].groups().values() for path in files]
 
 
-def filled(template, values):
-    """A path for every combination of the lists that its {names} stand for."""
-    names = [name for name in values if isinstance(values[name], list) and f"{{{name[:-1]}}}" in template]
-    for name in names:
-        return [path for one in values[name] for path in filled(template.replace(f"{{{name[:-1]}}}", one), values)]
-    return [template]
+def collections():
+    """The measurements of each family, in the paper's order."""
+    return [f"<results>/{family}/measurements.parquet" for family in families()]
 
 
-def part_params(wildcards, kind):
-    """The settings of a table or figure: what its family gives all of them, then its own.
-
-    A list of its own narrows the family's, so what an experiment drops is dropped everywhere.
-    """
-    given = REPORT_PARAMS[wildcards.family]()
-    own = report_of(wildcards.family, kind)[wildcards.name]
-    own = own.get("params", {}) if kind == "figures" else own
-    lists = {name: values for name, values in own.items() if name in given and isinstance(values, list)}
-    for name, values in lists.items():
-        if unknown := set(values) - set(given[name]) - DROPPED:
-            key = f"report.{wildcards.family}.{kind}.{wildcards.name}"
-            raise WorkflowError(f"{key} has {name} {sorted(unknown)}; there are {sorted(given[name])}")
-    narrowed = {name: [value for value in values if value in given[name]] for name, values in lists.items()}
-    return {**given, **own, **narrowed}
-
-
-def figure_inputs(wildcards):
-    """What a figure is drawn from. Files of one model stay together."""
-    params = part_params(wildcards, "figures")
-    given = report_of(wildcards.family, "figures")[wildcards.name]["inputs"]
-    per_model = [template for template in given if "{model}" in template]
-    paths = [path for template in given if template not in per_model for path in filled(template, params)]
-    for model in params["models"]:
-        paths += [path for template in per_model for path in filled(template.replace("{model}", model), params)]
-    return paths
+def part_of(wildcards, kind):
+    """What a table or figure is made from."""
+    family, name = wildcards.family, wildcards.name
+    files_of(f"palimpsest.{family}.{kind}.{name}")
+    source = Path(SOURCE, "palimpsest", family, kind, f"{name}.py").read_text(encoding="utf-8")
+    plan, given = plans[family], report_of(family, kind)[name]
+    return parts_of_report.part(
+        source, f"report.{family}.{kind}.{name}", plan.lists(), plan.groups(), given, DROPPED
+    )
 
 
 def names_modules():
@@ -111,14 +87,7 @@ def paper_targets():
 for family in families():
     for kind in ("tables", "figures"):
         for name in report_of(family, kind):
-            files_of(f"palimpsest.{family}.{kind}.{name}")
-            part = SimpleNamespace(family=family, name=name)
-            part_params(part, kind)
-            if kind == "figures" and not figure_inputs(part):
-                raise WorkflowError(
-                    f"report.{family}.figures.{name} has nothing to be drawn from: what its inputs stand for was left"
-                    f" out of the configuration. Leave the figure out too, with null, and a table of that name."
-                )
+            part_of(SimpleNamespace(family=family, name=name), kind)
 
 if not can_typeset():
     logger.warning(

@@ -5,6 +5,7 @@ is kept, in a folder that `DDPMPipeline.from_pretrained` loads.
 """
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def described(run: dict, settings: dict, training: dict, steps: pd.DataFrame) ->
         "setting": run["setting"],
         "surrogate": run["surrogate"],
         "seed": run["seed"],
-        "used": " ".join(f"{key}={value}" for key, value in {**training, **settings}.items()),
+        "used": json.dumps({**training, **settings}),
         "steps": len(steps),
         "batch": training["batch"],
         "forwards": int(steps["forwards"].sum()),

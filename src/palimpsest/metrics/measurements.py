@@ -1,10 +1,17 @@
-"""Tidy measurements: what every measuring step writes and every table, figure, number and claim reads."""
+"""Tidy measurements: what every measuring step writes and every table, figure, number and claim reads.
 
+A row has the columns below. Labels that are no column stand in `variant`, a JSON object of texts with its keys in
+order, so that a value may hold anything: `{"prompt": "Van Gogh", "setting": "a=b c"}`.
+"""
+
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from palimpsest.errors import UserError
 
 LABELS = ("family", "model", "set", "concept", "method", "variant", "seed")
 COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
@@ -21,7 +28,7 @@ def write(path: Path, rows: Iterable[dict], **common) -> None:
     for given in rows:
         labels = {**common, **given}
         extra = sorted(labels.keys() - set(COLUMNS))
-        variant = " ".join(f"{key}={labels.pop(key)}" for key in extra)
+        variant = json.dumps({key: str(labels.pop(key)) for key in extra}, ensure_ascii=False)
         complete.append({**dict.fromkeys(LABELS, ""), "seed": 0, **labels, "variant": variant})
     frame = pd.DataFrame(complete, columns=list(COLUMNS))
     frame[list(LABELS[:-1])] = frame[list(LABELS[:-1])].astype(str)
@@ -33,10 +40,29 @@ def read(paths: Iterable[Path]) -> pd.DataFrame:
     return explode(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
 
 
+def joined(paths: Iterable[Path]) -> pd.DataFrame:
+    """Measurement files as one table, as `ordered`; raises UserError for a file of another kind."""
+    frames = {path: pd.read_parquet(path) for path in paths}
+    for path, frame in frames.items():
+        if list(frame.columns) != list(COLUMNS):
+            raise UserError(f"{path}: its columns are not those of measurements ({', '.join(COLUMNS)})")
+    return ordered(pd.concat(frames.values())) if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Measurements sorted by their labels; raises UserError where two share them."""
+    keys = [*LABELS, "metric"]
+    doubled = table[table.duplicated(keys, keep=False)]
+    if len(doubled):
+        first = ", ".join(f"{key}={doubled.iloc[0][key]}" for key in keys if doubled.iloc[0][key] != "")
+        raise UserError(f"{len(doubled)} measurements share their labels with another, the first: {first}")
+    return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
 def explode(frame: pd.DataFrame) -> pd.DataFrame:
     """Add one column per key of `variant`."""
-    pairs = [dict(part.split("=", 1) for part in text.split(" ") if part) for text in frame["variant"]]
-    return pd.concat([frame, pd.DataFrame(pairs, index=frame.index).fillna("")], axis=1)
+    labels = [json.loads(text) for text in frame["variant"]]
+    return pd.concat([frame, pd.DataFrame(labels, index=frame.index).fillna("")], axis=1)
 
 
 def select(table: pd.DataFrame, **labels) -> pd.DataFrame:

@@ -18,7 +18,7 @@ CATALOGUES = ("config/models.yaml", "config/datasets.yaml")
 
 
 def parts(root: Path, files: Iterable[Path], given: dict) -> list[tuple[str, dict]]:
-    """What a run's configuration is made of, by name; later ones win: catalogues, files with their parts, single values.
+    """What a configuration is made of, by name; later ones win: catalogues, files with their parts, single values.
 
     root: the checkout. files: of the command line, in their order. given: its single values, which come last.
     """

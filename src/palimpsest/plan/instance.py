@@ -221,6 +221,7 @@ class Instance(Family):
         studies = self.own("studies").items()
         return {
             "models": self.own("models"),
+            "sets": {role: self.own(role) for role in ("data", "held_out")},
             "methods": list(self.own("methods")),
             "surrogates": list(self.own("surrogates")),
             "targets": list(self.own("targets")),

@@ -62,6 +62,12 @@ class Lcr(Family):
         """A params function: the data set that plays a role."""
         return lambda wildcards: self.set_of(role, wildcards.get("preset"))
 
+    def sets(self) -> dict[str, str]:
+        """The data set that plays each role; `twin_of_<role>` are the same pictures without the concept."""
+        roles = dict(self.own("roles"))
+        twins = {f"twin_of_{role}": name for role, name in roles.pop("twin_of", {}).items()}
+        return {**roles, **twins}
+
     def role_of(self, name: str) -> str | None:
         """The role that a data set plays, in any preset."""
         rows = [self.own("roles"), *(row.get("roles", {}) for row in self.own("presets").values())]
@@ -190,9 +196,9 @@ class Lcr(Family):
         return {
             "models": self.own("models"),
             "presets": list(self.own("presets")),
+            "main_preset": self.own("main_preset"),
             "rules": list(self.rules_of(self.own("main_preset"))),
-            "set": self.set_of("forget_test"),
-            "sets": {"forget": self.set_of("forget_test"), "safe": self.set_of("safe_test")},
+            "sets": self.sets(),
             "explicit_sets": self.explicit_sets(),
         }
 

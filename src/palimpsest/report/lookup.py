@@ -9,9 +9,10 @@ either as its value. Anything else is refused.
 """
 
 import ast
+import difflib
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 
@@ -32,12 +33,13 @@ class Missing(Exception):
     """No measurement has the labels asked for: its message says which."""
 
 
-def load(collected: Path, family: str) -> pd.DataFrame:
-    """The collected measurements of one family and of the judges, the keys of `variant` as columns."""
-    frame = pd.read_parquet(collected)
-    if family not in set(frame["family"]):
-        raise UserError(f"{collected} holds no measurement of the family {family!r}: run its measuring rules first")
-    return measurements.explode(frame[frame["family"].isin([family, *SHARED])].reset_index(drop=True))
+def load(paths: Iterable[Path], family: str) -> pd.DataFrame:
+    """The measurements of one family and of the judges in some files, the keys of `variant` as columns."""
+    frame = measurements.joined(paths)
+    own = frame[frame["family"].isin([family, *SHARED])].reset_index(drop=True)
+    if own.empty and len(frame):
+        raise UserError(f"{paths[0]} holds no measurement of the family {family!r}: run its measuring rules first")
+    return measurements.explode(own)
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,11 +72,15 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 class Lookup:
-    """Estimates by metric and labels. A label that is not given must not matter: it may take one value only."""
+    """Estimates by metric and labels. A label that is not given must not matter: it may take one value only.
 
-    def __init__(self, collected: Path, family: str, **labels) -> None:
-        """Look up in the collected measurements of a family; `labels` (a model, say) hold for every question."""
-        self.table = over_seeds(load(collected, family))
+    A metric that no measurement is of is an error, unless it is one of `optional`: those that may not be measured.
+    """
+
+    def __init__(self, paths: Sequence[Path], family: str, optional: Iterable[str] = (), **labels) -> None:
+        """Look up in measurement files of a family; `labels` (a model, say) hold for every question."""
+        self.table = over_seeds(load(paths, family))
+        self.metrics = {*self.table["metric"], *optional}
         self.defaults = defaults_of(family)
         self.labels = labels
 
@@ -107,6 +113,12 @@ class Lookup:
 
     def rows(self, metric: str, **labels) -> pd.DataFrame:
         """Every row (seeds averaged) with these labels, for curves; a default holds for a label that is not given."""
+        if metric not in self.metrics:
+            alike = ", ".join(difflib.get_close_matches(metric, self.metrics)) or "none of a like name"
+            raise UserError(
+                f"no measurement is of the metric {metric!r} (there is {alike}). Correct it, or list it as one that an "
+                "experiment may lack"
+            )
         wanted = {**self.labels, **labels}
         # An empty label asks for rows without it: all of them where no measurement has it.
         asked = {name: value for name, value in wanted.items() if value != "" or name in self.table}

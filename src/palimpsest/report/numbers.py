@@ -13,7 +13,7 @@ UNMEASURED = r"\emph{not measured}"
 
 
 def numbers(
-    measurements: Input,
+    measurements: list[Input],
     definitions: Input,
     macros: Output,
     sections: Output,
@@ -30,7 +30,7 @@ def numbers(
     asks. rehearsal: whether the published networks were imitated, which every page then says.
     """
     given = read(definitions)
-    lookups = {family: Lookup(measurements, family) for family in families}
+    lookups = {family: Lookup([path], family, optional) for family, path in zip(families, measurements, strict=True)}
     lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
     lines.append(f"\\procedural{str(procedural).lower()}\n")
     lines.append(macro("stamp", stamp_of(rehearsal)))

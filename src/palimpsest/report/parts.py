@@ -1,5 +1,7 @@
 """Finding what a family brings to the report by name: its tables, its figures, its names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module, util
 from types import ModuleType
 
@@ -13,6 +15,20 @@ def part_of(family: str, kind: str, name: str) -> ModuleType:
     if util.find_spec(parent) is None or util.find_spec(f"{parent}.{kind}") is None or util.find_spec(path) is None:
         raise UserError(f"no {kind[:-1]} {name!r}: expected src/{path.replace('.', '/')}.py (see config/README.md)")
     return import_module(path)
+
+
+def optional_of(module: ModuleType) -> tuple[str, ...]:
+    """The metrics that a table or figure asks for although an experiment may lack them."""
+    return getattr(module, "OPTIONAL", ())
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Let an error of the input say which part of the report met it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
 
 
 def name_of(family: str, word: str) -> str:

@@ -1,9 +1,10 @@
-"""Finding the record of the step that wrote a file."""
+"""The record of the step that wrote a file, and what the records of several say together."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
-from palimpsest.run import read_record, record_path
+from palimpsest.run import UserError, read_record, record_path
 
 
 def record_of(path: Path) -> dict:
@@ -14,3 +15,18 @@ def record_of(path: Path) -> dict:
             if any(Path(name).name == path.name for name in record["outputs"].values() if isinstance(name, str)):
                 return record
     return read_record(path)
+
+
+def refuse_mixed_locks(locks: dict[Path, Iterable[str]]) -> list[str]:
+    """All files must have been made under one lock of the environment, which is given back (none without files)."""
+    by_lock: dict[str, list[Path]] = {}
+    for path, names in locks.items():
+        for name in names:
+            by_lock.setdefault(name, []).append(path)
+    if len(by_lock) > 1:
+        parts = "; ".join(f"lock {lock}: {len(paths)} files, such as {paths[0]}" for lock, paths in by_lock.items())
+        raise UserError(
+            f"the measurements were made in different environments ({parts}). Install the present lock and make the "
+            "odd ones again (snakemake --forcerun FILE), or give --allow-mixed true to join them all the same."
+        )
+    return list(by_lock)

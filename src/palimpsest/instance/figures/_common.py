@@ -1,7 +1,5 @@
 """What the family's figures share."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,17 +7,11 @@ from matplotlib.figure import Figure
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.censor import publishable
-from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PALETTE
 
 MARKERS = "osD^vP*Xd<>"
 # Colours of lines on white: in the place of the palette's pale pink and yellow stand darker ones.
 LINES = [*PALETTE[:6], "#7f0f4f", PALETTE[7], "#7a6a00", *PALETTE[9:]]
-
-
-def lookup_of(inputs: list[Path]) -> Lookup:
-    """The collected measurements: the first input of a figure that shows measurements."""
-    return Lookup(inputs[0], "instance")
 
 
 def marker_of(method: str, methods: list[str]) -> str:

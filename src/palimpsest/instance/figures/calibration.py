@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import limit
 from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
+
+INPUTS = ("<results>/judges/faces_cosines.parquet", "<results>/instance/{model}/membership/curves.parquet")
+PARAMS = {"judges": None, "wanted": 0.9}
 
 LOOKS = {
     "pretrained": {"color": "black", "marker": "o", "markersize": 3.5, "linewidth": 1.6},
@@ -17,7 +21,7 @@ LOOKS = {
 }
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: cosines of the judges, then the membership's curves of every model. params: `wanted` similarity."""
     cosines = pd.read_parquet(inputs[0])
     figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.2))

@@ -8,10 +8,21 @@ from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import pictures
 from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+INPUTS = ("<results>/data/{set}/images.npy", "<results>/instance/{model}/reference/reference.npz")
+PARAMS = {
+    "models": None,
+    "sets": ["data"],
+    "pictures": 36,
+    "columns": 6,
+    "injection_steps": None,
+    "explicit_sets": None,
+}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: training images, then the reference of every model. params: `pictures`, `columns`, `explicit_sets`."""
     count, columns = params["pictures"], params["columns"]
     data = np.load(inputs[0], mmap_mode="r")

@@ -7,11 +7,15 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
 from palimpsest.report.typeset import Format, number
 
+INPUTS = ("<results>/instance/{first_model}/comparison/{method}/log.parquet",)
+PARAMS = {"methods": ["surrogate", "neggrad_plus", "erasediff_port", "siss_no_is", "retrack"]}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: the step logs of the methods params["methods"], in that order."""
     shown = params["methods"]
     figure, panels = plt.subplots(len(shown), 1, figsize=(COLUMN, 0.62 * len(shown) + 0.5), sharex=True, squeeze=False)

@@ -7,10 +7,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import grid, pictures
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+INPUTS = ("<results>/instance/faulty_class/reference/samples.npz", "<results>/instance/faulty_class/{repair}/panel.npz")
+PARAMS = {"repairs": None, "own": 12, "others": 10, "seed": 0, "explicit_sets": None}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: the reference samples, then the panel of every repair. params: `repairs`, `own`, `others`, `seed`."""
     rows, own, others = ["pretrained", *params["repairs"]], params["own"], params["others"]
     figure = plt.figure(figsize=(PAGE, 0.42 * len(rows) + 0.5))

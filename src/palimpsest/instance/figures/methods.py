@@ -8,16 +8,26 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import grid, pictures
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+INPUTS = (
+    "<results>/instance/targets/images.npy",
+    "<results>/instance/targets/manifest.parquet",
+    "<results>/instance/{first_model}/networks/pretrained/panel.npz",
+    "<results>/instance/{first_model}/networks/oracle/panel.npz",
+    "<results>/instance/{first_model}/comparison/{method}/panel.npz",
+)
+PARAMS = {"methods": None, "studies": ["comparison"], "draws": 6, "samples": 8, "explicit_sets": None}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
-    """params: `target`, `draws`, `samples`, `methods`.
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """params: `draws`, `samples`, `methods`; the target is the first of the comparison.
 
     inputs: the targets' images and manifest, then the panels of pretrained, oracle and every method, in their order.
     """
     images, names = np.load(inputs[0]), list(pd.read_parquet(inputs[1])["target"])
-    target, draws, samples = params["target"], params["draws"], params["samples"]
+    target, draws, samples = params["studies"]["comparison"]["targets"][0][0], params["draws"], params["samples"]
     explicit = bool(params["explicit_sets"])
     rows = ["pretrained", "oracle", *params["methods"]]
     figure = plt.figure(figsize=(PAGE, 0.45 * len(rows) + 0.5))

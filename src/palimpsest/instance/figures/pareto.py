@@ -7,19 +7,23 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import LINES, limit, lookup_of, marker_of
+from palimpsest.instance.figures._common import LINES, limit, marker_of
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.instance.tables._rows import worst_similarity
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE
+
+MEASUREMENTS = ("tuning", "strength", "networks")
+PARAMS = {"models": None, "methods": None, "judges": None}
 
 PANELS = {"perceptual": "low is good", "ssim": "high is good", "frechet_pretrained": "low is good"}
 NAMES = {"ssim": "SSIM", "perceptual": "{perceptual}", "frechet_pretrained": "{features}"}
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """One panel per integrity metric; a line joins a method's settings, a ring marks the front left of the limit."""
-    lookup, model = lookup_of(inputs), params["models"][0]
+    model = params["models"][0]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 3.3))
     for axes, (metric, meaning) in zip(panels, PANELS.items(), strict=True):
         every = []

@@ -7,10 +7,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.instance.figures._common import grid, pictures
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+INPUTS = ("<results>/instance/prompted/{case}/panel.npz",)
+PARAMS = {"cases": None, "own": 8, "kept": 8, "explicit_sets": None}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: the panel of every case. params: `cases`; `own` and `kept`, how many pictures."""
     rows = [f"{case}, {when}" for case in params["cases"] for when in ("before", "after")]
     figure = plt.figure(figsize=(PAGE, 0.42 * len(rows) + 0.5))

@@ -7,7 +7,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
+
+INPUTS = ("<results>/instance/ridge/curves.parquet",)
 
 POINTS = {
     "data": {"marker": "o", "color": GREY},
@@ -23,7 +26,7 @@ BELOW = 0.31  # the share of the height that the legends take
 KINDS = {"label": ("new label", PALETTE[2], "s"), "general": ("new input and label", PALETTE[1], "o")}
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Left: an example (an illustration, not evidence); right: the win rate over the edit size. inputs: the curves."""
     curves = pd.read_parquet(inputs[0])
     figure, panels = plt.subplots(1, 2, figsize=(COLUMN, 3.1), width_ratios=(1, 1.15))

@@ -7,21 +7,32 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import grid, lookup_of, pictures
+from palimpsest.instance.figures._common import grid, pictures
 from palimpsest.instance.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+MEASUREMENTS = ("strength", "kind")
+INPUTS = (
+    "<results>/instance/targets/images.npy",
+    "<results>/instance/targets/manifest.parquet",
+    "<results>/instance/{first_model}/strength/surrogate/panel.npz",
+    "<results>/instance/{first_model}/kind/surrogate/panel.npz",
+    "<results>/instance/{first_model}/surrogates/{surrogate}.npy",
+)
+PARAMS = {"models": None, "surrogates": None, "studies": ["strength"], "draws": 5, "samples": 6, "explicit_sets": None}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
-    """params: `target`, `surrogates` (the rows), `draws`, `samples`.
 
-    inputs: the measurements, the targets' images and manifest, the panels of the studies, then the surrogates' files.
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """params: `surrogates` (the rows), `draws`, `samples`; the target is the first of the study of strength.
+
+    inputs: the targets' images and manifest, the panels of the studies, then the surrogates' files.
     """
-    lookup, model = lookup_of(inputs), params["models"][0]
-    images, names = np.load(inputs[1]), list(pd.read_parquet(inputs[2])["target"])
-    panels = [path for path in inputs[3:] if path.suffix == ".npz"]
-    files = {path.stem: path for path in inputs[3:] if path.suffix == ".npy"}
-    target, draws, samples = params["target"], params["draws"], params["samples"]
+    model = params["models"][0]
+    images, names = np.load(inputs[0]), list(pd.read_parquet(inputs[1])["target"])
+    panels = [path for path in inputs[2:] if path.suffix == ".npz"]
+    files = {path.stem: path for path in inputs[2:] if path.suffix == ".npy"}
+    target, draws, samples = params["studies"]["strength"]["targets"][0][0], params["draws"], params["samples"]
     explicit, index = bool(params["explicit_sets"]), names.index(target)
     rows = params["surrogates"]
     figure = plt.figure(figsize=(PAGE, 0.52 * len(rows) + 0.5))

@@ -6,12 +6,18 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
+
+INPUTS = (
+    "<results>/instance/{first_model}/conflicts/shares.parquet",
+    "<results>/instance/{first_model}/conflicts/cosines.parquet",
+)
 
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: the shares, the cosines."""
     shares, cosines = (pd.read_parquet(path) for path in inputs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.5))

@@ -7,6 +7,11 @@ from palimpsest.instance.tables._rows import ONE, basis
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("comparison", "networks")
+PARAMS = {"models": None, "methods": None, "studies": ["comparison"], "evaluation": None}
+# Without a judge that reads attributes there is none.
+OPTIONAL = ("attribute_drift",)
+
 FORMATS = {
     "Neighbours": Format(3),
     "Strangers": Format(3),

@@ -7,6 +7,17 @@ from palimpsest.instance.tables._settings import described, in_full
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table, number
 
+MEASUREMENTS = ("comparison", "networks", "reference", "tuning_choice")
+PARAMS = {
+    "models": None,
+    "methods": None,
+    "studies": ["comparison"],
+    "evaluation": None,
+    "judges": None,
+    "fixed": ["surrogate"],
+    "grids": ["surrogate"],
+}
+
 REFERENCES = ("pretrained", "oracle")
 PUBLISHED_TARGETS = 4  # of the source's sequence
 

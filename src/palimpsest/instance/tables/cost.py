@@ -7,6 +7,11 @@ from palimpsest.instance.tables._rows import ONE
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("comparison",)
+PARAMS = {"models": None, "methods": None}
+# Of methods with two gradients only.
+OPTIONAL = ("conflict_rate",)
+
 # Per step and batch, as derived for the published procedures; a backward counts as two forwards.
 THEORY = {
     "naive_deletion": "3",

@@ -6,6 +6,9 @@ from palimpsest.instance.tables._settings import unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
+MEASUREMENTS = ("strength", "domain")
+PARAMS = {"models": None, "rows": None, "studies": ["domain"], "evaluation": None, "fixed": ["surrogate"]}
+
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: params["rows"]: name to `study`, `targets` and the published row (`in` or `out`), if any."""

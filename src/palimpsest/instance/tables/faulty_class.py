@@ -6,6 +6,9 @@ from palimpsest.instance.names import name_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("faulty_class",)
+PARAMS = {"repairs": None}
+
 BY_IMAGE = ("surrogate", "neggrad", "erasediff_port", "siss")
 FORMATS = {
     "Wrong": Format(0, "percent", better="low"),

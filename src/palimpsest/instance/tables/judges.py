@@ -7,6 +7,9 @@ import pandas as pd
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("judges",)
+PARAMS = {"judges": None}
+
 ROWS = {
     "same person, 1 % quantile": ("descriptor", "same_q1", Format(2)),
     "same person, median": ("descriptor", "same_q50", Format(2)),

@@ -7,6 +7,9 @@ from palimpsest.instance.tables._settings import unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
+MEASUREMENTS = ("strength", "kind", "surrogates")
+PARAMS = {"models": None, "surrogates": None, "studies": ["kind"], "evaluation": None, "fixed": ["surrogate"]}
+
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: surrogates, the exact edit from the study of its strength."""

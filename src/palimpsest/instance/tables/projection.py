@@ -8,6 +8,11 @@ from palimpsest.instance.tables._settings import study_rows, unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table, number
 
+MEASUREMENTS = ("projection",)
+PARAMS = {"models": None, "studies": ["projection"], "evaluation": None, "fixed": ["surrogate"]}
+# A study need not name the setting that the others are compared with.
+OPTIONAL = ("paired_similarity_target", "paired_perceptual", "paired_ssim", "paired_frechet_pretrained")
+
 NAMES = {
     "none": "no projection",
     "forget": "forget gradient only",

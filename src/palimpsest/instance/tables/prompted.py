@@ -6,6 +6,9 @@ from palimpsest.instance.names import name_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("prompted",)
+PARAMS = {"cases": None, "judges": None}
+
 FORMATS = {
     "Like a target": Format(0, "percent", better="low"),
     "Similarity": Format(2, better="low"),

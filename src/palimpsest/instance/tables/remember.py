@@ -6,6 +6,9 @@ from palimpsest.instance.tables._settings import study_rows, unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
+MEASUREMENTS = ("remember",)
+PARAMS = {"models": None, "studies": ["remember"], "evaluation": None, "fixed": ["surrogate"]}
+
 NAMES = {
     "data": "data",
     "generated": "generated pictures",

@@ -6,6 +6,17 @@ from palimpsest.instance.tables._settings import unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
+MEASUREMENTS = ("strength", "surrogates")
+PARAMS = {
+    "models": None,
+    "surrogates": None,
+    "strengths": None,
+    "axis": None,
+    "studies": ["strength"],
+    "evaluation": None,
+    "fixed": ["surrogate"],
+}
+
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: ours by strength, then the published by the editor's weight."""

@@ -8,6 +8,9 @@ from palimpsest.instance.tables._settings import described, in_full
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Table
 
+MEASUREMENTS = ("tuning", "tuning_choice")
+PARAMS = {"models": None, "methods": None, "studies": ["tuning"], "evaluation": None, "fixed": None, "grids": None}
+
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: methods by setting, the chosen one marked."""

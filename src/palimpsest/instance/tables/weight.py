@@ -6,6 +6,9 @@ from palimpsest.instance.tables._settings import study_rows, unless
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
+MEASUREMENTS = ("weight",)
+PARAMS = {"models": None, "studies": ["weight"], "evaluation": None, "fixed": ["surrogate"]}
+
 NAMES = {
     "constant_0.1": "constant 0.1",
     "constant_0.5": "constant 0.5",

@@ -1,20 +1,12 @@
-"""What the family's figures share: reading the measurements, colours by model, marks by rule."""
-
-from pathlib import Path
+"""What the family's figures share: colours by model, marks by rule."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PALETTE
 
 MARKERS = "osD^vP"
-
-
-def lookup_of(inputs: list[Path]) -> Lookup:
-    """The collected measurements: the first input of a figure that shows measurements."""
-    return Lookup(inputs[0], "lcr")
 
 
 def colour_of(model: str, models: list[str]) -> tuple[float, float, float]:

@@ -7,10 +7,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.metrics.censor import publishable
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+INPUTS = ("<results>/data/{set}/images.npy",)
+PARAMS = {"sets": ["forget_test", "twin_of_forget_test", "safe_test"], "pictures": 12, "explicit_sets": None}
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """params: `explicit_sets`, `pictures` per set. inputs: images, in folders named like their sets."""
     count = params["pictures"]
     figure, axes = plt.subplots(len(inputs), 1, figsize=(PAGE, PAGE / count * len(inputs) * 1.25), squeeze=False)

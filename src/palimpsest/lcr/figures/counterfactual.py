@@ -9,12 +9,19 @@ from matplotlib.figure import Figure
 
 from palimpsest.lcr.figures._common import colour_of
 from palimpsest.lcr.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN
+
+INPUTS = (
+    "<results>/lcr/{main_preset}/{model}/counterfactual/importance.parquet",
+    "<results>/lcr/{main_preset}/{model}/counterfactual/greedy.parquet",
+)
+PARAMS = {"models": None}
 
 RULES = {"best": "-", "legacy": "--"}
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """inputs: for every model its importance table and its table of flips, in the order of params["models"]."""
     models = params["models"]
     figure, (above, below) = plt.subplots(2, 1, figsize=(COLUMN, 4.3))

@@ -5,24 +5,30 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.lcr.figures._common import MARKERS, colour_of, curve, lookup_of
+from palimpsest.lcr.figures._common import MARKERS, colour_of, curve
 from palimpsest.lcr.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
+MEASUREMENTS = ("reconstruction", "sweep")
+PARAMS = {"models": None, "rules": ["random_safe", "masked_requant"], "sets": ["forget_test", "safe_test"]}
+# Photographs have no classifier that gives it.
+OPTIONAL = ("lpips_mini",)
+
 PANELS = (
-    ("detection_rate", "forget", "concept still found"),
-    ("cells_changed", "safe", "cells changed, safe images"),
-    ("ssim", "safe", "SSIM, safe images"),
-    ("lpips_mini", "safe", "lpips_mini, safe images"),
+    ("detection_rate", "forget_test", "concept still found"),
+    ("cells_changed", "safe_test", "cells changed, safe images"),
+    ("ssim", "safe_test", "SSIM, safe images"),
+    ("lpips_mini", "safe_test", "lpips_mini, safe images"),
 )
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Panels: suppression, collateral, distances; lines: models and rules. params: models, rules, sets.
 
     A distance that was not measured (photographs have no lpips_mini) has no panel.
     """
-    lookup, models = lookup_of(inputs), params["models"]
+    models = params["models"]
     measured = [panel for panel in PANELS if len(lookup.rows(panel[0], scope="global"))]
     figure, panels = plt.subplots(1, len(measured), figsize=(PAGE, 2.2))
     for axes, (metric, side, title) in zip(panels, measured, strict=True):
@@ -35,7 +41,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
                 look = {"color": colour_of(model, models), "marker": MARKERS[models.index(model) % len(MARKERS)]}
                 curve(axes, rows, "top", linestyle=dashes, label=label, markersize=3, clip_on=False, **look)
             if metric == "detection_rate":
-                plain = lookup.get(metric, model=model, method="reconstruction", set=params["sets"]["forget"])
+                plain = lookup.get(metric, model=model, method="reconstruction", set=params["sets"]["forget_test"])
                 for share, width in ((1, 0.6), (0.5, 0.9)):  # where half of the detections are gone
                     axes.axhline(share * plain.value, color=colour_of(model, models), linewidth=width, linestyle=":")
         axes.set(xscale="log", xlabel="codes replaced, K", title=title)

@@ -10,14 +10,18 @@ from matplotlib.image import AxesImage
 
 from palimpsest.lcr.names import name_of
 from palimpsest.metrics.censor import publishable
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN
+
+INPUTS = ("<results>/lcr/{main_preset}/{model}/injection/panel.npz",)
+PARAMS = {"models": None, "pictures": 3, "explicit_sets": None}
 
 PICTURES = {"donor": "donor", "reconstruction": "safe", "injected": "injected"}
 # What is mapped, and the unit of its scale: a model's largest value, because code vectors differ in length by model.
 MAPS = {"pixel_change": ("pixel\nchange", "grey levels"), "latent_change": ("latent\nchange", "L2 of vectors")}
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """params: `models`, `pictures` (how many per model), `explicit_sets`. inputs: the panel of every model."""
     models, count = params["models"], params["pictures"]
     columns = len(PICTURES) + len(MAPS)

@@ -7,22 +7,26 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.lcr.figures._common import lookup_of
 from palimpsest.lcr.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
 from palimpsest.report.typeset import Estimate
+
+MEASUREMENTS = ("localise",)
+INPUTS = ("<results>/lcr/{main_preset}/{model}/localise/curves.parquet",)
+PARAMS = {"models": None}
 
 UNITS = {"1x1": "single codes", "pair": "pairs", "2x2": "2 × 2", "3x3": "3 × 3"}
 KINDS = {"measured": "-", "null": "--"}
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
-    """One panel per model of params["models"], each with the areas below it. inputs: measurements, then its curves."""
-    lookup, models = lookup_of(inputs), params["models"]
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """One panel per model of params["models"], each with the areas below it. inputs: its curves."""
+    models = params["models"]
     figure, panels = plt.subplots(
         len(models), 1, figsize=(COLUMN, 2.85 * len(models)), sharex=True, sharey=True, squeeze=False
     )
-    for axes, model, path in zip(panels[:, 0], models, inputs[1:], strict=True):
+    for axes, model, path in zip(panels[:, 0], models, inputs, strict=True):
         points = pd.read_parquet(path)
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":")
         for colour, (unit, called) in zip(PALETTE, UNITS.items(), strict=False):

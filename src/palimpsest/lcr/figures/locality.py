@@ -8,13 +8,17 @@ from matplotlib.figure import Figure
 
 from palimpsest.lcr.names import name_of
 from palimpsest.lcr.tables.locality import DECODERS
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
+
+INPUTS = ("<results>/lcr/{main_preset}/{model}/locality/curves.parquet",)
+PARAMS = {"models": None, "block": 1}
 
 FLOOR = 1e-3  # grey levels: less is drawn here
 DASHES = ("-", "--", "-.", (0, (1, 1)))
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """One panel per model for the block of params["block"] cells. inputs: each model's curves."""
     models = params["models"]
     figure, panels = plt.subplots(

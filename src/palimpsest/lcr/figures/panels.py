@@ -8,13 +8,38 @@ from matplotlib.figure import Figure
 
 from palimpsest.lcr.names import name_of
 from palimpsest.metrics.censor import publishable
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 from palimpsest.run import UserError
+
+INPUTS = (
+    "<results>/data/{set}/images.npy",
+    "<results>/lcr/{main_preset}/{first_model}/reconstruction/{set}.npy",
+    "<results>/lcr/{main_preset}/{first_model}/grid/{set}/{rule}/panel.npz",
+)
+PARAMS = {
+    "rules": [
+        "fixed",
+        "random_safe",
+        "shuffle_in_mask",
+        "nn_embed",
+        "masked_requant",
+        "donor_patch",
+        "context_icm",
+        "learned_map",
+        "twin",
+        "black",
+    ],
+    "sets": ["forget_test"],
+    "variant": "mask-all-0",
+    "pictures": [0, 1, 2, 3, 4, 5],
+    "explicit_sets": None,
+}
 
 GIVEN = ("original", "reconstruction")
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """params: `rules`, `variant` (a key of the panels), `pictures` (their indices), `explicit_sets`.
 
     inputs: the set's images, the reconstruction, then the panel of every rule, in the order of params["rules"].
@@ -28,7 +53,7 @@ def draw(inputs: list[Path], params: dict) -> Figure:
     if max(picks) >= kept:
         raise UserError(
             f"the figure panels is to show the pictures {picks}, and there are {kept}, counted from 0: give others in"
-            " report.lcr.figures.panels.params.pictures"
+            " report.lcr.figures.panels.pictures"
         )
     figure, axes = plt.subplots(
         len(picks), len(columns), figsize=(PAGE, PAGE / len(columns) * len(picks) + 0.75), squeeze=False

@@ -8,10 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from palimpsest.lcr.figures._common import lookup_of, whiskers
+from palimpsest.lcr.figures._common import whiskers
 from palimpsest.lcr.names import name_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE, PALETTE
+
+MEASUREMENTS = ("reconstruction", "grid")
+PARAMS = {"models": None, "rules": None, "sets": ["forget_test"]}
 
 GROUPS = {
     "random": ("random_safe", "random_live", "random_frequency", "shuffle_in_mask", "fixed"),
@@ -30,15 +33,15 @@ FAR = [(x, y) for y in range(13, 60, 6) for x in (0, 8, -8, 15, -15)]
 FROM_MARK, FROM_NUMBER = (6.5, 5.5), (8, 6.2)
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """One panel per model: residual detection against the distance to the true twin, all cells of the mask."""
-    lookup, models = lookup_of(inputs), params["models"]
+    models = params["models"]
     rules = [rule for members in grouped(params["rules"]).values() for rule in members]
     figure, panels = plt.subplots(
         1, len(models) + 1, figsize=(PAGE, 3.2), squeeze=False, width_ratios=[1] * len(models) + [0.5]
     )
     for axes, model in zip(panels[0], models, strict=False):
-        show(axes, lookup.of(model=model, set=params["set"]), rules)
+        show(axes, lookup.of(model=model, set=params["sets"]["forget_test"]), rules)
         axes.set(title=name_of(model), xlabel="lpips_mini to the true twin", ylim=(-0.03, 1.04))
         axes.set_xlim(left=0)
     panels[0, 0].set_ylabel("share in which the concept is found")

@@ -8,12 +8,16 @@ from matplotlib.figure import Figure
 
 from palimpsest.lcr.figures._common import colour_of
 from palimpsest.lcr.names import name_of
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE
+
+INPUTS = ("<results>/lcr/{main_preset}/{model}/scores.parquet",)
+PARAMS = {"models": None}
 
 TOP = 20
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Per model: effect against significance of every live code; the first codes with intervals. inputs: scores."""
     models = params["models"]
     figure, panels = plt.subplots(

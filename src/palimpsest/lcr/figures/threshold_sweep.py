@@ -5,10 +5,18 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.lcr.figures._common import curve, lookup_of
+from palimpsest.lcr.figures._common import curve
 from palimpsest.lcr.names import name_of
 from palimpsest.lcr.thresholds import THRESHOLD
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
+
+MEASUREMENTS = ("reconstruction", "grid")
+PARAMS = {
+    "models": None,
+    "rules": ["random_safe", "nn_embed", "masked_requant", "shuffle_in_mask", "border_fill", "black"],
+    "sets": ["forget_test"],
+}
 
 MARKERS = "sD^vP*X<>"
 DASHES = ("--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
@@ -16,14 +24,14 @@ DASHES = ("--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 COLOURS = {"black": "black"}
 
 
-def draw(inputs: list[Path], params: dict) -> Figure:
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """One panel per model: detection at every threshold for params["rules"] and the plain reconstruction."""
-    lookup, models = lookup_of(inputs), params["models"]
+    models = params["models"]
     figure, panels = plt.subplots(
         len(models), 1, figsize=(COLUMN, 1.9 * len(models) + 0.6), sharex=True, sharey=True, squeeze=False
     )
     for axes, model in zip(panels[:, 0], models, strict=True):
-        here = lookup.of(model=model, set=params["set"])
+        here = lookup.of(model=model, set=params["sets"]["forget_test"])
         axes.axvline(THRESHOLD, color=GREY, linewidth=0.6, zorder=0)
         plain = here.rows("detection_rate_at", method="reconstruction")
         curve(axes, plain, "threshold", color=GREY, marker="o", clip_on=False, label="plain reconstruction")

@@ -6,6 +6,9 @@ from palimpsest.lcr.names import name_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("classify",)
+PARAMS = {"models": None}
+
 EVALUATIONS = {
     ("balanced", "same"): "Both classes from both sources",
     ("balanced", "figures"): "Both sources; safe images of the concept's carriers only",

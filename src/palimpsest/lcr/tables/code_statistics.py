@@ -7,6 +7,9 @@ from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("code_stats",)
+PARAMS = {"models": None, "sets": ["forget_fit"]}
+
 SHARE = Format(1, "percent")
 # What a row says, its metric, its format, and the published value (of 2886 live codes where it is a share of live).
 ROWS = (
@@ -27,13 +30,12 @@ ROWS = (
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Measured and null of every statistic, for every model, beside the published value."""
-    pictures = measured_on(lookup, "histogram_cosine", set=params["set"], method="")
+    usual = {"set": params["sets"]["forget_fit"], "method": ""}
+    pictures = measured_on(lookup, "histogram_cosine", **usual)
     rows, formats = [], []
     for text, metric, style, published in ROWS:
         cells = [
-            lookup.get(name, model=model, set=params["set"], method="")
-            for model in params["models"]
-            for name in (metric, f"{metric}_null")
+            lookup.get(name, model=model, **usual) for model in params["models"] for name in (metric, f"{metric}_null")
         ]
         rows.append((text, *cells, published))
         formats.append(style)

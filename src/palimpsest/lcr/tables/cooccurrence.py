@@ -4,6 +4,9 @@ from palimpsest.lcr.tables._rows import frame_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("cooccurrence",)
+PARAMS = {"models": None}
+
 COUNT, SHARE = Format(0), Format(1, "percent")
 
 

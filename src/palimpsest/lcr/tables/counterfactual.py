@@ -7,6 +7,9 @@ from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("counterfactual",)
+PARAMS = {"models": None}
+
 COLUMNS = {"Logit": "logit_change", "Lost": "flipped_share"}
 
 

@@ -4,6 +4,11 @@ from palimpsest.lcr.tables._rows import frame_of, measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("encoder_noise",)
+PARAMS = {"models": None}
+# The first are of quantisers that draw, the last of those that take the nearest code.
+OPTIONAL = ("cell_entropy_bits", "decided_share", "psnr_draw", "psnr_draw_loss", "psnr_draw_spread", "code_margin")
+
 BITS, SHARE, DECIBEL = Format(3), Format(1, "percent"), Format(2)
 ROWS = [
     ("Codes", "Entropy of a cell’s code, mean (bits)", "cell_entropy_bits", {"statistic": "mean"}, BITS),

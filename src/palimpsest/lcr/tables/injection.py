@@ -4,6 +4,9 @@ from palimpsest.lcr.tables._rows import frame_of, measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("injection",)
+PARAMS = {"models": None}
+
 SHARE, RATIO = Format(1, "percent"), Format(2)
 LATENT, CYCLE, PIXELS, FOUND = "Latent change, inside / outside", "Cycle", "Pixels", "Concept found (held-out judge)"
 ROWS = [

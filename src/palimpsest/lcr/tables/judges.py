@@ -5,6 +5,8 @@ import pandas as pd
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("judges",)
+
 COLUMNS = {
     "Recall": "recall",
     "False positives": "false_positive_rate",

@@ -6,6 +6,9 @@ from palimpsest.lcr.names import name_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table, number
 
+MEASUREMENTS = ("locality",)
+PARAMS = {"models": None, "blocks": [1, 3]}
+
 SHARE = Format(1, "percent")
 
 DECODERS = {

@@ -7,6 +7,9 @@ from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("model_card",)
+PARAMS = {"models": None, "sets": ["calibration"]}
+
 COUNT, SHARE = Format(0), Format(1, "percent")
 # What a row says, its metric, its labels and its format.
 ROWS = (
@@ -29,13 +32,13 @@ ROWS = (
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """One column per model of params["models"], on the set params["set"]."""
+    """One column per model of params["models"], on the calibration set."""
     columns = {"Quantity": [text for text, *_ in ROWS]}
-    usual = {"set": params["set"], "method": ""}
+    usual = {"set": params["sets"]["calibration"], "method": ""}
     pictures = measured_on(lookup, "psnr", **usual)
     shown = measured_on(lookup, "emblem_recall", **usual)
     for model in params["models"]:
-        here = lookup.of(model=model, set=params["set"], method="")
+        here = lookup.of(model=model, **usual)
         columns[name_of(model)] = [here.get(metric, **labels) for _, metric, labels, _ in ROWS]
     return Table(
         pd.DataFrame(columns),

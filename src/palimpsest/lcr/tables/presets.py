@@ -7,12 +7,15 @@ from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("reconstruction", "grid")
+PARAMS = {"models": None, "presets": None, "rules": ["fixed", "random_safe", "nn_embed"], "sets": ["forget_test"]}
+
 SHARE = Format(1, "percent")
 
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: quantities that both presets have; columns: params["presets"] of every model. params["rules"] are shown."""
-    measured = measured_on(lookup, "detection_rate", set=params["set"], method="reconstruction")
+    measured = measured_on(lookup, "detection_rate", set=params["sets"]["forget_test"], method="reconstruction")
     rows = [
         ("", "Images with a mask at all", "images_with_mask", {"method": "reconstruction"}, SHARE),
         ("", "Share of cells in the mask", "mask_share", {"method": "reconstruction"}, SHARE),
@@ -30,7 +33,7 @@ def build(lookup: Lookup, params: dict) -> Table:
             group,
             text,
             *(
-                lookup.get(metric, set=params["set"], model=model, preset=preset, **labels)
+                lookup.get(metric, set=params["sets"]["forget_test"], model=model, preset=preset, **labels)
                 for model in params["models"]
                 for preset in params["presets"]
             ),

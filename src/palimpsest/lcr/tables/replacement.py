@@ -7,6 +7,11 @@ from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
+MEASUREMENTS = ("reconstruction", "grid")
+PARAMS = {"models": None, "rules": None, "sets": ["forget_test"]}
+# Photographs have no true twins, and no classifier that gives lpips_mini.
+OPTIONAL = ("twin_lpips_mini", "lpips_mini_outside")
+
 FORMATS = {
     "Found": Format(1, "percent", better="low"),
     "p": Format(kind="p", interval=False),
@@ -33,13 +38,13 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: references, then params["rules"] with scope `mask` and cells `all`; a block of rows per model."""
     rows = []
     for model in params["models"]:
-        here = lookup.of(model=model, set=params["set"])
+        here = lookup.of(model=model, set=params["sets"]["forget_test"])
         for method in REFERENCES:
             rows.append(line(here, model, method, {"scope": "", "cells": ""}))
         for method in params["rules"]:
             rows.append(line(here, model, method, {"scope": "mask", "cells": "all", "top": ""}))
     frame = pd.DataFrame(rows, columns=["model", "Rule", *FORMATS])
-    measured = measured_on(lookup, "detection_rate", set=params["set"], method="reconstruction")
+    measured = measured_on(lookup, "detection_rate", set=params["sets"]["forget_test"], method="reconstruction")
     best_among = frame["Rule"].isin([name_of(method) for method in params["rules"] if method != "twin"])
     return Table(
         frame,

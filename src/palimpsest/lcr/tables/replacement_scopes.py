@@ -7,6 +7,9 @@ from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
+MEASUREMENTS = ("reconstruction", "grid")
+PARAMS = {"models": None, "rules": None, "sets": ["forget_test"]}
+
 VARIANTS = {
     "Mask, all": {"scope": "mask", "cells": "all"},
     "Mask, explicit": {"scope": "mask", "cells": "explicit"},
@@ -17,10 +20,10 @@ VARIANTS = {
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Residual detection of params["rules"] under every scope and set of cells, a block of rows per model."""
-    measured = measured_on(lookup, "detection_rate", set=params["set"], method="reconstruction")
+    measured = measured_on(lookup, "detection_rate", set=params["sets"]["forget_test"], method="reconstruction")
     rows = []
     for model in params["models"]:
-        here = lookup.of(model=model, set=params["set"], top="")
+        here = lookup.of(model=model, set=params["sets"]["forget_test"], top="")
         for method in params["rules"]:
             found = [here.get("detection_rate", method=method, **labels) for labels in VARIANTS.values()]
             changed = here.get("cells_changed", method=method, scope="mask", cells="explicit")
