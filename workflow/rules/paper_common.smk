@@ -95,6 +95,9 @@ def paper_targets():
     """What the main job makes."""
     wanted = [*parts("tables", "html"), *parts("figures", "png"), "<results>/paper/scorecard.html"]
     wanted += ["<results>/paper/provenance.html", *(f"<results>/notebooks/{name}.html" for name in families())]
+    wanted += [
+        f"<results>/{name}/networks/{model}/edits.parquet" for name in families() for model in config[name]["models"]
+    ]
     return [*wanted, *(["<results>/paper/paper.pdf"] if can_typeset() else [])]
 
 
