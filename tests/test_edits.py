@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 
-from palimpsest.models import diffusion, edits, vqgan, weights
+from palimpsest.models import diffusion, edit_table, edits, vqgan, weights
 from palimpsest.models.list_networks import list_networks
 from palimpsest.run import UserError, sha256
 
@@ -46,7 +46,7 @@ def base(tmp_path) -> Path:
 
 def listed(folder: Path, base: Path, *rows: dict, **more) -> Path:
     folder.mkdir(exist_ok=True)
-    edits.write(folder / "edits.parquet", list(rows), base_path=base, **{**COMMON, "seed": 0, **more})
+    edit_table.write(folder / "edits.parquet", list(rows), base_path=base, **{**COMMON, "seed": 0, **more})
     return folder / "edits.parquet"
 
 
@@ -61,7 +61,7 @@ def test_whole_networks_are_opened_wherever_the_folder_went(tmp_path, base):
     diffusion.save(other, tiny(1), DDPMScheduler())
     rows = [{"method": "pretrained", "path": base}, {"method": "surrogate", "path": other}]
     common = {name: value for name, value in COMMON.items() if name != "method"}
-    edits.write(tmp_path / "run/edits.parquet", rows, base_path=base, format="whole", seed=3, **common)
+    edit_table.write(tmp_path / "run/edits.parquet", rows, base_path=base, format="whole", seed=3, **common)
     shutil.copytree(tmp_path, moved := tmp_path.with_name("moved"))
     shutil.rmtree(tmp_path / "run")
     found = edits.read(moved / "run/edits.parquet")
@@ -78,7 +78,7 @@ def test_the_temporary_names_of_a_step_are_not_listed(tmp_path, base):
     file = folder / ".partial-models/x/unet" / diffusion.WEIGHTS
     diffusion.save(file, tiny(1), DDPMScheduler())
     table = folder / ".partial-edits.parquet"
-    edits.write(table, [{"path": file}], base_path=base, format="whole", seed=0, **COMMON)
+    edit_table.write(table, [{"path": file}], base_path=base, format="whole", seed=0, **COMMON)
     (folder / ".partial-models").rename(folder / "models")
     (edit,) = edits.read(table.rename(folder / "edits.parquet"))
     assert edit.path == folder / "models/x/unet" / diffusion.WEIGHTS and edits.open_edit(edit)
@@ -131,7 +131,7 @@ def test_adapters_of_several_seeds_in_one_file_are_opened_each_for_itself(tmp_pa
     path = tmp_path / "adapter.safetensors"
     save_file(state, path)
     rows = [{"path": path, "seed": seed, "format": "lora"} for seed in networks]
-    edits.write(tmp_path / "edits.parquet", rows, base_path=base, **COMMON)
+    edit_table.write(tmp_path / "edits.parquet", rows, base_path=base, **COMMON)
     for edit in edits.read(tmp_path / "edits.parquet"):
         assert torch.allclose(predicted(edits.open_edit(edit)), predicted(networks[edit.seed].eval()), atol=1e-6)
     with pytest.raises(UserError, match=r"no adapters for seed 1$"):
@@ -154,13 +154,13 @@ def test_codes_are_opened_by_their_setting(tmp_path, base):
     rows = [{"setting": name, "path": tmp_path / "edited.npz"} for name in grids]
     common = {**COMMON, "seed": 0, "format": "codes", "base_path": base}
     common.pop("setting")
-    edits.write(tmp_path / "edits.parquet", rows, **common)
+    edit_table.write(tmp_path / "edits.parquet", rows, **common)
     for edit in edits.read(tmp_path / "edits.parquet"):
         assert np.array_equal(edits.open_edit(edit), grids[edit.setting])
     with pytest.raises(UserError, match=r"no codes of the setting x; it has mask-all-0, global-all-1"):
         edits.open_edit(replace(edit, setting="x"))
     # A rule that paints edits no codes: its table is empty, and a table.
-    edits.write(tmp_path / "none.parquet", [], **common)
+    edit_table.write(tmp_path / "none.parquet", [], **common)
     assert edits.read(tmp_path / "none.parquet") == []
 
 

@@ -283,30 +283,6 @@ rule instance_evaluate_network:
         " --modules {params.modules:q} --params {params.params:q} --plan {params.plan:q} > {log} 2>&1"
 
 
-rule instance_networks:
-    """List the pretrained model, its oracle and a random network as the models that methods edited are listed."""
-    input:
-        code=code_of("palimpsest.models.list_networks"),
-        network=lambda wildcards: instance.network(wildcards.model),
-        oracle=lambda wildcards: instance.optional_network(instance.own("oracles").get(wildcards.model)),
-    output:
-        random=directory("<results>/instance/{model}/networks/random"),
-        edits="<results>/instance/{model}/networks/edits.parquet",
-    log:
-        "<logs>/instance/networks/{model}.log",
-    benchmark:
-        "<benchmarks>/instance_networks/{model}.jsonl"
-    wildcard_constraints:
-        **instance.wildcards,
-    localrule: True
-    conda:
-        "../../envs/torch.yaml"
-    params:
-        paths=paths,
-    shell:
-        "python -m palimpsest.models.list_networks {params.paths} --family instance --model {wildcards.model} > {log} 2>&1"
-
-
 rule instance_membership:
     """Compare reconstructions of the targets by the pretrained model and by its oracle, at every timestep tried."""
     input:

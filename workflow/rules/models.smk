@@ -112,3 +112,28 @@ rule detect:
         params=lambda wildcards: as_json(sources.detector(wildcards.detector)["params"]),
     shell:
         "python -m palimpsest.judges.detect {params.paths} --detector {params.module} --params {params.params:q} > {log} 2>&1"
+
+
+rule list_networks:
+    """List a family's base model, its oracle and a random network as the models that methods edited are listed."""
+    input:
+        code=code_of("palimpsest.models.list_networks"),
+        network=lambda wildcards: sources.network(wildcards.model),
+        oracle=lambda wildcards: plans[wildcards.family].oracle(wildcards.model),
+    output:
+        random=directory("<results>/{family}/networks/{model}/random"),
+        edits="<results>/{family}/networks/{model}/edits.parquet",
+    log:
+        "<logs>/list_networks/{family}/{model}.log",
+    benchmark:
+        "<benchmarks>/list_networks/{family}/{model}.jsonl"
+    wildcard_constraints:
+        family=one_of(plans),
+        model=one_of(sources.setting("networks")),
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+    shell:
+        "python -m palimpsest.models.list_networks {params.paths} --family {wildcards.family} --model {wildcards.model} > {log} 2>&1"

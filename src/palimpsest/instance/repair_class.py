@@ -14,7 +14,7 @@ from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
-from palimpsest.models.edits import write as list_edits
+from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import Input, Output, seed_everything, step, torch_device
 from palimpsest.unlearning.context import Conditioning, Context, Examples

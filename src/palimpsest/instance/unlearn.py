@@ -13,7 +13,7 @@ import pandas as pd
 
 from palimpsest.instance.manifest import position_of
 from palimpsest.models import diffusion
-from palimpsest.models.edits import write as list_edits
+from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.pixels import Pictures, to_tensor
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.context import Context, Examples
@@ -47,7 +47,7 @@ def unlearn_all(
     surrogates: files named as the runs name them. selected: the overrides that the tuning chose; a run with
     `"tuned": true` takes them.
     models: a folder with one model folder per stage; runs: a row for each; log: the steps of all; edits: the models as
-    `models.edits` reads them.
+    `models.edits` opens them.
     Raises UserError where a loss is not finite: the log, and the last finite weights, stay beside the outputs.
     """
     place = torch_device(device)

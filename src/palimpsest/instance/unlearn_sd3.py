@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from palimpsest.instance.methods import flow_matching
-from palimpsest.models.edits import write as list_edits
+from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.stable_diffusion_3 import load_transformer
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
 from palimpsest.unlearning.context import Context, Examples
@@ -63,7 +63,7 @@ def unlearn_sd3(
     """Train adapters of a rank.
 
     pipeline: what `check_pipeline` wrote; latents and embeddings: what `prepare_sd3` did. training goes to the engine,
-    settings to `flow_matching.direction`. log: the steps; edits: the adapter as `models.edits` reads it.
+    settings to `flow_matching.direction`. log: the steps; edits: the adapter as `models.edits` opens it.
     """
     place = torch_device(device)
     pictures = {

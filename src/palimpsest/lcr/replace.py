@@ -25,7 +25,7 @@ from palimpsest.lcr.context import Context
 from palimpsest.lcr.evaluation import Evaluation, Judges, Shown
 from palimpsest.metrics.measurements import write
 from palimpsest.models import vqgan as vqgans
-from palimpsest.models.edits import write as list_edits
+from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.vqgan import decode
 from palimpsest.options import Count, Positive, check, module_of
 from palimpsest.run import Input, Output, UserError, step, torch_device

@@ -7,7 +7,7 @@ weights ("random"), which is made here: it never saw anything.
 from pathlib import Path
 
 from palimpsest.models import diffusion, vqgan, weights
-from palimpsest.models.edits import write
+from palimpsest.models.edit_table import write
 from palimpsest.run import Input, Output, seed_everything, step
 
 

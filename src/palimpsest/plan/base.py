@@ -175,6 +175,10 @@ class Family(Plan):
         """What all of the family's tables and figures may ask for: models, methods, sets by role."""
         raise NotImplementedError
 
+    def oracle(self, model: str) -> str | list:
+        """The network that was trained as a model was, without what is forgotten; no input where there is none."""
+        return self.optional_network(self.own().get("oracles", {}).get(model))
+
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, an `edits.parquet` each: what audits read."""
         return []

@@ -213,7 +213,7 @@ class Instance(Family):
         for model in self.own("models"):
             studies = self.own("studies")
             folders += [f"{model}/{study}/{method}" for study in studies for method in self.methods_of(study)]
-            folders.append(f"{model}/networks")
+            folders.append(f"networks/{model}")
         return [f"{self.root}/{folder}/edits.parquet" for folder in folders]
 
     def lists(self) -> dict[str, Any]:
