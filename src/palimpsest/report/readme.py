@@ -1,5 +1,6 @@
 """Bring the README's scorecard and headline figures up to date with a run: `make readme`."""
 
+import re
 import shutil
 
 import pandas as pd
@@ -21,12 +22,19 @@ def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output,
 
 
 def markdown(verdicts: pd.DataFrame) -> str:
-    """The scorecard as a Markdown table."""
-    lines = ["| claim | published | measured here | verdict |", "| --- | --- | --- | --- |"]
+    """The scorecard as a Markdown table of one short line a claim; the report has it in full."""
+    lines = ["| claim | published | here | verdict |", "| --- | --- | --- | --- |"]
     for row in verdicts.fillna("").itertuples():
-        cells = (row.statement, row.published, row.ours or row.reason, f"**{row.verdict}**")
+        published = re.split(r"; | \(", row.published)[0]
+        cells = (row.statement, published, in_brief(row.ours or row.reason), f"**{row.verdict}**")
         lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)
+
+
+def in_brief(ours: str) -> str:
+    """The first two quantities of the first model, without intervals."""
+    first = re.sub(r" \[[^\]]*\]| \((?:holds|fails|mixed)\)", "", ours.split("; ")[0])
+    return ", ".join(first.split(", ")[:2])
 
 
 if __name__ == "__main__":
