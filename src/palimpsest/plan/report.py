@@ -78,10 +78,10 @@ def chosen_params(
     """A value for every declared parameter: the configuration's, the module's default, or the family's."""
     if unknown := given.keys() - declared.keys():
         raise UserError(f"{key} has no parameter {sorted(unknown)[0]!r}; it has {sorted(declared)}")
-    for name in sorted(given):
-        known = lists.get(name)
-        if isinstance(given[name], list) and isinstance(known, list | dict):
-            if unknown := {value for value in given[name] if value not in known} - dropped:
+    for name, value in given.items():
+        if isinstance(value, list) and isinstance(known := lists.get(name), list | dict):
+            unknown = {each for each in value if each not in known} - dropped
+            if unknown:
                 raise UserError(f"{key} has {name} {sorted(unknown)}; there are {sorted(known)}")
     params = {}
     for name, default in declared.items():
