@@ -28,7 +28,16 @@ STAGES = {
 
 def rule_graph() -> tuple[list[str], list[tuple[str, str]]]:
     """Rules, and pairs of a rule and one that needs it, of the default experiment."""
-    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js", "--nolock", "--config", "base_models=train"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--rulegraph",
+        "mermaid-js",
+        "--nolock",
+        "--config",
+        "base_models=train",
+    ]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True).stdout
     names = dict(re.findall(r"^\s*(id\d+)\[(\w+)", shown, re.MULTILINE))
     return list(names.values()), [(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", shown)]

@@ -1,62 +1,65 @@
-"""Made-up inputs of every figure of the LCR family, and the parameters of every table and figure."""
+"""Made-up inputs of every figure of the LCR family, and what its plan would give to every table and figure."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from palimpsest.plan import report
+from palimpsest.run import PACKAGE
 from palimpsest.worlds import scenes
 from synthetic_measurements import MODELS, PIXELS, RULES
 
 EDITS = [name for name in (*RULES, *PIXELS) if name != "reconstruction"]
 SHOWN = ["random_safe", "nn_embed", "twin", "mean_colour"]
-TABLES = {
-    "models": {"set": "calibration"},
-    "encoder_noise": {},
-    "code_statistics": {"set": "forget_fit"},
-    "cooccurrence": {},
-    "classifiers": {},
-    "counterfactual": {},
-    "replacement": {"set": "forget_test", "rules": EDITS},
-    "replacement_scopes": {"set": "forget_test", "rules": EDITS},
-    "presets": {
-        "set": "forget_test",
-        "presets": ["reproduce_2025", "corrected"],
-        "rules": ["fixed", "random_safe", "nn_embed"],
-    },
-    "locality": {"blocks": [1, 3]},
-    "injection": {},
-    "judges": {},
+ROLES = ("forget_fit", "safe_fit", "forget_test", "safe_test", "twin_of_forget_test", "calibration")
+LISTS = {
+    "models": list(MODELS),
+    "presets": ["reproduce_2025", "corrected"],
+    "main_preset": "corrected",
+    "rules": EDITS,
+    "sets": {role: role for role in ROLES},
+    "explicit_sets": [],
+}
+TABLES, FIGURES = (
+    sorted(path.stem for path in (PACKAGE / "lcr" / kind).glob("*.py") if not path.stem.startswith("_"))
+    for kind in ("tables", "figures")
+)
+# What the made-up inputs of a figure hold, where it is not what the figure shows of a run.
+GIVEN = {
+    "global_replacement": {"rules": ["random_safe", "fixed"]},
+    "threshold_sweep": {"rules": SHOWN},
+    "panels": {"rules": SHOWN, "pictures": [0, 1, 2]},
+    "injection": {"pictures": 2},
+    "contact_sheet": {"pictures": 8},
 }
 
 
-def figures(measurements: Path, folder: Path) -> dict[str, tuple[list[Path], dict]]:
-    """Write the inputs of every figure; its inputs and parameters by its name."""
+def params(kind: str, name: str, **lists) -> dict:
+    """What a table or figure is given: all that its module declares, and nothing else."""
+    source = (PACKAGE / "lcr" / kind / f"{name}.py").read_text()
+    wanted = report.request(source, name)
+    given = GIVEN.get(name, {}) if kind == "figures" else {}
+    return report.chosen_params(wanted.params, name, {**LISTS, **lists}, given, frozenset())
+
+
+def figures(folder: Path) -> dict[str, list[Path]]:
+    """Write the inputs of every figure; they are given by its name."""
     folder.mkdir(exist_ok=True)
     made = {model: write_model(folder / model) for model in MODELS}
     pictures = write_pictures(folder)
-    sets = {"forget": "forget_test", "safe": "safe_test"}
 
     def each(*names: str) -> list[Path]:
         return [made[model][name] for model in MODELS for name in names]
 
-    return {
-        "localisation": ([measurements, *each("curves")], {}),
-        "scores": (each("scores"), {}),
-        "global_replacement": ([measurements], {"rules": ["random_safe", "fixed"], "sets": sets}),
-        "pareto": ([measurements], {"set": "forget_test", "rules": EDITS}),
-        "threshold_sweep": ([measurements], {"set": "forget_test", "rules": SHOWN}),
-        "locality": (each("locality"), {"block": 1}),
-        "counterfactual": (each("importance", "flips"), {}),
-        "panels": (
-            [pictures["forget"], pictures["twin"], *[pictures["panel"]] * len(SHOWN)],
-            {"rules": SHOWN, "variant": "mask-all-0", "pictures": [0, 1, 2], "explicit_sets": []},
-        ),
-        "injection": ([pictures["injection"]] * len(MODELS), {"pictures": 2, "explicit_sets": []}),
-        "contact_sheet": (
-            [pictures["forget"], pictures["twin"]],
-            {"explicit_sets": [], "pictures": 8},
-        ),
+    return {name: [] for name in FIGURES} | {
+        "localisation": each("curves"),
+        "scores": each("scores"),
+        "locality": each("locality"),
+        "counterfactual": each("importance", "flips"),
+        "panels": [pictures["forget"], pictures["twin"], *[pictures["panel"]] * len(SHOWN)],
+        "injection": [pictures["injection"]] * len(MODELS),
+        "contact_sheet": [pictures["forget"], pictures["twin"]],
     }
 
 

@@ -210,8 +210,10 @@ def judges() -> list[dict]:
     rows = [
         around("recall", 0.97, 0.01, model="detector_judge"),
         around("false_positive_rate", 0.01, model="detector_judge"),
+        around("box_iou", 0.8, 0.01, model="detector_judge"),
     ]
-    return [*rows, *(around(f"{m}_accuracy", 0.98, 0.01, model="classifier_judge") for m in ("object", "style"))]
+    factors = ("object", "colour", "style", "background")
+    return [*rows, *(around(f"{name}_accuracy", 0.98, 0.01, model="classifier_judge") for name in factors)]
 
 
 def write_run(folder: Path, changes=lambda rows: rows) -> list[Path]:

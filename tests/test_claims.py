@@ -167,8 +167,13 @@ def doctor(changes, side):
 
 def collected(folder: Path, changes=lambda rows: rows) -> Path:
     table = folder / "all.parquet"
-    collect.collect(write_run(folder, changes), table, folder / "all.csv", experiment="test")
+    collect.collect(write_run(folder, changes), table)
     return table
+
+
+def looked_up(path: Path) -> Lookup:
+    """The measurements as the step looks them up."""
+    return Lookup([path], "lcr", claims.may_lack(CLAIMS)["lcr"])
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +199,7 @@ def test_each_claim_can_hold_and_can_fail(tmp_path, side):
     assert len(every) > len(shared)
     verdicts = {}
     for names, changes in [({*DOCTORED} - own, shared), *(({name}, DOCTORED[name]) for name in sorted(own))]:
-        lookup = Lookup(collected(tmp_path / "-".join(sorted(names))[:40], doctor(changes, side)), "lcr")
+        lookup = looked_up(collected(tmp_path / "-".join(sorted(names))[:40], doctor(changes, side)))
         judged = [claims.judge(claim, lookup, MODELS[:1]) for claim in of_family("lcr") if claim["id"] in names]
         verdicts |= {row["id"]: row["verdict"] for row in judged}
     assert verdicts == dict.fromkeys(DOCTORED, ("holds", "fails")[side])
@@ -208,7 +213,7 @@ def judged_as(folder, name, made):
         shared | labels | around(metric, value, 1e-14 if "error" in metric else 1e-3) for metric, labels, value in made
     ]
     measurements.write(folder / "rows.parquet", rows, family="instance")
-    return claims.judge(claim, Lookup(folder / "rows.parquet", "instance"), ["tiny_ddpm"])["verdict"]
+    return claims.judge(claim, Lookup([folder / "rows.parquet"], "instance"), ["tiny_ddpm"])["verdict"]
 
 
 @pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
@@ -264,7 +269,7 @@ def test_published_numbers_are_those_of_the_rows_they_are_quoted_from(name):
 def test_a_missing_measurement_is_not_testable_and_says_why(tmp_path):
     table = collected(tmp_path, lambda rows: [each for each in rows if each["metric"] != "histogram_cosine"])
     (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "no_independent_meaning"]
-    found = claims.judge(claim, Lookup(table, "lcr"), MODELS)
+    found = claims.judge(claim, looked_up(table), MODELS)
     assert found["verdict"] == claims.UNTESTABLE
     assert "histogram_cosine" in found["reason"]
 
@@ -272,7 +277,7 @@ def test_a_missing_measurement_is_not_testable_and_says_why(tmp_path):
 def test_a_concept_that_the_reconstruction_lost_cannot_be_unlearned(tmp_path):
     lost = doctor([({"metric": "detection_rate", "method": "reconstruction"}, 0.01)], 0)
     (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "random_suppresses"]
-    found = claims.judge(claim, Lookup(collected(tmp_path, lost), "lcr"), MODELS)
+    found = claims.judge(claim, Lookup([collected(tmp_path, lost)], "lcr"), MODELS)
     assert found["verdict"] == claims.UNTESTABLE
     assert "hardly shows the concept" in found["reason"]
 
@@ -286,7 +291,7 @@ def test_models_that_disagree_are_mixed():
 def test_overlapping_conditions_are_refused(run):
     (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "linear_separates"]
     with pytest.raises(UserError, match="overlap"):
-        claims.judge({**claim, "fails": claim["holds"]}, Lookup(run, "lcr"), MODELS)
+        claims.judge({**claim, "fails": claim["holds"]}, Lookup([run], "lcr"), MODELS)
 
 
 @pytest.mark.parametrize(
@@ -308,11 +313,11 @@ def test_overlapping_conditions_are_refused(run):
 )
 def test_only_arithmetic_is_allowed(run, expression):
     with pytest.raises(UserError):
-        evaluate(expression, Lookup(run, "lcr", model=MODELS[0]))
+        evaluate(expression, Lookup([run], "lcr", model=MODELS[0]))
 
 
 def test_arithmetic_comparisons_and_constants(run):
-    lookup = Lookup(run, "lcr", model=MODELS[0])
+    lookup = Lookup([run], "lcr", model=MODELS[0])
     assert evaluate("1 + 2 * 3 - 4 / 2", lookup) == 5
     assert evaluate("1 < 2 <= 2 and not 3 < 2", lookup) is True
     assert evaluate("max(margin, -1) + abs(-2)", lookup, {"margin": 0.5}) == 2.5
@@ -320,19 +325,28 @@ def test_arithmetic_comparisons_and_constants(run):
 
 def test_every_term_is_read_so_that_an_absent_measurement_shows(run):
     with pytest.raises(Missing):
-        evaluate("1 < 2 or value('never_measured') > 0", Lookup(run, "lcr"))
+        evaluate("1 < 2 or value('never_measured') > 0", Lookup([run], "lcr", ["never_measured"]))
+
+
+def test_a_misspelt_metric_is_an_error_that_names_the_claim(run):
+    (claim,) = [claim for claim in claims.read(CLAIMS) if claim["id"] == "linear_separates"]
+    misspelt = {**claim, "holds": claim["holds"].replace("auc", "acu")}
+    with pytest.raises(
+        UserError, match=r"claim 'linear_separates': no measurement is of the metric 'acu' \(there is auc"
+    ):
+        claims.judge(misspelt, looked_up(run), MODELS)
 
 
 def test_a_label_too_few_is_refused_and_named(run):
     with pytest.raises(UserError, match="classifier"):
-        evaluate("value('auc', source='balanced', evaluation='same')", Lookup(run, "lcr", model=MODELS[0]))
+        evaluate("value('auc', source='balanced', evaluation='same')", Lookup([run], "lcr", model=MODELS[0]))
 
 
 def test_seeds_are_averaged_and_widen_the_interval(tmp_path):
     path = tmp_path / "m.parquet"
     rows = [around("a", value, 0.1, seed=seed) for seed, value in enumerate((0.4, 0.5, 0.6))]
     measurements.write(path, rows, family="lcr", model="m")
-    found = Lookup(path, "lcr", model="m").get("a")
+    found = Lookup([path], "lcr", model="m").get("a")
     assert found.value == pytest.approx(0.5)
     # sqrt(0.1^2 + (1.96 * 0.1 / sqrt(3))^2)
     assert found.high - found.value == pytest.approx(0.1511, abs=1e-4)
@@ -342,7 +356,7 @@ def of_a_sweep(path):
     """Rates that fall as `top` grows: 0.9, 0.4, 0.1 at 5, 20, 100."""
     rows = [around("rate", value, top=top) for top, value in ((100, 0.1), (20, 0.4), (5, 0.9))]
     measurements.write(path, rows, family="lcr", model="m")
-    return Lookup(path, "lcr", model="m")
+    return Lookup([path], "lcr", model="m")
 
 
 def test_crossing_is_the_smallest_key_that_reaches_the_limit(tmp_path):
@@ -367,7 +381,7 @@ def test_a_sweep_that_steps_over_the_margin_is_mixed(tmp_path):
     (claim,) = [claim for claim in of_family("lcr") if claim["id"] == "global_needs_many"]
     labels = {"metric": "detection_rate", "scope": "global", "method": "random_safe"}  # at 4, 16, 64 and 256 codes
     changes = [({**labels, "top": str(top)}, rate, rate) for top, rate in ((4, 0.9), (16, 0.9), (64, 0.1), (256, 0.1))]
-    found = claims.judge(claim, Lookup(collected(tmp_path, doctor(changes, 0)), "lcr"), MODELS[:1])
+    found = claims.judge(claim, Lookup([collected(tmp_path, doctor(changes, 0))], "lcr"), MODELS[:1])
     assert found["verdict"] == "mixed"
     assert "more than 16, at most 64" in found["ours"]
 
@@ -380,7 +394,7 @@ def test_the_scorecard_shows_every_margin_and_marks_what_is_not_of_the_paper(run
             assert f"the margin ({value})" in shown.lower() or shown.endswith(f"Margin: {value}.")
         else:
             assert shown == claim["test"].strip()
-    lookup = Lookup(run, "lcr")
+    lookup = Lookup([run], "lcr")
     judged = [claims.judge(claim, lookup, MODELS) for claim in of_family("lcr")]
     added = {row["id"] for row in judged if row["statement"].endswith(claims.MARK)}
     assert added == {"survives_source", "legacy_coverage", "draw_noise", "pixels_suffice"}
@@ -399,7 +413,7 @@ def test_the_margin_is_shown_where_it_is_first_spoken_of():
 def test_outputs_agree(run, tmp_path):
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "macros.tex")
     paths = [tmp_path / name for name in names]
-    claims.claims(run, CLAIMS, *paths, families={"lcr": list(MODELS)})
+    claims.claims([run], CLAIMS, *paths, families={"lcr": list(MODELS)})
     table = pd.read_parquet(paths[0])
     for row in table.itertuples():
         macro = "verdict" + "".join(part.capitalize() for part in row.id.split("_"))

@@ -231,7 +231,7 @@ def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prom
     before = measurements.select(tables["moved"], method="pretrained", metric="samples_like_target")
     assert before["n"].tolist() == [2] and set(tables["moved"]["setting"]) == {"flag"}
     known = {"cases": ["flag"], "judges": {"perceptual": "LPIPS"}}
-    table = prompted_table.build(Lookup(tmp_path / "moved/measurements.parquet", "instance"), known)
+    table = prompted_table.build(Lookup([tmp_path / "moved/measurements.parquet"], "instance"), known)
     assert table.frame["Change, prompt"].map(lambda found: found.value > 0).tolist() == [False, True]
     params = {"cases": ["flag"], "own": 2, "kept": 3, "explicit_sets": []}
     drawn = prompted_figure.draw([tmp_path / "moved/panel.npz"], params)

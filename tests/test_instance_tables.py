@@ -44,7 +44,7 @@ METRICS = [name for name, _ in _rows.METRICS.values()]
 
 def lookup(folder: Path, rows: list[dict]) -> Lookup:
     measurements.write(folder / "m.parquet", rows, family="instance", model="tiny")
-    return Lookup(folder / "m.parquet", "instance")
+    return Lookup([folder / "m.parquet"], "instance")
 
 
 def study(name: str, method: str, similarity: float, change: float, targets: str = "mean", **labels) -> list[dict]:

@@ -103,7 +103,7 @@ def test_measurements_come_back_with_their_variant(tmp_path):
     measurements.write(tmp_path / "a.parquet", rows, family="lcr", model="tiny", set="test")
     stored = pd.read_parquet(tmp_path / "a.parquet")
     assert tuple(stored.columns) == measurements.COLUMNS
-    assert stored["variant"].tolist() == ["preset=legacy unit=2x2", ""]
+    assert stored["variant"].tolist() == ['{"preset": "legacy", "unit": "2x2"}', "{}"]
     assert stored["set"].tolist() == ["test", "other"]
     table = measurements.read([tmp_path / "a.parquet", tmp_path / "a.parquet"])
     chosen = measurements.select(table, metric="share", unit="2x2", method="fixed")
@@ -113,6 +113,16 @@ def test_measurements_come_back_with_their_variant(tmp_path):
     assert np.isnan(table["low"][1])
     assert len(measurements.select(table, seed=3)) == 2
     assert measurements.select(table, no_such_label="x").empty
+
+
+def test_labels_hold_any_text(tmp_path):
+    labels = {"prompt": "Van Gogh", "setting": "a=b c", "said": '"‘ {}', "empty": "", "top": 5, "distilled": True}
+    rows = [measurements.row("m", 1, **labels), measurements.row("m", 2)]
+    measurements.write(tmp_path / "a.parquet", rows, family="f", model="x")
+    first, second = measurements.read([tmp_path / "a.parquet"]).to_dict("records")
+    assert {name: first[name] for name in labels} == {name: str(value) for name, value in labels.items()}
+    assert {second[name] for name in labels} == {""}
+    assert len(measurements.select(measurements.read([tmp_path / "a.parquet"]), prompt="Van Gogh", top=5)) == 1
 
 
 def test_measurements_do_not_depend_on_the_order_of_labels(tmp_path):

@@ -10,7 +10,7 @@ import yaml
 from palimpsest.report import claims, collect, compile, numbers, provenance, tables
 from palimpsest.report import figures as plotting
 from palimpsest.run import ROOT, UserError
-from synthetic_figures import TABLES, figures
+from synthetic_figures import TABLES, figures, params
 from synthetic_measurements import MODELS, write_run
 
 PAPER = ROOT / "paper"
@@ -42,14 +42,14 @@ def built(tmp_path_factory) -> Path:
         (made / kind).mkdir(parents=True)
     paths = write_run(folder / "measured")
     table, families = folder / "all.parquet", {"lcr": list(MODELS)}
-    collect.collect(paths, table, folder / "all.csv", experiment="test")
+    collect.collect(paths, table)
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "verdicts.tex")
     claims.claims(
         table, sorted((ROOT / "config/claims").glob("*.yaml")), *(made / name for name in names), families=families
     )
     macros, sections = made / "numbers.tex", made / "families.tex"
     numbers.numbers(
-        table,
+        [table],
         PAPER / "numbers.yaml",
         macros,
         sections,
@@ -63,13 +63,14 @@ def built(tmp_path_factory) -> Path:
     (benchmarks / "b.jsonl").write_text('{"s": 1.0, "max_rss": 10.0, "rule_name": "lcr_replace"}\n')
     parts = [made / f"provenance.{kind}" for kind in ("json", "tex", "csv", "html")]
     provenance.provenance(table, paths, benchmarks, *parts, experiment="test", config={})
-    models = {"models": list(MODELS)}
-    for name, params in TABLES.items():
+    for name in TABLES:
         twins = [made / "tables" / f"lcr_{name}.{kind}" for kind in ("tex", "csv", "html")]
-        tables.tabulate(table, *twins, family="lcr", name=name, params={**models, **params})
-    for name, (inputs, params) in figures(table, folder / "inputs").items():
+        given = {"params": params("tables", name), "measurements": [table]}
+        tables.tabulate(*twins, family="lcr", name=name, **given)
+    for name, inputs in figures(folder / "inputs").items():
         twins = [made / "figures" / f"lcr_{name}.{kind}" for kind in ("pdf", "png")]
-        plotting.plot(inputs, *twins, family="lcr", name=name, params={**models, **params})
+        given = {"params": params("figures", name), "measurements": [table], "inputs": inputs}
+        plotting.plot(*twins, family="lcr", name=name, **given)
     return made
 
 

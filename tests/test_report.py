@@ -16,6 +16,7 @@ from palimpsest.lcr.thresholds import THRESHOLD
 from palimpsest.metrics import measurements
 from palimpsest.report import collect as collecting
 from palimpsest.report import figures as plotting
+from palimpsest.report import join as joining
 from palimpsest.report import numbers as quoting
 from palimpsest.report import provenance as origin
 from palimpsest.report import tables as tabulating
@@ -23,19 +24,33 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.parts import part_of
 from palimpsest.report.typeset import Estimate, Format, Table, number, tex
 from palimpsest.run import UserError, code_fingerprint
-from synthetic_figures import TABLES, figures
+from synthetic_figures import TABLES, figures, params
 from synthetic_measurements import MODELS, PIXELS, RULES, around, write_record, write_run
 
 
 def collect(paths, folder, **settings):
-    table, csv = folder / "all.parquet", folder / "all.csv"
-    collecting.collect(list(paths), table, csv, experiment="test", **settings)
+    collecting.collect(list(paths), folder / "all.parquet", **settings)
+    return folder / "all.parquet"
+
+
+def recorded_collection(folder, name, paths):
+    """What a family collected, with the record that the step leaves."""
+    folder = folder / name
+    folder.mkdir()
+    result = collecting.collect(paths, folder / "measurements.parquet")
+    write_record(folder / "measurements.parquet", result=result)
+    return folder / "measurements.parquet"
+
+
+def joined(collections, folder, **settings):
+    table, csv = folder / "joined.parquet", folder / "joined.csv"
+    joining.join(collections, table, csv, experiment="test", **settings)
     return table, csv
 
 
-def one_file(folder, name="m", record=None, **labels):
+def one_file(folder, name="m", record=None, family="lcr", value=1 / 3):
     path = folder / f"{name}.parquet"
-    measurements.write(path, [around("a", 1 / 3, **labels)], family="lcr", model=name)
+    measurements.write(path, [around("a", value)], family=family, model=name)
     write_record(path, **(record or {}))
     return path
 
@@ -44,17 +59,38 @@ def one_file(folder, name="m", record=None, **labels):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     paths = write_run(folder)
-    return collect(paths, folder)[0], paths
+    return collect(paths, folder), paths
 
 
-def test_collecting_is_sorted_rounded_and_independent_of_the_order(tmp_path):
+def test_collecting_is_sorted_and_independent_of_the_order(tmp_path):
     paths = [one_file(tmp_path, name) for name in ("b", "a", "c")]
-    first = collect(paths, tmp_path)[1].read_bytes()
-    assert collect(paths[::-1], tmp_path)[1].read_bytes() == first
-    table = pd.read_csv(tmp_path / "all.csv")
-    assert list(table["model"]) == ["a", "b", "c"]
-    assert b"0.333333," in first and b"0.3333333" not in first
-    assert set(table["experiment"]) == {"test"}
+    first = collect(paths, tmp_path).read_bytes()
+    assert collect(paths[::-1], tmp_path).read_bytes() == first
+    assert list(pd.read_parquet(tmp_path / "all.parquet")["model"]) == ["a", "b", "c"]
+
+
+def test_families_are_joined_sorted_rounded_and_with_shared_judges_once(tmp_path):
+    judge = one_file(tmp_path, "judge", family="judges")
+    families = {name: [one_file(tmp_path, f"{name}_model", family=name), judge] for name in ("two", "one")}
+    collections = [recorded_collection(tmp_path, name, paths) for name, paths in families.items()]
+    written = joined(collections, tmp_path)[1].read_bytes()
+    assert joined(collections[::-1], tmp_path)[1].read_bytes() == written
+    table = pd.read_csv(tmp_path / "joined.csv")
+    assert list(table["family"]) == ["judges", "one", "two"] and set(table["experiment"]) == {"test"}
+    assert b"0.333333," in written and b"0.3333333" not in written
+
+
+def test_families_measured_in_two_environments_or_apart_about_a_judge_are_refused(tmp_path):
+    one = recorded_collection(tmp_path, "one", [one_file(tmp_path, "a"), one_file(tmp_path, "j", family="judges")])
+    (tmp_path / "later").mkdir()
+    two = recorded_collection(tmp_path, "two", [one_file(tmp_path / "later", "j", family="judges", value=0.5)])
+    with pytest.raises(UserError, match="share their labels"):
+        joined([one, two], tmp_path)
+    record = json.loads((tmp_path / "two/measurements.record.json").read_text())
+    record["result"]["locks"] = ["another"]
+    (tmp_path / "two/measurements.record.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"different environments.*allow-mixed"):
+        joined([one, two], tmp_path)
 
 
 def test_collecting_refuses_records_of_two_locks(tmp_path):
@@ -144,10 +180,10 @@ def test_twins_of_a_table_hold_the_same_rows(tmp_path):
 @pytest.mark.parametrize("name", TABLES)
 def test_each_table_builds_and_has_measured_cells(run, tmp_path, name):
     paths = [tmp_path / f"t.{kind}" for kind in ("tex", "csv", "html")]
-    params = {"models": list(MODELS), **TABLES[name]}
-    tabulating.tabulate(run[0], *paths, family="lcr", name=name, params=params)
+    given = {"params": params("tables", name), "measurements": [run[0]]}
+    tabulating.tabulate(*paths, family="lcr", name=name, **given)
     first = [path.read_bytes() for path in paths]
-    tabulating.tabulate(run[0], *paths, family="lcr", name=name, params=params)
+    tabulating.tabulate(*paths, family="lcr", name=name, **given)
     assert [path.read_bytes() for path in paths] == first
     assert pd.read_csv(paths[1]).select_dtypes("number").notna().any().any()
     assert rf"\label{{tab:lcr-{name.split('_')[-1] if name == 'replacement_scopes' else name.replace('_', '-')}}}" in (
@@ -161,11 +197,12 @@ def test_an_unknown_table_names_the_file_to_write():
 
 
 def test_each_figure_draws_and_is_reproducible(run, tmp_path):
-    for name, (inputs, params) in figures(run[0], tmp_path / "inputs").items():
+    for name, inputs in figures(tmp_path / "inputs").items():
+        given = {"params": params("figures", name), "measurements": [run[0]], "inputs": inputs}
         made = []
         for attempt in range(2 if name in ("scores", "pareto") else 1):
             paths = [tmp_path / f"{name}{attempt}.{kind}" for kind in ("pdf", "png")]
-            plotting.plot(inputs, *paths, family="lcr", name=name, params={"models": list(MODELS), **params})
+            plotting.plot(*paths, family="lcr", name=name, **given)
             made.append([path.read_bytes() for path in paths])
         assert all(part == made[0] for part in made), name
         height = int.from_bytes(made[0][1][20:24], "big")
@@ -174,10 +211,11 @@ def test_each_figure_draws_and_is_reproducible(run, tmp_path):
 
 @pytest.mark.parametrize("name", ["panels", "injection", "contact_sheet"])
 def test_pictures_of_an_explicit_set_cannot_be_shown_sharp(run, tmp_path, monkeypatch, name):
-    inputs, params = figures(run[0], tmp_path / "inputs")[name]
-    params = {"models": list(MODELS), **params}
-    params["explicit_sets"] = ["forget_test", "twin_test"]
-    figure = part_of("lcr", "figures", name).draw(inputs, params)
+    inputs, given = (
+        figures(tmp_path / "inputs")[name],
+        params("figures", name, explicit_sets=["forget_test", "twin_test"]),
+    )
+    figure = part_of("lcr", "figures", name).draw(None, inputs, given)
     for axes in figure.axes:
         for image in axes.images:
             picture = np.asarray(image.get_array())
@@ -185,20 +223,20 @@ def test_pictures_of_an_explicit_set_cannot_be_shown_sharp(run, tmp_path, monkey
                 # Sharp scenes have edges of a hundred grey levels; the censor leaves a few mean colours.
                 inner = picture[:60, :60].astype(int)
                 assert np.abs(np.diff(inner, axis=0)).max() < 40
-    del params["explicit_sets"]
+    del given["explicit_sets"]
     with pytest.raises(KeyError):
-        part_of("lcr", "figures", name).draw(inputs, params)
+        part_of("lcr", "figures", name).draw(None, inputs, given)
 
 
 def test_pictures_that_no_panel_holds_are_named_with_the_place_to_choose_others(run, tmp_path):
-    inputs, params = figures(run[0], tmp_path / "inputs")["panels"]
-    with pytest.raises(UserError, match=r"pictures \[0, 99\], and there are \d+, .*panels\.params\.pictures"):
-        part_of("lcr", "figures", "panels").draw(inputs, {**params, "pictures": [0, 99]})
+    inputs, given = figures(tmp_path / "inputs")["panels"], params("figures", "panels")
+    with pytest.raises(UserError, match=r"pictures \[0, 99\], and there are \d+, .*figures\.panels\.pictures"):
+        part_of("lcr", "figures", "panels").draw(None, inputs, {**given, "pictures": [0, 99]})
 
 
 def test_of_two_sets_only_the_explicit_one_is_censored(run, tmp_path):
-    inputs, params = figures(run[0], tmp_path / "inputs")["contact_sheet"]
-    figure = part_of("lcr", "figures", "contact_sheet").draw(inputs, {**params, "explicit_sets": ["forget_test"]})
+    inputs, given = figures(tmp_path / "inputs")["contact_sheet"], params("figures", "contact_sheet")
+    figure = part_of("lcr", "figures", "contact_sheet").draw(None, inputs, {**given, "explicit_sets": ["forget_test"]})
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["forget test", "twin test"]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     sharp = [np.abs(np.diff(picture[:, :60].astype(int), axis=0)).max() for picture in shown]
@@ -208,6 +246,7 @@ def test_of_two_sets_only_the_explicit_one_is_censored(run, tmp_path):
 def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
     definitions = tmp_path / "numbers.yaml"
     definitions.write_text(
+        "optional: [nothing]\n"
         "numbers:\n"
         "- {name: lcrA, family: lcr, per: model, interval: true, digits: 2,"
         ' value: \'value("auc", classifier="full", source="balanced", evaluation="same")\'}\n'
@@ -217,7 +256,7 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
     )
     macros, sections = tmp_path / "numbers.tex", tmp_path / "families.tex"
     quoting.numbers(
-        run[0],
+        [run[0]],
         definitions,
         macros,
         sections,
@@ -238,7 +277,7 @@ def test_a_condition_names_the_models_for_which_it_is_true(tmp_path):
     path = tmp_path / "m.parquet"
     rows = [around("a", value, model=model) for model, value in zip(MODELS, (0.2, 0.8), strict=True)]
     measurements.write(path, rows, family="lcr")
-    lookup = Lookup(path, "lcr")
+    lookup = Lookup([path], "lcr", ["b"])
 
     def told(condition):
         return quoting.measured({"family": "lcr", "kind": "models", "value": condition}, lookup, list(MODELS))
@@ -250,17 +289,17 @@ def test_a_condition_names_the_models_for_which_it_is_true(tmp_path):
 
 
 def test_a_caption_says_the_set_and_its_size(run):
-    lookup = Lookup(run[0], "lcr")
+    lookup = Lookup([run[0]], "lcr", ["nothing"])
     assert measured_on(lookup, "psnr", set="calibration", method="") == "set calibration, n\u2009=\u2009300"
     assert measured_on(lookup, "nothing") == "not measured"
 
 
 @pytest.mark.parametrize("reached", [True, False])
 def test_counterfactual_curves_end_together_also_where_no_image_crosses(run, tmp_path, reached):
-    inputs, params = figures(run[0], tmp_path / "inputs")["counterfactual"]
+    inputs = figures(tmp_path / "inputs")["counterfactual"]
     for path in inputs[1::2]:
         pd.read_parquet(path).assign(reached=reached).to_parquet(path)
-    below = part_of("lcr", "figures", "counterfactual").draw(inputs, {**params, "models": list(MODELS)}).axes[1]
+    below = part_of("lcr", "figures", "counterfactual").draw(None, inputs, {"models": list(MODELS)}).axes[1]
     lines = [line for line in below.lines if not line.get_label().startswith("_")]
     assert len(lines) == 2 * len(MODELS) and len({len(line.get_xdata()) for line in lines}) == 1
     assert {line.get_ydata()[-1] for line in lines} == {float(reached)}
@@ -287,8 +326,8 @@ def test_every_rule_of_the_crowded_figure_has_one_number():
 
 def test_a_patch_of_black_is_drawn_black_and_no_two_curves_alike(run):
     rules = ["random_safe", "nn_embed", "masked_requant", "shuffle_in_mask", "border_fill", "black"]
-    params = {"set": "forget_test", "rules": rules, "models": list(MODELS)}
-    panel = threshold_sweep.draw([run[0]], params).axes[0]
+    given = {**params("figures", "threshold_sweep"), "rules": rules}
+    panel = threshold_sweep.draw(Lookup([run[0]], "lcr"), [], given).axes[0]
     curves = {line.get_label(): line for line in panel.lines if not line.get_label().startswith("_")}
     assert curves["black"].get_color() == "black"
     assert len({line.get_marker() for line in curves.values()}) == len(curves) == len(rules) + 1
@@ -327,6 +366,6 @@ def test_provenance_sums_costs_by_rule(run, tmp_path):
 
 
 def test_no_step_of_the_report_imports_torch():
-    names = ("collect", "claims", "tables", "figures", "numbers", "provenance", "compile")
+    names = ("collect", "join", "claims", "tables", "figures", "numbers", "provenance", "compile")
     imports = "; ".join(f"import palimpsest.report.{name}" for name in names)
     subprocess.run([sys.executable, "-c", f"{imports}; import sys; assert 'torch' not in sys.modules"], check=True)

@@ -29,7 +29,7 @@ MARK = "†"
 
 
 def claims(
-    measurements: Input,
+    measurements: list[Input],
     definitions: list[Input],
     verdicts: Output,
     csv: Output,
@@ -39,11 +39,14 @@ def claims(
     *,
     families: dict,
 ) -> dict:
-    """Judge the claims of the given families, each with its models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`."""
+    """Judge the claims of the given families, each with its models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`.
+
+    measurements: what each of these families collected, in their order.
+    """
     rows, tables = [], []
-    known = read(definitions)
-    for family, models in families.items():
-        lookup = Lookup(measurements, family)
+    known, optional = read(definitions), may_lack(definitions)
+    for (family, models), path in zip(families.items(), measurements, strict=True):
+        lookup = Lookup([path], family, optional.get(family, ()))
         judged = [judge(claim, lookup, models) for claim in known if claim["family"] == family]
         rows += judged
         if judged:
@@ -84,6 +87,11 @@ def of_family(path: Path) -> list[dict]:
             raise UserError(f"{path}: the id {claim['id']!r} must be letters and underscores, and used once")
         seen.add(claim["id"])
     return known
+
+
+def may_lack(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Of each family the metrics that its claims read and that an experiment may lack: `optional` of its file."""
+    return {path.stem: yaml.safe_load(path.read_text()).get("optional", []) for path in paths}
 
 
 def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:

@@ -25,11 +25,12 @@ def numbers(
 ) -> dict:
     """Write the macros of every number that definitions name, and the list of the families' sections.
 
-    Families come with their models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`. A number `per: model` becomes one text
-    that names every model; a number that was not measured says so. procedural: whether the data are drawn, as the prose
-    asks. rehearsal: whether the published networks were imitated, which every page then says.
+    Families come with their models: `{"lcr": ["tiny_gumbel", "tiny_vq"]}`; measurements are what each collected,
+    in their order. A number `per: model` becomes one text that names every model; a number that was not measured says
+    so. procedural: whether the data are drawn, as the prose asks. rehearsal: whether the published networks were
+    imitated, which every page then says.
     """
-    given = read(definitions)
+    given, optional = read(definitions), yaml.safe_load(definitions.read_text()).get("optional", [])
     lookups = {family: Lookup([path], family, optional) for family, path in zip(families, measurements, strict=True)}
     lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
     lines.append(f"\\procedural{str(procedural).lower()}\n")
