@@ -13,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 from palimpsest import run
+from palimpsest.plan.folders import listing
 from palimpsest.run import UserError
 from palimpsest.worlds import duplicates, folder, make
 
@@ -298,3 +299,122 @@ def test_wrong_settings_are_refused(tmp_path, settings):
     photograph().save(tmp_path / "a.png")
     with pytest.raises(UserError, match=str(next(iter(settings.values())))):
         folder.make(str(tmp_path), **{"size": 32, **settings})
+
+
+# Columns of the primaries in XYZ for D50 (ICC), of Display P3 and of sRGB.
+DISPLAY_P3 = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
+SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+GAMMA = 2.2
+
+
+def wide_gamut_profile():
+    """A matrix profile (ICC version 2) with the primaries of Display P3 and a plain gamma, by its definition."""
+
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    name = b"Display P3 of a test\0"
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none\0",
+    }
+    tags[b"wtpt"] = b"XYZ " + bytes(4) + fixed(0.9642, 1.0, 0.8249)
+    for letter, column in zip(b"rgb", DISPLAY_P3.T, strict=True):
+        tags[bytes([letter]) + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*column)
+        tags[bytes([letter]) + b"TRC"] = b"curv" + bytes(4) + struct.pack(">IH", 1, round(GAMMA * 256))
+    start, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for tag, content in tags.items():
+        table += tag + struct.pack(">II", start + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    head = struct.pack(">I4sI4s4s4s", start + len(body), bytes(4), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(0.9642, 1.0, 0.8249) + bytes(48)
+    return head + table + body
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_of_a_wide_gamut_are_converted_to_srgb(tmp_path, mode):
+    colour = np.array([200, 120, 90])
+    Image.new("RGB", (16, 16), tuple(colour)).convert(mode).save(tmp_path / "p3.png", icc_profile=wide_gamut_profile())
+    linear = np.linalg.solve(SRGB, DISPLAY_P3 @ (colour / 255) ** GAMMA)
+    wanted = 255 * np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    assert np.abs(wanted - colour).max() > 5
+    world = folder.make(str(tmp_path), 16)
+    assert np.abs(world.images[0].astype(float) - wanted).max() <= 1.5
+    assert world.manifest.profile[0] == "Display P3 of a test"
+
+
+def test_a_damaged_profile_is_said_and_the_picture_kept(tmp_path):
+    Image.new("RGB", (16, 16), (200, 120, 90)).save(tmp_path / "a.png", icc_profile=b"no profile")
+    Image.new("L", (16, 16), 90).save(tmp_path / "b.png", icc_profile=wide_gamut_profile())
+    world = folder.make(str(tmp_path), 16)
+    assert (world.images[0] == (200, 120, 90)).all() and (world.images[1] == 90).all()
+    assert list(world.manifest.profile) == ["damaged", "damaged"]
+
+
+def test_squash_is_bilinear_as_the_original_resizes():
+    image = photograph()
+    bilinear = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.array_equal(np.asarray(folder.fit(image, 64, "squash")), bilinear)
+
+
+def test_heic_is_named_with_its_remedy(tmp_path):
+    photograph().save(tmp_path / "a.png")
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(100))
+    (row,) = folder.make(str(tmp_path), 16).report["unreadable"]
+    assert row["path"] == "b.heic" and "HEIC" in row["reason"] and "pillow-heif" in row["reason"]
+
+
+def test_a_link_to_a_folder_is_followed_once(tmp_path):
+    (tmp_path / "set" / "own").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    photograph().save(tmp_path / "set/own/a.png")
+    photograph("cat").save(tmp_path / "elsewhere/b.png")
+    for name, target in {"first": "elsewhere", "second": "elsewhere", "again": "set/own"}.items():
+        (tmp_path / "set" / name).symlink_to(tmp_path / target)
+    world = folder.make(str(tmp_path / "set"), 16)
+    assert list(world.manifest.path) == ["first/b.png", "own/a.png"]
+    assert world.report["unreadable"] == [
+        {"path": "again", "reason": "a link to own, read already"},
+        {"path": "second", "reason": "a link to first, read already"},
+    ]
+
+
+def test_a_link_back_to_the_folder_is_refused_with_both_names(tmp_path):
+    (tmp_path / "set/deep").mkdir(parents=True)
+    photograph().save(tmp_path / "set/a.png")
+    (tmp_path / "set/deep/up").symlink_to(tmp_path / "set")
+    with pytest.raises(UserError, match=r"set/deep/up is a link to .*set, which holds it"):
+        folder.make(str(tmp_path / "set"), 16)
+
+
+def test_a_subfolder_that_cannot_be_read_is_listed_or_refused(tmp_path, monkeypatch):
+    photograph().save(tmp_path / "a.png")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def locked(place):
+        if str(place).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    (row,) = folder.make(str(tmp_path), 16).report["unreadable"]
+    assert row == {"path": "locked", "reason": "a folder that cannot be read (Permission denied)"}
+    with pytest.raises(UserError, match="locked: a folder that cannot be read"):
+        folder.make(str(tmp_path), 16, on_unreadable="error")
+
+
+def test_a_listing_changes_with_names_sizes_and_times_alone(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/a.png").write_bytes(b"1")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    seen = [listing(tmp_path), listing(tmp_path)]
+    (tmp_path / "b.png").write_bytes(b"2")
+    seen.append(listing(tmp_path))
+    os.utime(tmp_path / "b.png", ns=(1, 1))
+    seen.append(listing(tmp_path))
+    (tmp_path / "deep/a.png").rename(tmp_path / "deep/c.png")
+    seen.append(listing(tmp_path))
+    (tmp_path / "b.png").unlink()
+    seen.append(listing(tmp_path))
+    assert seen[0] == seen[1] and len(set(seen)) == 5 and listing(tmp_path / "nowhere") == ""

@@ -122,3 +122,18 @@ def test_figures_know_which_sets_are_explicit(photographs, name):
 def test_the_paper_is_made(photographs):
     made = {path.stem for path in (photographs / "paper/tables").glob("*.tex")}
     assert {"lcr_replacement", "lcr_code_statistics", "lcr_locality"} <= made
+
+
+def test_a_change_in_the_folder_draws_the_set_anew_and_braces_are_no_wildcard(tmp_path):
+    folder, place = copy_of_the_project(tmp_path / "project"), tmp_path / "{a} b"
+    place.mkdir()
+    for index, picture in enumerate(KINDS["things"](3, 64, np.random.default_rng(0))):
+        Image.fromarray(picture).save(place / f"{index}.png")
+    overlay = {"families": ["lcr"], "collections": {name: {"path": str(place)} for name in ("portraits", "things")}}
+    (folder / "photographs.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    target = ("--", "results/full/data/safe_fit/manifest.parquet")
+    snakemake(folder, *FULL, *target)
+    assert "Nothing to be done" in snakemake(folder, "--dry-run", *FULL, *target).stdout
+    (place / "1.png").write_bytes((place / "0.png").read_bytes())
+    changed = snakemake(folder, "--dry-run", *FULL, *target).stdout
+    assert "make_data" in changed and "Params have changed" in changed

@@ -28,5 +28,7 @@ rule make_data:
         paths=paths,
         world=sources.of_set("world"),
         params=lambda wildcards: as_json(sources.params_of_set(wildcards.set)),
+        # No argument: pictures that were added, changed or removed draw the set anew.
+        listing=lambda wildcards: sources.listing_of_set(wildcards.set),
     shell:
         "python -m palimpsest.worlds.make {params.paths} --world {params.world} --params {params.params:q} > {log} 2>&1"

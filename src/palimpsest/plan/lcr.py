@@ -183,7 +183,7 @@ class Lcr(Family):
         return found
 
     def edits(self) -> list[str]:
-        """The tables of edited models that the family makes: one beside the measurements of each replacement, one of each base."""
+        """The tables of edited models that the family makes: one beside each replacement, one of each base."""
         groups = self.groups()
         made = [str(Path(path).with_name("edits.parquet")) for path in [*groups["grid"], *groups["sweep"]]]
         return [*made, *(f"<results>/lcr/networks/{model}/edits.parquet" for model in self.own("models"))]

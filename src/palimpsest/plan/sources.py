@@ -3,11 +3,13 @@
 import shlex
 from collections.abc import Callable
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import UserError
 from palimpsest.plan.base import Plan, as_json
 from palimpsest.plan.code import files_of
+from palimpsest.plan.folders import listing
 
 # Layout of a checkpoint to the module that reads it strictly, and its files by argument and the pattern of their names.
 # The hash is that of the last one, which holds the weights; of a pipeline, those of all files.
@@ -97,7 +99,14 @@ class Sources(Plan):
     def pictures_of_set(self, name: str) -> str | list:
         """The folder that a data set takes its pictures from; no input where they are drawn."""
         collection = self.collection_of(name)
-        return self.pictures_of(collection) if collection else []
+        # Braces in a user's path are no wildcard.
+        return self.pictures_of(collection).replace("{", "{{").replace("}", "}}") if collection else []
+
+    def listing_of_set(self, name: str) -> str:
+        """What the user's folder of a data set holds: a change of it draws the set anew; "" for any other set."""
+        row = self.setting("collections", collection) if (collection := self.collection_of(name)) else {}
+        own = row.get("layout") == "folder" and not self.is_rehearsal()
+        return listing(Path(row["path"])) if own and "path" in row else ""
 
     def params_of_set(self, name: str) -> dict:
         """The arguments of a set's world; what its collection knows comes from there."""

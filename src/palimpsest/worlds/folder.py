@@ -1,10 +1,12 @@
 """A folder of images as a world: any photographs of the user's, read the same way on every machine.
 
 Every file below the folder is taken, whatever its extension and sorted by its path; names that begin with a dot are
-passed over. An animation gives its first frame. EXIF orientation is applied. Transparent pixels are laid over white,
-as most pages show them; 16-bit grey is scaled to 8 bits; every other mode is converted by Pillow.
+passed over, a link to a folder is followed once. An animation gives its first frame. EXIF orientation is applied, and
+colours are converted to sRGB from the profile that a picture brings. Transparent pixels are laid over white, as most
+pages show them; 16-bit grey is scaled to 8 bits; every other mode is converted by Pillow.
 """
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from palimpsest.run import UserError, sha256
 from palimpsest.worlds.base import World
@@ -23,6 +25,8 @@ MINIMUM_SIDE = 8
 MAXIMUM_PIXELS = 2**27
 RESIZES = ("squash", "crop", "pad")
 SHOWN = 10
+# What an ISO base media file calls itself when it holds an HEIC picture, as phones write them.
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 class Unreadable(Exception):
@@ -51,7 +55,8 @@ def make(
     explicit: the pictures are explicit; the configuration has to say `consent: true` as well.
     near_duplicates: "drop" all but the first of each group, "keep" them marked in the manifest, or refuse ("error").
 
-    The report holds `unreadable` (a list of {path, reason}) and `near_duplicates` (how many repeat an earlier image).
+    The report holds `unreadable` (a list of {path, reason}, of files and folders) and `near_duplicates` (how many
+    repeat an earlier image).
     """
     for name, value, choices in (
         ("resize", resize, RESIZES),
@@ -70,14 +75,14 @@ def make(
             "with it, write consent: true beside it in the configuration; its pictures are only ever shown blurred."
         )
     folder = Path(root)
-    paths = files_below(folder)
+    paths, unreadable = files_below(folder)
     paths = paths[round(part[0] * len(paths)) : round(part[1] * len(paths))]
     if not paths:
         raise UserError(f"the part {list(part)} of the image folder {folder} holds no file: widen it.")
     if limit is not None and limit < len(paths):
         paths = [paths[index] for index in np.arange(limit) * len(paths) // limit]
     images = np.empty((len(paths), size, size, 3), np.uint8)
-    rows, unreadable = [], []
+    rows = []
     for path in paths:
         shown = _shown(path.relative_to(folder))
         try:
@@ -109,22 +114,45 @@ def make(
     return World(images, np.zeros(images.shape[:3], bool), manifest, report)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted by its path; links to folders are not followed, dotted names are left out."""
+def files_below(folder: Path) -> tuple[list[Path], list[dict]]:
+    """Every file below a folder, sorted by its path, and {path, reason} of each folder that could not be read.
+
+    Dotted names are left out. A link to a folder is followed where nothing else leads there; one that leads back to a
+    folder that holds it is refused.
+    """
     if not folder.is_dir():
         kind = "is no folder" if folder.exists() else "does not exist"
         raise UserError(f"the image folder {folder} {kind}: correct `root` in the configuration.")
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    if not found:
+    found, unread, seen, links = [], [], {}, [folder]
+    while links:
+        start = links.pop(0)
+        real = os.path.realpath(start)
+        if os.path.realpath(start.parent).startswith(f"{real}{os.sep}") or os.path.realpath(start.parent) == real:
+            raise UserError(f"{start} is a link to {real}, which holds it: a loop. Remove it.")
+        if real in seen:
+            unread.append(
+                {"path": _shown(start.relative_to(folder)), "reason": f"a link to {seen[real]}, read already"}
+            )
+            continue
+
+        def note(error: OSError) -> None:
+            place = _shown(Path(error.filename).relative_to(folder))
+            unread.append({"path": place, "reason": f"a folder that cannot be read ({error.strerror})"})
+
+        for place, folders, names in os.walk(start, onerror=note):
+            seen[os.path.realpath(place)] = _shown(Path(place).relative_to(folder))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+            found += [Path(place, name) for name in names if not name.startswith(".")]
+    if not found and not unread:
         raise UserError(f"the image folder {folder} is empty: put images into it, or correct `root`.")
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+    return sorted(found, key=lambda path: path.relative_to(folder).parts), unread
 
 
 def read(path: Path, size: int, resize: str = "crop") -> tuple[np.ndarray, dict]:
-    """One file as uint8 (size, size, 3), and its sha256, upright width and height, orientation and original mode.
+    """One file as uint8 (size, size, 3), and its sha256, upright width and height, orientation, mode and profile.
+
+    profile: the name of the colour profile that was converted from; "" without one, "damaged" where it is of no use.
 
     Raises Unreadable with the reason when the file gives no image.
     """
@@ -140,18 +168,50 @@ def read(path: Path, size: int, resize: str = "crop") -> tuple[np.ndarray, dict]
                 _check_size(image)
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 mode = image.mode
-                upright = to_rgb(ImageOps.exif_transpose(image))
+                in_srgb, profile = to_srgb(ImageOps.exif_transpose(image))
+                upright = to_rgb(in_srgb)
                 pixels = np.asarray(fit(upright, size, resize))
         facts = {"sha256": sha256(path), "width": upright.width, "height": upright.height}
-        return pixels, {**facts, "orientation": int(orientation), "mode": mode}
+        return pixels, {**facts, "orientation": int(orientation), "mode": mode, "profile": profile}
     except (Unreadable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise Unreadable(f"decompression bomb: {error}") from error
     except UnidentifiedImageError as error:
+        if is_heic(path):
+            message = "an HEIC picture, which Pillow does not read: convert it to JPEG or PNG (pillow-heif reads it)"
+            raise Unreadable(message) from error
         raise Unreadable("no image of a known format") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
         raise Unreadable(f"damaged or unsupported: {str(error) or type(error).__name__}") from error
+
+
+def is_heic(path: Path) -> bool:
+    """Whether a file says that it holds an HEIC picture."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
+
+
+def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """An image with its colours in sRGB, and the name of the profile that it had, "" without one.
+
+    A profile that is damaged, or is not for the image's mode, is passed over, and called "damaged".
+    """
+    content = image.info.get("icc_profile")
+    if not content:
+        return image, ""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+        name = ImageCms.getProfileDescription(profile).strip() or "unnamed"
+        if "sRGB" in name:
+            return image, name
+        if image.mode in ("P", "PA", "LA", "1"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=mode), name
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image, "damaged"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -167,9 +227,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """An RGB image as size x size pixels, by antialiased bicubic interpolation."""
+    """An RGB image as size x size pixels, by antialiased bicubic interpolation; "squash" as the original, bilinear."""
     if resize == "squash":
-        return image.resize((size, size), Image.Resampling.BICUBIC)
+        return image.resize((size, size), Image.Resampling.BILINEAR)
     if resize == "pad":
         return ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color="black")
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
