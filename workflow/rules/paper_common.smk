@@ -46,9 +46,7 @@ def part_of(wildcards, kind):
     files_of(f"palimpsest.{family}.{kind}.{name}")
     source = Path(SOURCE, "palimpsest", family, kind, f"{name}.py").read_text(encoding="utf-8")
     plan, given = plans[family], report_of(family, kind)[name]
-    return parts_of_report.part(
-        source, f"report.{family}.{kind}.{name}", plan.lists(), plan.groups(), given, DROPPED
-    )
+    return parts_of_report.part(source, f"report.{family}.{kind}.{name}", plan.lists(), plan.groups(), given, DROPPED)
 
 
 def names_modules():
