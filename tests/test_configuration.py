@@ -49,7 +49,8 @@ def refused(tmp_path: Path, change: str) -> str:
         ("datasets: {safe_test: {collection: ffhq}}", "collections.ffhq has no source"),
         ("{collections: {ffhq: {explicit: true}}, datasets: {safe_test: {collection: ffhq}}}", "nobody consented"),
         ("report: {lcr: {tables: {no_such_table: {}}}}", "no_such_table"),
-        ("report: {lcr: {figures: {panels: {params: {rules: [blakc]}}}}}", "panels has rules ['blakc']"),
+        ("report: {lcr: {figures: {panels: {rules: [blakc]}}}}", "report.lcr.figures.panels has rules ['blakc']"),
+        ("report: {lcr: {figures: {panels: {pictres: [0]}}}}", "report.lcr.figures.panels has no parameter 'pictres'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(tmp_path, change, named):

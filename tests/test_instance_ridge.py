@@ -268,7 +268,7 @@ def test_the_example_shows_the_fits_of_its_points(seed):
 def test_the_figure_draws_what_was_measured_and_clips_no_text(tmp_path):
     style.apply()
     table, curves = run_step(tmp_path)
-    figure = part_of("instance", "figures", "ridge").draw([tmp_path / "curves.parquet"], {})
+    figure = part_of("instance", "figures", "ridge").draw(None, [tmp_path / "curves.parquet"], {})
     left, right = figure.axes
     drawn = {line.get_label(): line.get_xydata() for axes in figure.axes for line in axes.lines}
     for series in ("data", "removed point", "surrogate", "original fit", "after removal", "after replacement"):
@@ -292,12 +292,12 @@ def test_the_figure_draws_what_was_measured_and_clips_no_text(tmp_path):
 def test_the_figure_is_saved_for_paper_and_report(tmp_path):
     run_step(tmp_path, points=20)
     figures.plot(
-        [tmp_path / "curves.parquet"],
         tmp_path / "r.pdf",
         tmp_path / "r.png",
         family="instance",
         name="ridge",
         params={},
+        inputs=[tmp_path / "curves.parquet"],
     )
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "r.png").stat().st_size > 5000

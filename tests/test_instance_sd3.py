@@ -234,7 +234,7 @@ def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prom
     table = prompted_table.build(Lookup([tmp_path / "moved/measurements.parquet"], "instance"), known)
     assert table.frame["Change, prompt"].map(lambda found: found.value > 0).tolist() == [False, True]
     params = {"cases": ["flag"], "own": 2, "kept": 3, "explicit_sets": []}
-    drawn = prompted_figure.draw([tmp_path / "moved/panel.npz"], params)
+    drawn = prompted_figure.draw(None, [tmp_path / "moved/panel.npz"], params)
     assert [axes.get_title() for axes in drawn.axes[:2]] == ["the prompt", "other prompts"] and len(drawn.axes) == 4
 
 

@@ -13,6 +13,7 @@ from palimpsest.instance.figures.cosines import conflict_rate, of_one_target
 from palimpsest.instance.tables import _rows, _settings, comparison, domain, faulty_class, strength, tuning
 from palimpsest.metrics import measurements
 from palimpsest.metrics.measurements import row
+from palimpsest.plan import report
 from palimpsest.report.lookup import Lookup
 from synthetic_measurements import around
 
@@ -22,6 +23,7 @@ PARAMS = {
     "models": ["tiny"],
     "methods": ["surrogate", "siss"],
     "surrogates": ["edit_weak", "edit"],
+    "rows": {},
     "strengths": {"edit_weak": 0.25, "edit": 1.0},
     "axis": "of the edit",
     "repairs": ["surrogate"],
@@ -39,6 +41,13 @@ PARAMS = {
     },
     "grids": {"surrogate": {"long": {"steps": 60, "distilled": True, "value": 1.5}}, "siss": {}},
 }
+
+
+def given(module, **lists) -> dict:
+    """What a table is given: the parameters that it declares, and nothing else."""
+    return report.chosen_params(module.PARAMS, module.__name__, {**PARAMS, **lists}, {}, frozenset())
+
+
 METRICS = [name for name, _ in _rows.METRICS.values()]
 
 
@@ -96,7 +105,7 @@ def test_the_comparison_names_the_chosen_setting_and_is_bold_among_what_forgets(
         row("selected", 1, method="surrogate", setting="long"),
         row("plausible_data", 0.99, method="pretrained"),
     ]
-    table = comparison.build(lookup(tmp_path, rows), {**PARAMS, "methods": ["surrogate", "neggrad", "siss"]})
+    table = comparison.build(lookup(tmp_path, rows), given(comparison, methods=["surrogate", "neggrad", "siss"]))
     assert table.compared == [False, False, True, True, False]
     assert [line for line in table.latex().splitlines() if "textbf" in line] == [
         line for line in table.latex().splitlines() if line.startswith("surrogate &")
@@ -108,14 +117,14 @@ def test_where_one_method_forgets_nothing_is_bold(tmp_path):
     rows = [*study("strength", "surrogate", 0.6, 0.1, surrogate="edit_weak")]
     rows += study("strength", "surrogate", 0.3, 0.5, surrogate="edit")
     rows += [around("surrogate_similarity", 0.2, 0.01, surrogate=name, targets="a") for name in ("edit_weak", "edit")]
-    table = strength.build(lookup(tmp_path, rows), PARAMS)
+    table = strength.build(lookup(tmp_path, rows), given(strength))
     assert table.compared[:2] == [False, True] and not any(table.compared[2:])
     assert "textbf" not in table.latex()
 
 
 def test_rows_of_single_targets_are_not_said_to_be_means(tmp_path):
     rows = study("domain", "surrogate", 0.3, 0.5, targets="c")
-    params = {**PARAMS, "rows": {"inside": {"study": "domain", "targets": "c"}}}
+    params = given(domain, rows={"inside": {"study": "domain", "targets": "c"}})
     assert "one target to a row" in domain.build(lookup(tmp_path, rows), params).notes
 
 
@@ -130,7 +139,7 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
             rows += study("tuning", method, 0.3, 0.5, setting=setting)
             rows += study("tuning", method, 0.3, 0.5, targets="a", setting=setting)
         rows.append(row("selected", 1, method=method, setting=settings[1]))
-    table = tuning.build(lookup(tmp_path, rows), {**PARAMS, "grids": grids})
+    table = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids))
     assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
     assert (
         "All settings: batch 8." in table.notes
@@ -138,14 +147,20 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
     )
 
 
+OTHER_RATES = ("class_kept", "others_kept", "perceptual", "ssim")
+
+
 def test_the_note_on_the_faulty_class_counts_what_was_wrong(tmp_path):
-    rates = ("wrong_rate", 0.25), ("right_rate", 0.7)
+    rates = ("wrong_rate", 0.25), ("right_rate", 0.7), *((name, 0.5) for name in OTHER_RATES)
     rows = [
         row(metric, value, n=16, method=method, study="faulty_class")
         for method in ("pretrained", "surrogate")
         for metric, value in rates
     ]
-    assert "Of 16 samples of the class 4 were wrong before" in faulty_class.build(lookup(tmp_path, rows), PARAMS).notes
+    assert (
+        "Of 16 samples of the class 4 were wrong before"
+        in faulty_class.build(lookup(tmp_path, rows), given(faulty_class)).notes
+    )
 
 
 def test_conflicts_are_those_of_the_runs_that_the_table_counts():
@@ -181,7 +196,7 @@ def test_the_curves_are_of_both_networks_over_targets_that_the_data_hold_once(tm
     ]
     pd.DataFrame(curves).to_parquet(tmp_path / "curves.parquet")
     inputs = [tmp_path / "cosines.parquet", tmp_path / "curves.parquet"]
-    right = calibration.draw(inputs, {"wanted": 0.9, "judges": JUDGES}).axes[1]
+    right = calibration.draw(None, inputs, {"wanted": 0.9, "judges": JUDGES}).axes[1]
     shown = {line.get_label(): list(line.get_ydata()) for line in right.lines}
     assert shown["pretrained"] == pytest.approx([0.75, 0.65])
     assert shown["oracle (retrained)"] == pytest.approx([0.55, 0.45])
@@ -194,6 +209,6 @@ def test_the_faulty_class_is_shown_by_the_samples_that_were_chosen(tmp_path):
     np.savez(tmp_path / "reference.npz", own=own, others=own, shown=shown)
     np.savez(tmp_path / "panel.npz", **{"0.own": own[shown] + 100, "0.others": own[:3]})
     params = {"repairs": ["surrogate"], "own": 3, "others": 2, "seed": 0, "explicit_sets": []}
-    drawn = faulty_figure.draw([tmp_path / "reference.npz", tmp_path / "panel.npz"], params)
+    drawn = faulty_figure.draw(None, [tmp_path / "reference.npz", tmp_path / "panel.npz"], params)
     sheets = [np.asarray(axes.images[0].get_array())[0, ::5, 0].tolist() for axes in drawn.axes]
     assert sheets == [[17, 3, 5], [0, 1], [117, 103, 105], [0, 1]]

@@ -45,7 +45,7 @@ def built(tmp_path_factory) -> Path:
     collect.collect(paths, table)
     names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "verdicts.tex")
     claims.claims(
-        table, sorted((ROOT / "config/claims").glob("*.yaml")), *(made / name for name in names), families=families
+        [table], sorted((ROOT / "config/claims").glob("*.yaml")), *(made / name for name in names), families=families
     )
     macros, sections = made / "numbers.tex", made / "families.tex"
     numbers.numbers(

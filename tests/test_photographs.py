@@ -57,6 +57,7 @@ def photographs(tmp_path_factory):
         "detectors": {"nudenet_judge": {"network": None}},
         "lcr": {
             "models": ["tiny_vq"],
+            "released_preset": "corrected",
             "presets": {
                 "corrected": {"masks": {"min_score": 0.3}, "selection": {"q": None, "top": 60}, "seeds": [0]},
                 "reproduce_2025": None,
@@ -70,16 +71,7 @@ def photographs(tmp_path_factory):
         "report": {
             "lcr": {
                 "tables": {"presets": None},
-                "figures": {
-                    "panels": {
-                        "inputs": [
-                            "<results>/data/forget_test/images.npy",
-                            "<results>/lcr/corrected/tiny_vq/reconstruction/forget_test.npy",
-                            "<results>/lcr/corrected/tiny_vq/grid/forget_test/{rule}/panel.npz",
-                        ],
-                        "params": {"pictures": [0, 1, 2]},
-                    }
-                },
+                "figures": {"panels": {"pictures": [0, 1, 2]}},
             }
         },
     }

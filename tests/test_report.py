@@ -191,6 +191,29 @@ def test_each_table_builds_and_has_measured_cells(run, tmp_path, name):
     )
 
 
+def test_a_misspelt_metric_is_an_error_that_names_table_and_metric(run, tmp_path, monkeypatch):
+    module, paths = part_of("lcr", "tables", "injection"), [tmp_path / f"t.{kind}" for kind in ("tex", "csv", "html")]
+    given = {"params": params("tables", "injection"), "measurements": [run[0]]}
+    rows = [("", "Ratio", "injection_ration", {"against": "codes"}, Format(2)), *module.ROWS]
+    monkeypatch.setattr(module, "ROWS", rows)
+    said = r"the table lcr_injection: no measurement is of the metric 'injection_ration' \(there is injection_ratio"
+    with pytest.raises(UserError, match=said):
+        tabulating.tabulate(*paths, family="lcr", name="injection", **given)
+    monkeypatch.setattr(module, "OPTIONAL", ("injection_ration",), raising=False)
+    tabulating.tabulate(*paths, family="lcr", name="injection", **given)  # the row is left out
+    assert "Ratio" not in paths[1].read_text().split()
+
+
+def test_a_misspelt_metric_of_a_figure_or_a_quoted_number_names_it(run, tmp_path, monkeypatch):
+    figure, paths = part_of("lcr", "figures", "global_replacement"), (tmp_path / "f.pdf", tmp_path / "f.png")
+    monkeypatch.setattr(figure, "PANELS", (("detection_rates", "forget_test", "found"),))
+    given = {"params": params("figures", "global_replacement"), "measurements": [run[0]]}
+    with pytest.raises(UserError, match=r"the figure lcr_global_replacement: .*'detection_rates'"):
+        plotting.plot(*paths, family="lcr", name="global_replacement", **given)
+    with pytest.raises(UserError, match=r"the number 'a': .*'acu'"):
+        quoting.shown({"name": "a", "value": "value('acu')"}, Lookup([run[0]], "lcr"))
+
+
 def test_an_unknown_table_names_the_file_to_write():
     with pytest.raises(UserError, match=r"src/palimpsest/lcr/tables/nothing\.py"):
         part_of("lcr", "tables", "nothing")

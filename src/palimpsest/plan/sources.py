@@ -99,8 +99,9 @@ class Sources(Plan):
     def pictures_of_set(self, name: str) -> str | list:
         """The folder that a data set takes its pictures from; no input where they are drawn."""
         collection = self.collection_of(name)
-        # Braces in a user's path are no wildcard.
-        return self.pictures_of(collection).replace("{", "{{").replace("}", "}}") if collection else []
+        place = self.pictures_of(collection) if collection else []
+        # Snakemake knows no way to say that braces in an input are no wildcard: there the listing alone tells a change.
+        return [] if "{" in place else place
 
     def listing_of_set(self, name: str) -> str:
         """What the user's folder of a data set holds: a change of it draws the set anew; "" for any other set."""
