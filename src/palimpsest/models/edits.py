@@ -38,6 +38,7 @@ def open_edit(edit: Edit, device: torch.device | str = "cpu") -> nn.Module | np.
 
 def open_network(path: Path) -> nn.Module:
     """A whole network, its kind known by its layout, frozen."""
+    # Imported where they are used: each takes seconds, and a row needs one of them.
     if path.suffix == ".json":
         from palimpsest.models.stable_diffusion_3 import load_transformer
 
