@@ -45,7 +45,7 @@ def documented():
         notebook.command_of(ROOT / "results/mini", "paper/paper.pdf"),
         notebook.command_of(ROOT / "results/rehearsal"),
     }
-    for path in [ROOT / "README.md", *ROOT.glob("*/README.md")]:
+    for path in [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")]:
         found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text()))
     settings = [path for kind in ("config", "profiles/*", "workflow/rules") for path in ROOT.glob(f"{kind}/*.*")]
     for path in [ROOT / "Snakefile", *(path for path in settings if path.suffix in (".yaml", ".smk"))]:
