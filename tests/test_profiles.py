@@ -277,7 +277,7 @@ def test_steps_that_share_a_gpu_are_counted_and_told(project, cards):
         (folder / "make.py").write_text(text)
 
 
-@pytest.mark.parametrize("name", ["default", "gpu", "slurm"])
+@pytest.mark.parametrize("name", ["default", "gpu"])
 def test_every_profile_can_be_planned_on_a_bare_machine(bare, project, name):
     """Who plans needs nothing of what the jobs will need."""
     done = snakemake(project, "--dry-run", "--workflow-profile", f"profiles/{name}", "--configfile", *EXPERIMENTS[0])
