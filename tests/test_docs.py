@@ -73,7 +73,7 @@ def test_every_named_path_and_make_target_exists(page):
 
 def test_every_named_module_exists():
     for page in PAGES:
-        for name in set(re.findall(r"python -m (palimpsest[\w.]+)", text_of(page))):
+        for name in set(re.findall(r"python -m (palimpsest(?:\.\w+)+)", text_of(page))):
             if f"src/{name.replace('.', '/')}.py" not in made_by_the_page(page):
                 assert importlib.util.find_spec(name), f"{page.name}: {name}"
 
