@@ -1,7 +1,10 @@
 """Notebooks over runs: what opens a run, what a cell may show, and what executes one."""
 
+import ast
 import json
 import re
+from importlib import import_module
+from importlib.util import find_spec
 
 import nbformat
 import numpy as np
@@ -149,6 +152,19 @@ def test_notebooks_are_kept_without_outputs_and_name_the_main_job(path):
     assert '"../results/mini"' in next(
         cell.source for cell in book.cells if "parameters" in cell.metadata.get("tags", [])
     )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_what_a_notebook_imports_of_the_package_is_there(path):
+    """A notebook is executed at the end of a run: a name that has moved is to show before."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    lines = [line for source in cells for line in ast.parse(source).body if isinstance(line, ast.ImportFrom)]
+    imported = [
+        (line.module, part.name) for line in lines for part in line.names if line.module.startswith("palimpsest")
+    ]
+    assert imported
+    for module, name in imported:
+        assert hasattr(import_module(module), name) or find_spec(f"{module}.{name}"), f"{module} has no {name}"
 
 
 def test_every_family_has_a_notebook():
