@@ -5,9 +5,15 @@ import shutil
 
 import pandas as pd
 
+from palimpsest.report.typeset import MISSING
 from palimpsest.run import Input, Output, UserError, step
 
 BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
+# One of the quantities of report.claims: its text, its value, the interval, and the sign of a percentage.
+QUANTITY = re.compile(
+    rf"(?P<text>.+?) (?P<value>[<−]?[\d∞][^ ,]*|{MISSING})(?P<interval> \[[^]]*\])?(?P<sign> %)?(?:, |$)"
+)
+MOST = 8
 
 
 def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output, *, pictures: str) -> None:
@@ -16,7 +22,8 @@ def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output,
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise UserError(f"{text} lacks the markers {BEGIN} and {END}")
-    updated.write_text(f"{before}{BEGIN}\n{markdown(pd.read_csv(scorecard))}\n{END}{after}", encoding="utf-8")
+    verdicts = pd.read_csv(scorecard, dtype=str, keep_default_na=False)
+    updated.write_text(f"{before}{BEGIN}\n{markdown(verdicts)}\n{END}{after}", encoding="utf-8")
     for figure in figures:
         shutil.copyfile(figure, f"{pictures}/{figure.name}")
 
@@ -24,17 +31,43 @@ def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output,
 def markdown(verdicts: pd.DataFrame) -> str:
     """The scorecard as a Markdown table of one short line a claim; the report has it in full."""
     lines = ["| claim | published | here | verdict |", "| --- | --- | --- | --- |"]
-    for row in verdicts.fillna("").itertuples():
-        published = re.split(r"; | \(", row.published)[0]
-        cells = (row.statement, published, in_brief(row.ours or row.reason), f"**{row.verdict}**")
-        lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
+    for row in verdicts.itertuples():
+        cells = (row.statement, in_brief(row.published), side_by_side(row.ours) or row.reason, row.verdict)
+        lines.append(f"| {' | '.join(cell.replace('|', '¦') for cell in cells)} |")
     return "\n".join(lines)
 
 
-def in_brief(ours: str) -> str:
-    """The first two quantities of the first model, without intervals."""
-    first = re.sub(r" \[[^\]]*\]| \((?:holds|fails|mixed)\)", "", ours.split("; ")[0])
-    return ", ".join(first.split(", ")[:2])
+def in_brief(published: str) -> str:
+    """What a source published, without what follows a semicolon or stands in brackets."""
+    return re.sub(r" \([^)]*\)", "", published.split("; ")[0])
+
+
+def side_by_side(ours: str) -> str:
+    """What was measured, without intervals: "recall 18 / 34 %" for two models, in their order, MOST quantities at most.
+
+    ours: "Gumbel: recall 18 [14, 21] %, null 9 % (holds); nearest: recall 34 %, null 13 % (holds)", or the quantities
+    of one model. Where another model was left out, the name of the one that was not is said.
+    """
+    if not ours:
+        return ""
+    named = [re.fullmatch(r"(?:(.+?): )?(.+?)(?: \((?:holds|fails|mixed)\))?", part) for part in ours.split("; ")]
+    models = [quantities(each[2]) for each in named]
+    if len({tuple(each["text"] for each in model) for model in models}) != 1:
+        raise UserError(f"the scorecard's quantities differ between models: {ours!r}")
+    shown = [
+        f"{each[0]['text']} {' / '.join(dict.fromkeys(one['value'] for one in each))}{each[0]['sign'] or ''}"
+        for each in zip(*models, strict=True)
+    ]
+    alone = f"{named[0][1]}: " if len(named) == 1 and named[0][1] else ""
+    return alone + ", ".join([*shown[:MOST], "…"] if len(shown) > MOST else shown)
+
+
+def quantities(text: str) -> list[re.Match]:
+    """The quantities of one model; raises UserError for a text that is made of anything else."""
+    found = list(QUANTITY.finditer(text))
+    if "".join(each[0] for each in found) != text:
+        raise UserError(f"the scorecard has {text!r}, which is no list of quantities")
+    return found
 
 
 if __name__ == "__main__":
