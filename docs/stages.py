@@ -8,62 +8,95 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/architecture.md"
 BEGIN, END = "<!-- stages:begin -->", "<!-- stages:end -->"
-# Stage to its rules; a rule of the graph that stands nowhere is an error.
+# Stage to its rules, in the order of the work; a rule that stands nowhere is an error.
 STAGES = {
-    "data": ["make_data", "instance_targets", "instance_surrogate"],
+    "published files": ["state_licence", "fetch", "unpack", "imitate_checkpoint", "imitate_collection"],
+    "data": ["make_data"],
     "base models": ["train", "convert", "list_networks"],
     "judges": ["detect", "calibrate_judges", "calibrate_face_judges"],
-    "describe": ["lcr_encode", "lcr_masks", "lcr_count", "lcr_score", "lcr_cooccurrence", "instance_reference"],
-    "edit": ["lcr_replace", "instance_unlearn", "instance_repair_class"],
+    "prepare": [
+        *("lcr_encode", "lcr_masks", "lcr_count", "lcr_score", "lcr_cooccurrence", "lcr_reconstruct"),
+        *("instance_targets", "instance_surrogate", "instance_reference"),
+        *("instance_faulty_reference", "instance_prepare_prompt"),
+    ],
+    "edit": ["lcr_replace", "instance_unlearn", "instance_repair_class", "instance_unlearn_prompt"],
     "generate and score": [
-        *("lcr_reconstruct", "lcr_model_card", "lcr_encoder_noise", "lcr_code_stats", "lcr_localise", "lcr_classify"),
-        *("lcr_counterfactual", "lcr_locality", "lcr_injection", "instance_evaluate", "instance_evaluate_network"),
+        *(
+            "lcr_model_card",
+            "lcr_encoder_noise",
+            "lcr_code_stats",
+            "lcr_localise",
+            "lcr_classify",
+            "lcr_counterfactual",
+        ),
+        *(
+            "lcr_locality",
+            "lcr_injection",
+            "instance_evaluate",
+            "instance_evaluate_network",
+            "instance_evaluate_prompt",
+        ),
         *("instance_membership", "instance_compare_surrogates", "instance_conflicts", "instance_ridge"),
-        *("instance_faulty_reference", "instance_select", "instance_pair"),
+        *("instance_select", "instance_pair"),
     ],
     "collect and judge": ["collect", "join", "judge_claims", "number", "trace_provenance"],
-    "paper": ["tabulate", "plot", "typeset", "execute_notebook"],
+    "paper": ["tabulate", "plot", "typeset", "execute_notebook", "compare_runs"],
 }
+# Between them they run every rule but the downloads, for which the rehearsal's imitations stand.
+EXPERIMENTS = (("--config", "base_models=train"), ("--configfile", "config/rehearsal.yaml"))
 
 
-def rule_graph() -> tuple[list[str], list[tuple[str, str]]]:
-    """Rules, and pairs of a rule and one that needs it, of the default experiment."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--rulegraph",
-        "mermaid-js",
-        "--nolock",
-        "--config",
-        "base_models=train",
+def rule_graph() -> set[tuple[str, str]]:
+    """Pairs of a rule and one that needs it, of the experiments together."""
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js", "--nolock"]
+    planned = [
+        subprocess.Popen([*command, *given], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        for given in EXPERIMENTS
     ]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True).stdout
-    names = dict(re.findall(r"^\s*(id\d+)\[(\w+)", shown, re.MULTILINE))
-    return list(names.values()), [(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", shown)]
+    pairs = set()
+    for process in planned:
+        shown, messages = process.communicate()
+        if process.returncode:
+            sys.exit(messages)
+        names = dict(re.findall(r"^\s*(id\d+)\[(\w+)", shown, re.MULTILINE))
+        pairs |= {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", shown)}
+    return {pair for pair in pairs if "all" not in pair}
 
 
-def picture() -> str:
-    """The stages with their rules, and which stage feeds which, as Mermaid."""
-    rules, edges = rule_graph()
-    stage_of = {rule: stage for stage, names in STAGES.items() for rule in names}
-    if unknown := sorted(set(rules) - stage_of.keys() - {"all"}):
-        sys.exit(f"docs/stages.py: give a stage to {', '.join(unknown)}")
-    order, shown = list(STAGES), set(rules)
+def stage_of(rule: str) -> int:
+    """The place of a rule's stage."""
+    places = [place for place, names in enumerate(STAGES.values()) if rule in names]
+    return places[0] if places else sys.exit(f"docs/stages.py: give a stage to {rule}")
+
+
+def without_shortcuts(pairs: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """The pairs a < b that do not follow from others: the transitive reduction."""
+
+    def is_reached(a: int, b: int) -> bool:
+        return any(start == a and end <= b and (end == b or is_reached(end, b)) for start, end in pairs)
+
+    between = {(a, c) for a, b in pairs for c in range(b + 1, len(STAGES)) if is_reached(b, c)}
+    return pairs - between
+
+
+def picture(pairs: set[tuple[str, str]]) -> str:
+    """The stages with their rules, and which stage feeds which, as Mermaid; what feeds an earlier one is dotted."""
+    order = [stage.replace(" ", "_") for stage in STAGES]
+    found = {(stage_of(a), stage_of(b)) for a, b in pairs}
+    forward = without_shortcuts({(a, b) for a, b in found if a < b})
     boxes = [
-        f'  {stage.replace(" ", "_")}["<b>{stage}</b><br/>{"<br/>".join(sorted(shown & set(names)))}"]'
-        for stage, names in STAGES.items()
+        f'  {name}["<b>{stage}</b><br/>{"<br/>".join(rules)}"]'
+        for name, (stage, rules) in zip(order, STAGES.items(), strict=True)
     ]
-    pairs = {(stage_of[a], stage_of[b]) for a, b in edges if "all" not in (a, b)}
-    forward = sorted((order.index(a), order.index(b)) for a, b in pairs if order.index(a) < order.index(b))
-    arrows = [f"  {order[a].replace(' ', '_')} --> {order[b].replace(' ', '_')}" for a, b in forward]
-    return "\n".join(["```mermaid", "flowchart LR", *boxes, *arrows, "```"])
+    arrows = [f"  {order[a]} --> {order[b]}" for a, b in sorted(forward)]
+    arrows += [f"  {order[a]} -.-> {order[b]}" for a, b in sorted(found) if a > b]
+    return "\n".join(["```mermaid", "flowchart TB", *boxes, *arrows, "```"])
 
 
 def updated(text: str) -> str:
     """The page with the picture between its markers."""
     before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{picture()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{BEGIN}\n{picture(rule_graph())}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
