@@ -50,7 +50,6 @@ for family in plans:
     include: f"workflow/rules/{family}.smk"
 
 
-include: "workflow/rules/paper_common.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/notebooks.smk"
 
@@ -59,5 +58,5 @@ rule all:
     """The paper, its tables and figures, everything they hang on, and the tables of edited models."""
     default_target: True
     input:
-        paper_targets(),
-        edits=[path for plan in plans.values() for path in plan.edits()],
+        paper.targets(typeset=can_typeset()),
+        edits=paper.edits(),

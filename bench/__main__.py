@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     shown = shown.map(lambda value: f"{value:,.0f}" if isinstance(value, float) else value)
     text = shown.to_markdown(index=False, disable_numparse=True) + "\n\n" + notes
     options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "bench.md").write_text(text)
+    (options.folder / "bench.md").write_text(text, encoding="utf-8")
     table.to_csv(options.folder / "bench.csv", index=False)
     print(text)
     return table

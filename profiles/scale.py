@@ -89,10 +89,10 @@ def plan(folder: Path, pictures: dict[str, int], changes: dict) -> tuple[str, fl
         place.mkdir(parents=True)
         for number in range(count):
             (place / f"{number:05}.{'jpg' if name == 'celebahq' else 'png'}").touch()
-    (folder / "scale.yaml").write_text(yaml.safe_dump(changes))
+    (folder / "scale.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
     started = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--configfile", "config/full.yaml"]
-    done = subprocess.run([*command, "scale.yaml"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "scale.yaml"], cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         sys.exit(done.stdout[-3000:] + done.stderr[-3000:])
     return done.stdout + done.stderr, time.perf_counter() - started
@@ -185,7 +185,7 @@ class Scale:
     def storage(self) -> dict[str, float]:
         """Bytes, by what they hold."""
         found = defaultdict(float)
-        published = yaml.safe_load((ROOT / "config/models.yaml").read_text())["checkpoints"]
+        published = yaml.safe_load((ROOT / "config/models.yaml").read_text(encoding="utf-8"))["checkpoints"]
         found["published checkpoints (of stated size), and their conversions"] = 2 * sum(
             file.get("size", 0) for row in published.values() for file in row["files"].values()
         )
@@ -269,7 +269,9 @@ def table(large: Estimate, seconds: float, shipped: Estimate) -> str:
 
 
 if __name__ == "__main__":
-    full, mini = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("full", "mini"))
+    full, mini = (
+        yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("full", "mini")
+    )
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         shown, seconds = plan(Path(first), MORE, experiment(full, mini))
         as_shipped = plan(Path(second), PICTURES, {"experiment": "scale"})[0]

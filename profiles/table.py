@@ -19,7 +19,7 @@ def rules() -> dict[str, str]:
     """The text of every rule that runs as a job of its own, by name, in the order of the files."""
     found = {}
     for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
-        parts = re.split(r"^rule (\w+):\n", path.read_text(), flags=re.MULTILINE)
+        parts = re.split(r"^rule (\w+):\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         found |= dict(zip(parts[1::2], parts[2::2], strict=True))
     return {name: text for name, text in found.items() if "localrule: True" not in text}
 
@@ -36,7 +36,7 @@ def flags(text: str) -> str:
 
 def sent_as(rule: str) -> str:
     """How jobs of a rule reach SLURM."""
-    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text(encoding="utf-8"))
     if rule in profile["slurm-array-jobs"].split(","):
         return "array"
     return f"group `{profile['groups'][rule]}`" if rule in profile["groups"] else "job"
@@ -51,8 +51,8 @@ def table() -> str:
 def replace_between(name: str, text: str) -> None:
     """Put a text between the markers of its name in profiles/README.md."""
     begin, end = f"<!-- {name}:begin -->\n", f"\n<!-- {name}:end -->"
-    before, _, rest = README.read_text().partition(begin)
-    README.write_text(f"{before}{begin}{text}{end}{rest.partition(end)[2]}")
+    before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    README.write_text(f"{before}{begin}{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

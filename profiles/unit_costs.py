@@ -131,7 +131,7 @@ def starts(benchmarks: Path) -> dict[str, float]:
     """The median seconds of a rule's jobs."""
     found = defaultdict(list)
     for path in benchmarks.rglob("*.jsonl"):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             job = json.loads(line)
             found[job["rule_name"]].append(job["s"])
     return {f"start {rule}": float(np.median(found[rule])) for rule in sorted(found)}

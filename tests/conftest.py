@@ -108,7 +108,13 @@ def snakemake(
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"} if programs else None
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
     )
     assert not check or done.returncode == 0, done.stdout[-6000:]
     return done

@@ -37,7 +37,7 @@ GIVEN = {
 
 def params(kind: str, name: str, **lists) -> dict:
     """What a table or figure is given: all that its module declares, and nothing else."""
-    source = (PACKAGE / "lcr" / kind / f"{name}.py").read_text()
+    source = (PACKAGE / "lcr" / kind / f"{name}.py").read_text(encoding="utf-8")
     wanted = report.request(source, name)
     given = GIVEN.get(name, {}) if kind == "figures" else {}
     return report.chosen_params(wanted.params, name, {**LISTS, **lists}, given, frozenset())

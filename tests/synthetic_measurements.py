@@ -245,4 +245,4 @@ def write_record(path: Path, **changes) -> None:
         "code": code_fingerprint(),
         **changes,
     }
-    record_path(path).write_text(json.dumps(record))
+    record_path(path).write_text(json.dumps(record), encoding="utf-8")

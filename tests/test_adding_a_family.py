@@ -18,7 +18,7 @@ TOY = ("--configfile", "config/with_toy.yaml")
 
 def files_of_the_page() -> dict[str, str]:
     """Every file that the page shows, by its path: a block of code below a line with nothing but the path."""
-    blocks = re.findall(r"^`([^`\n]+)`\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^`([^`\n]+)`\n```\w+\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return dict(blocks)
 
 
@@ -28,7 +28,7 @@ def project(tmp_path_factory) -> Path:
     folder = copy_of_the_project(tmp_path_factory.mktemp("family"))
     for path, text in files_of_the_page().items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+        (folder / path).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -46,10 +46,10 @@ def test_the_family_of_the_page_is_planned_whole_and_makes_its_table_and_its_ver
 
 def test_measurements_that_no_rule_makes_are_refused_when_planning(project):
     plan = project / "src/palimpsest/plan/toy.py"
-    written = plan.read_text()
-    plan.write_text(written.replace("{method}/measurements.parquet", "{method}/measured.parquet"))
+    written = plan.read_text(encoding="utf-8")
+    plan.write_text(written.replace("{method}/measurements.parquet", "{method}/measured.parquet"), encoding="utf-8")
     said = snakemake(project, "--dry-run", *TOY, check=False)
-    plan.write_text(written)
+    plan.write_text(written, encoding="utf-8")
     assert said.returncode != 0 and "results/with_toy/toy/darken/measured.parquet" in said.stdout
 
 

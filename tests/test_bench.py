@@ -95,7 +95,7 @@ def test_the_table_is_complete(tmp_path):
         assert stage in measures
     against = table[table["measure"].str.match("encode|decode|detect|all|count codes|score|replace")]
     assert (against["gain"] != "").all()
-    text = (tmp_path / "bench.md").read_text()
+    text = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert "QUICK" in text and "load average" in text and text.count("|\n") == len(table) + 2
-    assert len((tmp_path / "bench.csv").read_text().splitlines()) == len(table) + 1
+    assert len((tmp_path / "bench.csv").read_text(encoding="utf-8").splitlines()) == len(table) + 1
     assert set(PARTS) == {"nudenet", "lcr", "instance", "counting", "scaling", "scenes"}

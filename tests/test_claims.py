@@ -417,16 +417,16 @@ def test_outputs_agree(run, tmp_path):
     table = pd.read_parquet(paths[0])
     for row in table.itertuples():
         macro = "verdict" + "".join(part.capitalize() for part in row.id.split("_"))
-        assert f"\\newcommand{{\\{macro}}}{{\\emph{{{row.verdict}}}}}\n" in paths[4].read_text()
+        assert f"\\newcommand{{\\{macro}}}{{\\emph{{{row.verdict}}}}}\n" in paths[4].read_text(encoding="utf-8")
     assert len(pd.read_csv(paths[1])) == len(table) == len(of_family("lcr"))
 
 
 @pytest.mark.parametrize("change", [{"id": "a1"}, {"surprise": 1}, {"holds": None}])
 def test_a_wrong_definition_is_refused(tmp_path, change):
-    claim = yaml.safe_load(CLAIMS[0].read_text())["claims"][0] | change
+    claim = yaml.safe_load(CLAIMS[0].read_text(encoding="utf-8"))["claims"][0] | change
     if change == {"holds": None}:
         del claim["holds"]
     path = tmp_path / "claims.yaml"
-    path.write_text(yaml.safe_dump({"claims": [claim]}))
+    path.write_text(yaml.safe_dump({"claims": [claim]}), encoding="utf-8")
     with pytest.raises(UserError):
         claims.read([path])

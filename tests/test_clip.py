@@ -40,10 +40,10 @@ def write(folder, seed=0, **vision):
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["vision_config"] |= {"dropout": 0.0, "id2label": {"0": "LABEL_0"}, "torch_dtype": None}
     config["vision_config"].pop("num_channels")
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     places = model.vision_model.embeddings.num_positions
     state = load_file(folder / "model.safetensors")
     state["vision_model.embeddings.position_ids"] = torch.arange(places)[None]
@@ -185,9 +185,9 @@ def test_no_code_of_a_file_runs(published, tmp_path):
 )
 def test_an_architecture_that_is_none_is_named(published, changes, said):
     config = published[0] / "config.json"
-    content = json.loads(config.read_text())
+    content = json.loads(config.read_text(encoding="utf-8"))
     content["vision_config"] |= changes
-    config.write_text(json.dumps(content))
+    config.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UserError, match=said):
         clip.read_architecture(config)
 
@@ -196,7 +196,7 @@ def test_an_architecture_that_is_none_is_named(published, changes, said):
     "content", ["{", "[]", "{}", '{"vision_config": {}, "projection_dim": 1}', '{"model_type": "t5"}']
 )
 def test_a_config_of_something_else_is_named(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"config\.json describes no CLIP"):
         clip.read_architecture(tmp_path / "config.json")
 

@@ -1,6 +1,5 @@
 """What a wrong configuration gets: a message that names the key, before any work."""
 
-import os
 import re
 from pathlib import Path
 
@@ -15,7 +14,7 @@ EXPERIMENTS = ("smoke", "mini", "small", "full")
 def refused(tmp_path: Path, change: str) -> str:
     """The message for a change of the smoke experiment, given as YAML."""
     path = tmp_path / "config.yaml"
-    path.write_text(change)
+    path.write_text(change, encoding="utf-8")
     done = snakemake(
         ROOT, "--dry-run", "--nolock", "--configfile", "config/smoke.yaml", str(path), "--directory", ".", check=False
     )
@@ -71,8 +70,7 @@ def test_a_wrong_configuration_is_refused_by_name(tmp_path, change, named):
 def test_a_fault_is_one_line_that_names_the_file(tmp_path, change, said):
     """The place in the rule files follows, and nothing else."""
     shown = refused(tmp_path, change)
-    file = os.path.relpath(tmp_path / "config.yaml", ROOT)
-    assert said.format(file=file) in shown.splitlines(), shown
+    assert said.format(file=tmp_path / "config.yaml") in shown.splitlines(), shown
     assert len(shown.splitlines()) < 20
 
 
@@ -84,15 +82,15 @@ def test_a_fault_of_the_command_line_is_named_as_one():
 
 def test_a_whole_float_is_an_integer(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("lcr: {sweep: {tops: [2.0]}}")
+    path.write_text("lcr: {sweep: {tops: [3.0]}}", encoding="utf-8")
     done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", "config/smoke.yaml", str(path)).stdout
-    assert re.search(r"\btop_?2\b", done) and not re.search(r"\btop_?2\.0", done)
+    assert '"tops": [3]' in done and '"tops": [3.0]' not in done
 
 
 @pytest.mark.parametrize("way", ["directory", "module"])
 def test_the_workflow_runs_in_its_own_folder_alone(tmp_path, way):
     (tmp_path / "Snakefile").write_text(
-        f'module palimpsest:\n    snakefile: "{ROOT}/Snakefile"\n\nuse rule * from palimpsest\n'
+        f'module palimpsest:\n    snakefile: "{ROOT}/Snakefile"\n\nuse rule * from palimpsest\n', encoding="utf-8"
     )
     arguments = ("-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path)) if way == "directory" else ()
     done = snakemake(tmp_path, "--dry-run", *arguments, check=False)
@@ -105,7 +103,7 @@ def test_the_workflow_runs_in_its_own_folder_alone(tmp_path, way):
 
 def test_a_null_removes_a_key(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("lcr: {rules: {fixed: null}}")
+    path.write_text("lcr: {rules: {fixed: null}}", encoding="utf-8")
     done = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", "config/smoke.yaml", str(path)).stdout
     assert "corrected/tiny_vq/grid/forget_test/fixed" not in done
 
@@ -139,7 +137,7 @@ def test_every_file_has_an_entry_and_every_entry_a_file(folder, keys):
 @pytest.mark.parametrize("path", sorted((ROOT / "workflow/schemas").glob("*.yaml")), ids=lambda path: path.stem)
 def test_no_description_is_cut_at_a_comma(path):
     """In YAML's braces a comma ends a value, and what follows it becomes a key without one."""
-    left = [yaml.safe_load(path.read_text())]
+    left = [yaml.safe_load(path.read_text(encoding="utf-8"))]
     while left:
         place = left.pop()
         assert not isinstance(place, dict) or None not in place.values(), place
@@ -148,7 +146,7 @@ def test_no_description_is_cut_at_a_comma(path):
 
 @pytest.mark.parametrize("family", ["lcr", "instance"])
 def test_every_key_of_a_family_is_described_or_plain(family):
-    schema = yaml.safe_load((ROOT / f"workflow/schemas/{family}.schema.yaml").read_text())
+    schema = yaml.safe_load((ROOT / f"workflow/schemas/{family}.schema.yaml").read_text(encoding="utf-8"))
     assert schema["additionalProperties"] is False
     for name, row in schema["properties"].items():
         assert row.get("description") or row.get("$ref") or row.get("additionalProperties") is not None, name

@@ -103,7 +103,9 @@ def test_weights_that_do_not_fit_are_refused_by_name(saved):
 @pytest.mark.parametrize("kind", ["v_prediction", "sample"])
 def test_a_network_that_does_not_predict_noise_is_refused(saved, kind):
     place = saved.parent.parent / "scheduler/scheduler_config.json"
-    place.write_text(json.dumps(json.loads(place.read_text()) | {"prediction_type": kind}))
+    place.write_text(
+        json.dumps(json.loads(place.read_text(encoding="utf-8")) | {"prediction_type": kind}), encoding="utf-8"
+    )
     with pytest.raises(UserError, match=f"scheduler has the prediction type '{kind}'.*epsilon"):
         diffusion.load(saved)
 

@@ -44,16 +44,19 @@ def test_locks_hold_what_is_asked_for():
         if path.stem == "torch":
             for build in BUILDS:
                 given = pins(ENVS / f"{build}.lock.txt")
-                assert f"torch=={given['torch']}" in path.read_text().split() and not given.keys() & lock.keys()
+                assert (
+                    f"torch=={given['torch']}" in path.read_text(encoding="utf-8").split()
+                    and not given.keys() & lock.keys()
+                )
             lock |= given
         assert named(path) <= lock.keys(), path.name
-        for name, version in PIN.findall(path.read_text()):
+        for name, version in PIN.findall(path.read_text(encoding="utf-8")):
             assert lock[name] == version, f"{name} of {path.name}"
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_every_pin_has_hashes_and_no_address(lock):
-    text = lock.read_text()
+    text = lock.read_text(encoding="utf-8")
     assert "://" not in text and not re.search(r"^\s*--(?!hash)", text, re.MULTILINE)
     parts = [part for part in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE) if PIN.match(part)]
     assert len(parts) == len(pins(lock)) and all("--hash=sha256:" in part for part in parts)
@@ -61,12 +64,12 @@ def test_every_pin_has_hashes_and_no_address(lock):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_post_deploy_script_carries_the_hashes_of_what_it_installs(script):
-    text = script.read_text()
+    text = script.read_text(encoding="utf-8")
     carried = {Path(name).name: digest for digest, name in re.findall(r"^# ([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)}
     installed = re.search(r"^bash envs/install\.sh \S+ (.*)$", text, re.MULTILINE)[1].split()
     wanted = {"bootstrap", *installed, *(BUILDS if "torch" in installed else ())}
     assert carried == {f"{name}.lock.txt": sha256(ENVS / f"{name}.lock.txt") for name in wanted}
-    made = yaml.safe_load(script.with_name(script.name.replace(".post-deploy.sh", ".yaml")).read_text())
+    made = yaml.safe_load(script.with_name(script.name.replace(".post-deploy.sh", ".yaml")).read_text(encoding="utf-8"))
     assert [spec.partition("=")[0] for spec in made["dependencies"]] == ["python", "pip"]
 
 
@@ -74,10 +77,10 @@ def test_every_environment_of_a_rule_is_complete():
     used = {
         name
         for path in (ROOT / "workflow").rglob("*.smk")
-        for name in re.findall(r"envs/(\w+)\.yaml", path.read_text())
+        for name in re.findall(r"envs/(\w+)\.yaml", path.read_text(encoding="utf-8"))
     }
     assert used == {path.name.removesuffix(".post-deploy.sh") for path in SCRIPTS}
-    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
     assert rules.count("\nrule ") == rules.count("\n    conda:\n")
 
 
@@ -92,7 +95,8 @@ def installer(tmp_path):
     for name in ("python", "uv"):
         (commands / name).write_text(
             f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/calls\n'
-            f'case "$*" in *"${{FAILS_AT:-nothing fails}}"*) echo "$FAULT" >&2; exit 1 ;; esac\n'
+            f'case "$*" in *"${{FAILS_AT:-nothing fails}}"*) echo "$FAULT" >&2; exit 1 ;; esac\n',
+            encoding="utf-8",
         )
         (commands / name).chmod(0o755)
 
@@ -100,8 +104,8 @@ def installer(tmp_path):
         (tmp_path / "calls").unlink(missing_ok=True)
         command = ["bash", str(ENVS / "install.sh"), str(commands / "python"), *locks]
         given = {"TORCH": "cpu", **environment}
-        done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=False)
-        return done, re.findall(r"envs/([\w-]+)\.lock\.txt", (tmp_path / "calls").read_text())
+        done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, encoding="utf-8", check=False)
+        return done, re.findall(r"envs/([\w-]+)\.lock\.txt", (tmp_path / "calls").read_text(encoding="utf-8"))
 
     return install
 
@@ -130,14 +134,14 @@ def test_a_lock_that_cannot_be_installed_is_named_with_the_remedy(tmp_path):
     """For real: uv refuses a file with another hash, and says which; with the lock put back it installs."""
     folder = copy_of_the_project(tmp_path / "project")
     lock = folder / "envs/paper.lock.txt"
-    text = lock.read_text()
-    lock.write_text(re.sub(r"(?<=sha256:)[0-9a-f]{64}", "0" * 64, text))
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(re.sub(r"(?<=sha256:)[0-9a-f]{64}", "0" * 64, text), encoding="utf-8")
     venv.create(tmp_path / "env", with_pip=True)
     command = ["bash", "envs/install.sh", str(tmp_path / "env/bin/python"), "paper"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1 and "envs/paper.lock.txt could not be installed" in done.stderr
     assert "Hash mismatch" in done.stderr and "git checkout envs/paper.lock.txt" in done.stderr
-    lock.write_text(text)
+    lock.write_text(text, encoding="utf-8")
     subprocess.run(command, cwd=folder, check=True)
     subprocess.run([str(tmp_path / "env/bin/python"), "-c", "import matplotlib, pandas, pyarrow"], check=True)
 
@@ -154,10 +158,12 @@ def test_an_environment_that_cannot_be_made_stops_before_any_work(tmp_path, faul
             folder / "envs/torch.yaml",
             "PackagesNotFoundError: the stand-in for conda has no package no-such=1.0",
         )
-        path.write_text(path.read_text() + "  - no-such=1.0\n")
+        path.write_text(path.read_text(encoding="utf-8") + "  - no-such=1.0\n", encoding="utf-8")
     else:
         path, said = folder / "envs/bootstrap.lock.txt", "bootstrap.lock.txt could not be installed"
-        path.write_text(re.sub(r"(?<=sha256:)[0-9a-f]{64}", "0" * 64, path.read_text()))
+        path.write_text(
+            re.sub(r"(?<=sha256:)[0-9a-f]{64}", "0" * 64, path.read_text(encoding="utf-8")), encoding="utf-8"
+        )
     target = "results/smoke/data/train_a/images.npy"
     arguments = ("--sdm", "conda", "--configfile", "config/smoke.yaml", "--", target)
     done = snakemake(folder, *arguments, check=False, programs=CONDA)
@@ -170,7 +176,7 @@ def test_the_image_has_every_environment_with_all_that_is_installed_in_it():
     programs = {"PATH": f"{CONDA}:{Path(sys.executable).parent}:{os.environ['PATH']}", "TORCH": "cuda"}
     command = ["bash", "envs/container.sh"]
     text = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **programs}, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env={**os.environ, **programs}, capture_output=True, encoding="utf-8", check=True
     ).stdout
     made = dict(re.findall(r"conda env create --prefix (\S+) --file (\S+)", text))
     copied = {target: source for source, target in re.findall(r"^COPY (\S+) (\S+)$", text, re.MULTILINE)}

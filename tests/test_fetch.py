@@ -436,7 +436,7 @@ def on_the_hub(out, hub, environment=None, fails=True, **changes):
         "HF_HOME": str(out.parent.parent / "hf"),
         **(environment or {}),
     }
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode == 1) == fails and out.exists() != fails, done.stderr
     assert not fails or "Traceback" not in done.stderr
     return done.stderr
@@ -555,7 +555,7 @@ def test_the_rules_show_the_licence_go_on_after_a_break_and_unpack(server, tmp_p
         "sha256": SHA256,
         "url": f"{server.url}/models/last.ckpt",
     }
-    overlay.write_text(json.dumps({"checkpoints": checkpoints, "collections": {"ours": collection}}))
+    overlay.write_text(json.dumps({"checkpoints": checkpoints, "collections": {"ours": collection}}), encoding="utf-8")
     project = copy_of_the_project(tmp_path / "project")
     folder = "resources/checkpoints/ours"
     targets = [f"{folder}/last.ckpt", "resources/collections/ours/pictures", f"{folder}/a name; with spaces.bin"]
@@ -573,11 +573,11 @@ def test_the_rules_show_the_licence_go_on_after_a_break_and_unpack(server, tmp_p
     assert "Nothing to be done" in snakemake(project, *targets, *settings).stdout and server.sent() == sent
     # Neither an edit of its row nor a wrong hash costs a file that is there.
     checkpoints["ours"]["files"]["last.ckpt"] = {"sha256": SHA256}
-    overlay.write_text(json.dumps({"checkpoints": checkpoints}))
+    overlay.write_text(json.dumps({"checkpoints": checkpoints}), encoding="utf-8")
     snakemake(project, targets[0], *settings)
     assert read_record(project / targets[0])["result"]["from"] == "here" and server.sent() == sent
     checkpoints["ours"] |= {"files": {"last.ckpt": {"sha256": "0" * 64}}, "path": str(tmp_path / "absent")}
-    overlay.write_text(json.dumps({"checkpoints": checkpoints}))
+    overlay.write_text(json.dumps({"checkpoints": checkpoints}), encoding="utf-8")
     refusal = snakemake(project, targets[0], *settings, check=False)
     assert refusal.returncode != 0 and "there is no file" in refusal.stdout
     assert (project / targets[0]).read_bytes() == CONTENT
@@ -596,7 +596,7 @@ def shown(path, row, capsys):
 
 def test_a_licence_is_shown_and_kept(tmp_path, capsys):
     text = shown(tmp_path / "LICENCE.md", ROW, capsys)
-    assert text == (tmp_path / "LICENCE.md").read_text()
+    assert text == (tmp_path / "LICENCE.md").read_text(encoding="utf-8")
     assert all(part in text for part in ("vqgan", "MIT", PAGE, REVISION, "hub:owner/name"))
 
 

@@ -61,8 +61,8 @@ def write_broken(root):
     photograph().save(stream, "jpeg")
     (root / "truncated.jpg").write_bytes(stream.getvalue()[:9000])
     (root / "empty.jpg").write_bytes(b"")
-    (root / "notes.txt").write_text("no picture")
-    (root / "page.jpg").write_text("<html>404</html>")
+    (root / "notes.txt").write_text("no picture", encoding="utf-8")
+    (root / "page.jpg").write_text("<html>404</html>", encoding="utf-8")
     Image.new("RGB", (1, 1)).save(root / "pixel.png")
     Image.fromarray(np.zeros((20, 20), np.float32)).save(root / "float.tiff")
     (root / "bomb.png").write_bytes(png_of_declared_size(60000, 60000))
@@ -142,8 +142,14 @@ def test_unreadable_files_can_be_refused(tmp_path):
     [
         (lambda root: root / "missing", "does not exist: correct `root`"),
         (lambda root: root, "is empty: put images into it"),
-        (lambda root: (root / "a.png").write_text("no") and root, r"no file of .* is a readable image:\n  a\.png"),
-        (lambda root: (root / "a.png").write_text("no") and root / "a.png", "is no folder: correct `root`"),
+        (
+            lambda root: (root / "a.png").write_text("no", encoding="utf-8") and root,
+            r"no file of .* is a readable image:\n  a\.png",
+        ),
+        (
+            lambda root: (root / "a.png").write_text("no", encoding="utf-8") and root / "a.png",
+            "is no folder: correct `root`",
+        ),
     ],
 )
 def test_a_folder_without_images_is_refused(tmp_path, prepare, message):

@@ -43,7 +43,7 @@ assert diffusers.models.unets.UNet2DConditionModel is diffusers.UNet2DConditionM
 
 
 def test_a_step_of_diffusion_loads_neither_transformers_nor_a_compiler():
-    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
 
@@ -67,7 +67,7 @@ def test_adamw_is_torchs_to_the_last_bit(weight_decay):
     "more", [{}, {"set_alpha_to_one": False, "skip_prk_steps": True, "_class_name": "PNDMScheduler"}]
 )
 def test_a_scheduler_is_that_of_from_config(more):
-    config = json.loads(SCHEDULER.read_text()) | more
+    config = json.loads(SCHEDULER.read_text(encoding="utf-8")) | more
     ours, theirs = diffusion.scheduler_of(unet.DDPMScheduler, config), unet.DDPMScheduler.from_config(config)
     assert ours.to_json_string() == theirs.to_json_string()
     sampler = unet.DDIMScheduler.from_config(theirs.config, timestep_spacing="trailing")

@@ -309,7 +309,9 @@ def test_a_file_is_taken_with_its_hash_and_opened_as_its_record_says(tmp_path):
     path, taken = script(tmp_path / "published.pt", Descriptor()), tmp_path / "models/sscd.pt"
     given = ["--file", str(path), "--network", str(taken), "--name", "sscd"]
     step(take_file.take, [*given, "--sha256", sha256(path)])
-    assert json.loads((taken.parent / "sscd.record.json").read_text())["result"]["sha256"] == sha256(path)
+    assert json.loads((taken.parent / "sscd.record.json").read_text(encoding="utf-8"))["result"]["sha256"] == sha256(
+        path
+    )
     assert sscd.load(taken).embed(random(1, 3, 64, 64)).shape == (1, 512)
     script(taken, Descriptor())
     with pytest.raises(UserError, match="expected"):

@@ -105,7 +105,9 @@ def prompted(tmp_path_factory):
 
 
 def test_a_pipeline_is_used_only_with_the_hashes_of_all_its_weights(tmp_path, prompted):
-    assert len(prompted.hashes) == 6 and json.loads(prompted.checked.read_text())["folder"] == str(prompted.pipeline)
+    assert len(prompted.hashes) == 6 and json.loads(prompted.checked.read_text(encoding="utf-8"))["folder"] == str(
+        prompted.pipeline
+    )
     index, part = prompted.pipeline / "model_index.json", "vae/diffusion_pytorch_model.safetensors"
     without = {place: known for place, known in prompted.hashes.items() if place != part}
     wrong, more = {**prompted.hashes, part: "0" * 64}, {**prompted.hashes, "vae/second.safetensors": "0" * 64}
@@ -272,12 +274,12 @@ def test_a_prompts_pictures_are_forgotten_from_the_configuration(tmp_path, promp
         },
         "instance": {"prompted": prompt},
     }
-    (folder / "prompted.yaml").write_text(yaml.safe_dump(overlay))
+    (folder / "prompted.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     made = "results/prompted/instance/prompted/ireland/measurements.parquet"
     snakemake(folder, "--configfile", "prompted.yaml", "--", made)
     table = measurements.read([folder / made])
     assert set(table["method"]) == {"pretrained", "surrogate"} and set(table["model"]) == {"sd3"}
-    told = json.loads((folder / made).with_name("latents.record.json").read_text())["arguments"]
+    told = json.loads((folder / made).with_name("latents.record.json").read_text(encoding="utf-8"))["arguments"]
     assert told["prompt"] == case["prompt"] and told["kept"] == case["kept"]
 
 
@@ -288,7 +290,7 @@ def test_what_the_flow_matching_step_is_not_given_is_named(tmp_path, prompted):
     with pytest.raises(UserError, match="no array surrogates, remember"):
         unlearn_sd3.arrays(tmp_path / "one.npz", ("targets", "surrogates", "remember"), 4)
     shutil.copytree(prompted.pipeline, tmp_path / "pipeline")
-    (tmp_path / "checked.json").write_text(json.dumps({"folder": str(tmp_path / "pipeline")}))
+    (tmp_path / "checked.json").write_text(json.dumps({"folder": str(tmp_path / "pipeline")}), encoding="utf-8")
     part = tmp_path / "pipeline/transformer/diffusion_pytorch_model.safetensors"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(UserError, match="is no transformer of a Stable Diffusion 3 pipeline"):
@@ -300,7 +302,7 @@ def test_what_the_flow_matching_step_is_not_given_is_named(tmp_path, prompted):
 def test_no_network_of_the_pipeline_is_loaded_half(tmp_path, prompted, name, change):
     """The libraries would give what is missing random weights and pass over what they do not know."""
     shutil.copytree(prompted.pipeline, tmp_path / "pipeline")
-    (tmp_path / "checked.json").write_text(json.dumps({"folder": str(tmp_path / "pipeline")}))
+    (tmp_path / "checked.json").write_text(json.dumps({"folder": str(tmp_path / "pipeline")}), encoding="utf-8")
     file = sorted((tmp_path / "pipeline" / name).glob("*.safetensors"))[0]
     state = load_file(file)
     key = next(key for key in sorted(state) if state[key].ndim == 2)

@@ -493,7 +493,9 @@ def test_a_learning_rate_of_zero_leaves_the_network_alone(base, tmp_path):
 
 def test_a_tuned_run_takes_the_selected_settings(base, tmp_path):
     selected = tmp_path / "selected.json"
-    selected.write_text('{"name": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n')
+    selected.write_text(
+        '{"name": "slow", "training": {"steps": 2}, "settings": {"projection": "both"}}\n', encoding="utf-8"
+    )
     runs = [one_run("tuned", "first", projection="none") | {"tuned": True}, one_run("plain", "first")]
     forget(base, tmp_path / "tuned", *runs, selected=selected)
     rows = pd.read_parquet(tmp_path / "tuned/runs.parquet")

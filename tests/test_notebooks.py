@@ -60,7 +60,7 @@ def write(path, *cells):
 def executed(path, folder, **given):
     outputs = folder / "executed.ipynb", folder / "page.html"
     notebook.execute(path, *outputs, **given)
-    return [output.read_text() for output in outputs]
+    return [output.read_text(encoding="utf-8") for output in outputs]
 
 
 def test_a_run_is_opened_and_anything_else_refused_with_the_command_that_makes_it(finished, tmp_path):
@@ -75,7 +75,7 @@ def test_a_run_is_opened_and_anything_else_refused_with_the_command_that_makes_i
         UserError, match=r"data/a\.npy is missing. Make it again: snakemake .*config/mini.yaml .*a\.npy"
     ):
         run.file("data/a.npy")
-    about = json.loads((finished / "paper/provenance.json").read_text())
+    about = json.loads((finished / "paper/provenance.json").read_text(encoding="utf-8"))
     about["config"]["base_models"] = "random"
     write_json(finished / "paper/provenance.json", about)
     assert "REHEARSAL: random weights. No number here means anything." in str(notebook.open_run(finished))

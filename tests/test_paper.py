@@ -15,7 +15,7 @@ from synthetic_measurements import MODELS, write_run
 
 PAPER = ROOT / "paper"
 SECTIONS = sorted((PAPER / "sections").glob("*.tex"))
-SOURCE = "\n".join(path.read_text() for path in (PAPER / "main.tex", *SECTIONS))
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in (PAPER / "main.tex", *SECTIONS))
 # What may hold digits without being a number: names of labels, files and citations, and lengths of the layout.
 NAMES = (
     r"\\(?:cite[tp]?(?:\[[^]]*\])*|ref|eqref|label|input|tablefile)\{[^}]*\}|\\url\{[^}]*\}"
@@ -60,7 +60,7 @@ def built(tmp_path_factory) -> Path:
     )
     benchmarks = folder / "benchmarks"
     benchmarks.mkdir()
-    (benchmarks / "b.jsonl").write_text('{"s": 1.0, "max_rss": 10.0, "rule_name": "lcr_replace"}\n')
+    (benchmarks / "b.jsonl").write_text('{"s": 1.0, "max_rss": 10.0, "rule_name": "lcr_replace"}\n', encoding="utf-8")
     parts = [made / f"provenance.{kind}" for kind in ("json", "tex", "csv", "html")]
     provenance.provenance(table, paths, benchmarks, *parts, experiment="test", config={})
     for name in TABLES:
@@ -94,7 +94,7 @@ def test_the_paper_compiles_twice_to_the_same_bytes_and_fits_its_columns(built, 
 @pytest.mark.skipif(shutil.which("latexmk") is None, reason="latexmk is not installed")
 def test_a_fault_of_latex_is_named(built, tmp_path):
     main = tmp_path / "main.tex"
-    main.write_text(r"\documentclass{article}\begin{document}\nosuchmacro\end{document}")
+    main.write_text(r"\documentclass{article}\begin{document}\nosuchmacro\end{document}", encoding="utf-8")
     with pytest.raises(UserError, match="Undefined control sequence"):
         compile.compile(main, [], built / "families.tex", [], tmp_path / "x.pdf")
 
@@ -107,7 +107,7 @@ def test_without_latexmk_the_packages_are_named(built, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", SECTIONS, ids=lambda path: path.stem)
 def test_no_number_is_typed_by_hand(path):
-    assert typed_numbers(path.read_text()) == []
+    assert typed_numbers(path.read_text(encoding="utf-8")) == []
 
 
 def test_the_test_of_typed_numbers_finds_one():
@@ -117,11 +117,13 @@ def test_the_test_of_typed_numbers_finds_one():
 
 
 def test_every_macro_of_the_prose_is_defined_by_the_run_and_every_number_is_quoted(built):
-    defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "numbers.tex").read_text()))
-    defined |= set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "verdicts.tex").read_text()))
+    defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "numbers.tex").read_text(encoding="utf-8")))
+    defined |= set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "verdicts.tex").read_text(encoding="utf-8")))
     used = set(re.findall(r"\\((?:lcr|instance|verdict)[A-Z]\w*)", SOURCE))
     assert used <= defined, used - defined
-    quoted = {entry["name"] for entry in yaml.safe_load((PAPER / "numbers.yaml").read_text())["numbers"]}
+    quoted = {
+        entry["name"] for entry in yaml.safe_load((PAPER / "numbers.yaml").read_text(encoding="utf-8"))["numbers"]
+    }
     assert quoted <= used, f"defined in numbers.yaml and never quoted: {sorted(quoted - used)}"
 
 
@@ -138,20 +140,22 @@ def test_what_an_experiment_does_not_make_is_left_out_of_its_paper(built, tmp_pa
     for path in (less / "tables/lcr_models.tex", less / "figures/lcr_pareto.pdf"):
         path.unlink()
     macros = less / "numbers.tex"
-    macros.write_text(macros.read_text().replace("\\proceduraltrue", "\\proceduralfalse"))
+    macros.write_text(
+        macros.read_text(encoding="utf-8").replace("\\proceduraltrue", "\\proceduralfalse"), encoding="utf-8"
+    )
     found = typeset(less, tmp_path / "less.pdf")
     assert found["undefined"] == [] and found["pages"] > 3
 
 
 def test_every_number_of_the_prose_was_measured(built):
     # The synthetic run has one family; the other's numbers say that they were not measured.
-    lines = (built / "numbers.tex").read_text().splitlines()
+    lines = (built / "numbers.tex").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if "not measured" in line and not line.startswith(r"\newcommand{\instance")] == []
     assert any(line.startswith(r"\newcommand{\lcr") for line in lines)
 
 
 def test_citations_and_references_match():
-    keys = set(re.findall(r"@\w+\{(\w+),", (PAPER / "references.bib").read_text()))
+    keys = set(re.findall(r"@\w+\{(\w+),", (PAPER / "references.bib").read_text(encoding="utf-8")))
     cited = {key for group in re.findall(r"\\cite[tp]?(?:\[[^]]*\])*\{([^}]*)\}", SOURCE) for key in group.split(",")}
     assert cited == keys
 

@@ -26,7 +26,7 @@ def photographs(tmp_path_factory):
         place.mkdir(parents=True)
         for index, picture in enumerate(KINDS[kind](24, 256, np.random.default_rng(0))):
             Image.fromarray(picture).save(place / f"{index:02}.{'png' if index % 2 else 'jpg'}")
-        (place / "notes.txt").write_text("no picture")
+        (place / "notes.txt").write_text("no picture", encoding="utf-8")
     shared = {"size": 128, "near_duplicates": "keep"}
     halves = {"fit": [0, 0.5], "test": [0.5, 1]}
     datasets = {
@@ -75,7 +75,7 @@ def photographs(tmp_path_factory):
             }
         },
     }
-    (folder / "photographs.yaml").write_text(yaml.safe_dump(overlay))
+    (folder / "photographs.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     snakemake(folder, *FULL)
     return folder / "results/photographs"
 
@@ -101,13 +101,13 @@ def test_every_edit_is_measured_and_painting_the_region_hides_the_face(photograp
 
 
 def test_unreadable_files_are_listed(photographs):
-    record = json.loads((photographs / "data/forget_test/images.record.json").read_text())
+    record = json.loads((photographs / "data/forget_test/images.record.json").read_text(encoding="utf-8"))
     assert [row["path"] for row in record["result"]["unreadable"]] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("name", ["lcr_contact_sheet", "lcr_panels"])
 def test_figures_know_which_sets_are_explicit(photographs, name):
-    record = json.loads((photographs / f"paper/figures/{name}.record.json").read_text())
+    record = json.loads((photographs / f"paper/figures/{name}.record.json").read_text(encoding="utf-8"))
     assert record["arguments"]["params"]["explicit_sets"] == ["forget_fit", "forget_test"]
 
 

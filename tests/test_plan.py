@@ -20,7 +20,7 @@ def composed(files, given):
 def written(folder, **files):
     """Files of YAML, by their stem."""
     for name, content in files.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder
 
 
@@ -37,7 +37,7 @@ def test_a_file_stands_on_what_it_is_composed_of_and_a_null_removes(tmp_path):
 
 
 def test_what_anchors_share_is_changed_in_one_place_alone(tmp_path):
-    (tmp_path / "below.yaml").write_text("first: &one {rate: 1}\nsecond: *one\n")
+    (tmp_path / "below.yaml").write_text("first: &one {rate: 1}\nsecond: *one\n", encoding="utf-8")
     written(tmp_path, above={"compose": ["below.yaml"], "first": {"rate": 2}})
     assert merged(with_parts(tmp_path / "above.yaml")) == {"first": {"rate": 2}, "second": {"rate": 1}}
 

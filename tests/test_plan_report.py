@@ -88,7 +88,7 @@ def parts(experiment: str):
     for family, plan in PLANS.items():
         for kind, entries in config["report"][family].items():
             for name, given in entries.items():
-                source = (ROOT / f"src/palimpsest/{family}/{kind}/{name}.py").read_text()
+                source = (ROOT / f"src/palimpsest/{family}/{kind}/{name}.py").read_text(encoding="utf-8")
                 yield f"report.{family}.{kind}.{name}", source, plan(config), given
 
 

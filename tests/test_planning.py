@@ -23,11 +23,12 @@ def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(
     source.write_text(
         "import pathlib, time\n"
         'pathlib.Path("working").touch()\n'
-        'while not pathlib.Path("go").exists():\n    time.sleep(0.1)\n' + source.read_text()
+        'while not pathlib.Path("go").exists():\n    time.sleep(0.1)\n' + source.read_text(encoding="utf-8"),
+        encoding="utf-8",
     )
     target = ("--", "results/smoke/data/forget_test/images.npy")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *SMOKE, *target]
-    with (tmp_path / "log").open("w") as log:
+    with (tmp_path / "log").open("w", encoding="utf-8") as log:
         first = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     deadline = time.monotonic() + 120
     while not (folder / "working").exists() and time.monotonic() < deadline:
@@ -35,7 +36,7 @@ def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(
     second = snakemake(folder, *SMOKE, *target, check=False)
     assert second.returncode != 0 and "cannot be locked" in second.stdout and "--unlock" in second.stdout
     (folder / "go").touch()
-    assert first.wait(timeout=120) == 0, (tmp_path / "log").read_text()[-3000:]
+    assert first.wait(timeout=120) == 0, (tmp_path / "log").read_text(encoding="utf-8")[-3000:]
     assert "Nothing to be done" in snakemake(folder, *SMOKE, *target).stdout
 
 
@@ -46,11 +47,11 @@ def documented():
         notebook.command_of(ROOT / "results/rehearsal"),
     }
     for path in [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")]:
-        found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text()))
+        found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text(encoding="utf-8")))
     settings = [path for kind in ("config", "profiles/*", "workflow/rules") for path in ROOT.glob(f"{kind}/*.*")]
     for path in [ROOT / "Snakefile", *(path for path in settings if path.suffix in (".yaml", ".smk"))]:
-        found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text()))
-        found.update(re.findall(r"^#.*? (snakemake .+?)(?:  |\.?$)", path.read_text(), re.MULTILINE))
+        found.update(re.findall(r"`(snakemake\s[^`]*)`", path.read_text(encoding="utf-8")))
+        found.update(re.findall(r"^#.*? (snakemake .+?)(?:  |\.?$)", path.read_text(encoding="utf-8"), re.MULTILINE))
     return sorted(" ".join(command.split()) for command in found)
 
 
@@ -85,13 +86,13 @@ def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path
     for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
         assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
     # Who has no access to Stable Diffusion 3 leaves its file out; half of that is refused before anything runs.
-    text, part = (folder / "config/full.yaml").read_text(), ", networks/stable_diffusion_3.yaml"
+    text, part = (folder / "config/full.yaml").read_text(encoding="utf-8"), ", networks/stable_diffusion_3.yaml"
     assert part in text
-    (folder / "config/mine.yaml").write_text(text.replace(part, ""))
+    (folder / "config/mine.yaml").write_text(text.replace(part, ""), encoding="utf-8")
     without = snakemake(folder, "--dry-run", "--configfile", "config/mine.yaml").stdout
     assert re.search(r"^instance_evaluate +\d+$", without, re.MULTILINE)
     assert not re.search(r"^\w*prompt\w* +\d+$|checkpoints/stable_diffusion_3", without, re.MULTILINE)
-    (folder / "mine.yaml").write_text("instance: {prompted: null}")
+    (folder / "mine.yaml").write_text("instance: {prompted: null}", encoding="utf-8")
     half = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", "mine.yaml", check=False)
     assert half.returncode != 0 and "report.instance.figures.prompted has nothing to be drawn from" in half.stdout
     # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.

@@ -30,7 +30,7 @@ def rules(tmp_path_factory):
     mine = {"layout": "folder", "path": str(tmp_path_factory.mktemp("pictures"))}
     names = {row["collection"] for row in configuration("full")["datasets"].values()}
     overlay = tmp_path_factory.mktemp("overlay") / "pictures.yaml"
-    overlay.write_text(yaml.safe_dump({"collections": {name: mine for name in names}}))
+    overlay.write_text(yaml.safe_dump({"collections": {name: mine for name in names}}), encoding="utf-8")
     found = {}
     for name, files in {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}.items():
         text = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", *files).stdout
@@ -46,7 +46,7 @@ def test_every_rule_of_the_full_experiment_is_rehearsed(rules):
 
 
 def test_every_published_network_of_the_full_experiment_has_an_imitation():
-    rows = yaml.safe_load((ROOT / "config/models.yaml").read_text())["checkpoints"]
+    rows = yaml.safe_load((ROOT / "config/models.yaml").read_text(encoding="utf-8"))["checkpoints"]
     used = {row["published"] for row in configuration("full")["networks"].values()}
     for name in used:
         module = __import__(f"palimpsest.imitations.{rows[name]['layout']}", fromlist=["ARCHITECTURES"])
@@ -93,14 +93,14 @@ def test_pictures_are_written_as_a_user_would_have_them(tmp_path):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
 def test_every_page_of_a_rehearsals_paper_is_stamped(tmp_path):
     """On the paper's own preamble: TeX is asked what it puts on each page."""
-    preamble = (ROOT / "paper/main.tex").read_text().split("% What a run is not")[1].split("\\title")[0]
+    preamble = (ROOT / "paper/main.tex").read_text(encoding="utf-8").split("% What a run is not")[1].split("\\title")[0]
     told = r"\renewcommand{\fbox}[1]{\typeout{a box: #1}}"
     for rehearsal, expected in ((True, 3), (False, 0)):
         stamp = numbers.macro("stamp", numbers.stamp_of(rehearsal))
         text = rf"\documentclass{{article}}\usepackage{{xcolor}}{stamp}%{preamble}{told}"
         pages = r"\begin{document}a\newpage b\newpage c\end{document}"
-        (tmp_path / "pages.tex").write_text(text + pages)
+        (tmp_path / "pages.tex").write_text(text + pages, encoding="utf-8")
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "pages.tex"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stdout[-2000:]
         assert done.stdout.count("a box: ") == done.stdout.count("REHEARSAL: random weights") == expected

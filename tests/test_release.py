@@ -15,7 +15,7 @@ RECORDS = sorted(path.stem for path in RELEASED.glob("*.json"))
 
 
 def recorded(name):
-    return json.loads((RELEASED / f"{name}.json").read_text())
+    return json.loads((RELEASED / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def weights_of(name):
@@ -92,14 +92,14 @@ def test_releasing_copies_the_weights_and_what_made_them(tmp_path):
     write_json(tmp_path / "images.record.json", {"arguments": {"world": "scenes", "params": {"n": 1}}})
     released = tmp_path / "out.safetensors", tmp_path / "out.json"
     release.release(network, data, *released)
-    found = json.loads(released[1].read_text())
+    found = json.loads(released[1].read_text(encoding="utf-8"))
     assert released[0].read_bytes() == b"weights" and found["sha256"] == sha256(network)
     assert found["params"] == {"steps": 3} and found["quality"] == {}
     assert found["data"] == {"world": "scenes", "params": {"n": 1}, "sha256": sha256(data)}
     assert {found[key] for key in release.KEPT} == {"kept"}
     assert "start" not in found
     release.release(network, data, *released, start=released[1])
-    assert json.loads(released[1].read_text())["start"] == found
+    assert json.loads(released[1].read_text(encoding="utf-8"))["start"] == found
     (tmp_path / "made.record.json").unlink()
     with pytest.raises(UserError, match=r"made\.safetensors has no record"):
         release.release(network, data, *released)
@@ -111,7 +111,7 @@ def test_releasing_a_diffusion_model_copies_its_folder(tmp_path):
     released.parent.mkdir(parents=True)
     network.write_bytes(b"weights")
     for name in ("unet/config.json", "model_index.json", "scheduler.json"):
-        (tmp_path / "made" / name).write_text("{}")
+        (tmp_path / "made" / name).write_text("{}", encoding="utf-8")
     record = dict.fromkeys(release.KEPT, "kept") | {"arguments": {"params": {}}, "result": {}}
     write_json(network.with_name("weights.record.json"), record)
     data = tmp_path / "images.npy"

@@ -86,9 +86,9 @@ def test_families_measured_in_two_environments_or_apart_about_a_judge_are_refuse
     two = recorded_collection(tmp_path, "two", [one_file(tmp_path / "later", "j", family="judges", value=0.5)])
     with pytest.raises(UserError, match="share their labels"):
         joined([one, two], tmp_path)
-    record = json.loads((tmp_path / "two/measurements.record.json").read_text())
+    record = json.loads((tmp_path / "two/measurements.record.json").read_text(encoding="utf-8"))
     record["result"]["locks"] = ["another"]
-    (tmp_path / "two/measurements.record.json").write_text(json.dumps(record))
+    (tmp_path / "two/measurements.record.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(UserError, match=r"different environments.*allow-mixed"):
         joined([one, two], tmp_path)
 
@@ -123,10 +123,10 @@ def test_collecting_refuses_a_file_without_record_and_doubled_measurements(tmp_p
 
 def test_a_record_under_the_name_of_a_sister_output_is_found(tmp_path):
     path = one_file(tmp_path, "a")
-    record = json.loads(path.with_name("a.record.json").read_text())
+    record = json.loads(path.with_name("a.record.json").read_text(encoding="utf-8"))
     record["outputs"] = {"first": "x/first.npz", "measurements": str(path)}
     path.with_name("a.record.json").rename(tmp_path / "first.record.json")
-    (tmp_path / "first.record.json").write_text(json.dumps(record))
+    (tmp_path / "first.record.json").write_text(json.dumps(record), encoding="utf-8")
     collect([path], tmp_path)
 
 
@@ -170,11 +170,11 @@ def test_twins_of_a_table_hold_the_same_rows(tmp_path):
     frame = pd.DataFrame({"Rule": ["a_b", "c"], "Share": [Estimate(0.25, 0.2, 0.3), Estimate(0.5)]})
     paths = [tmp_path / f"t.{kind}" for kind in ("tex", "csv", "html")]
     Table(frame, "A caption", "tab:t", {"Share": Format(0, "percent")}).write(*paths)
-    source = paths[0].read_text()
+    source = paths[0].read_text(encoding="utf-8")
     assert r"a\_b & 25 {\scriptsize [20, 30]} \\" in source and r"Share (\%)" in source
     csv = pd.read_csv(paths[1])
     assert list(csv["Share"]) == [0.25, 0.5] and list(csv["Share low"].dropna()) == [0.2]
-    assert "25 [20, 30]" in paths[2].read_text()
+    assert "25 [20, 30]" in paths[2].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -187,7 +187,7 @@ def test_each_table_builds_and_has_measured_cells(run, tmp_path, name):
     assert [path.read_bytes() for path in paths] == first
     assert pd.read_csv(paths[1]).select_dtypes("number").notna().any().any()
     assert rf"\label{{tab:lcr-{name.split('_')[-1] if name == 'replacement_scopes' else name.replace('_', '-')}}}" in (
-        paths[0].read_text()
+        paths[0].read_text(encoding="utf-8")
     )
 
 
@@ -201,7 +201,7 @@ def test_a_misspelt_metric_is_an_error_that_names_table_and_metric(run, tmp_path
         tabulating.tabulate(*paths, family="lcr", name="injection", **given)
     monkeypatch.setattr(module, "OPTIONAL", ("injection_ration",), raising=False)
     tabulating.tabulate(*paths, family="lcr", name="injection", **given)  # the row is left out
-    assert "Ratio" not in paths[1].read_text().split()
+    assert "Ratio" not in paths[1].read_text(encoding="utf-8").split()
 
 
 def test_a_misspelt_metric_of_a_figure_or_a_quoted_number_names_it(run, tmp_path, monkeypatch):
@@ -275,7 +275,8 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
         ' value: \'value("auc", classifier="full", source="balanced", evaluation="same")\'}\n'
         "- {name: lcrB, family: lcr, per: model, value: 'value(\"nothing\")'}\n"
         "- {name: lcrC, published: 0.5, kind: percent, digits: 1}\n"
-        "- {name: otherD, family: other, value: 'value(\"x\")'}\n"
+        "- {name: otherD, family: other, value: 'value(\"x\")'}\n",
+        encoding="utf-8",
     )
     macros, sections = tmp_path / "numbers.tex", tmp_path / "families.tex"
     quoting.numbers(
@@ -288,12 +289,12 @@ def test_numbers_name_every_model_and_say_what_is_not_measured(run, tmp_path):
         procedural=True,
         rehearsal=False,
     )
-    text = macros.read_text()
+    text = macros.read_text(encoding="utf-8")
     assert r"\newcommand{\lcrA}{0.95 [0.93, 0.97] (Gumbel) and 0.95 [0.93, 0.97] (nearest)}" in text
     assert r"\newcommand{\lcrB}{\emph{not measured}}" in text
     assert r"\newcommand{\lcrC}{50.0\,\%}" in text
     assert r"\newcommand{\otherD}{\emph{not measured}}" in text
-    assert sections.read_text() == "\\input{sections/lcr}\n"
+    assert sections.read_text(encoding="utf-8") == "\\input{sections/lcr}\n"
 
 
 def test_a_condition_names_the_models_for_which_it_is_true(tmp_path):
@@ -361,7 +362,7 @@ def test_a_patch_of_black_is_drawn_black_and_no_two_curves_alike(run):
 @pytest.mark.parametrize("names", [["a1"], ["a", "a"]])
 def test_names_that_latex_cannot_take_are_refused(tmp_path, names):
     path = tmp_path / "numbers.yaml"
-    path.write_text(json.dumps({"numbers": [{"name": name, "published": 1} for name in names]}))
+    path.write_text(json.dumps({"numbers": [{"name": name, "published": 1} for name in names]}), encoding="utf-8")
     with pytest.raises(UserError):
         quoting.read(path)
 
@@ -375,15 +376,15 @@ def test_provenance_sums_costs_by_rule(run, tmp_path):
     benchmarks = []
     for index, line in enumerate(lines):
         benchmarks.append(tmp_path / f"{index}.jsonl")
-        benchmarks[-1].write_text(json.dumps(line) + "\n")
+        benchmarks[-1].write_text(json.dumps(line) + "\n", encoding="utf-8")
     paths = [tmp_path / f"p.{kind}" for kind in ("json", "tex", "csv", "html")]
     origin.provenance(run[0], run[1], tmp_path, *paths, experiment="test", config={"a": 1})
-    about = json.loads(paths[0].read_text())
+    about = json.loads(paths[0].read_text(encoding="utf-8"))
     assert about["seconds"] == 6 and about["config"] == {"a": 1} and about["measured_by"]["device"] == ["cpu"]
     costs = pd.read_csv(paths[2]).set_index("Rule")
     assert costs.loc["lcr_replace", "Sum (s)"] == 5 and costs.loc["lcr_replace", "Memory (MB)"] == 100
     assert np.isnan(costs.loc["collect", "Memory (MB)"])
-    benchmarks[0].write_text("nonsense\n")
+    benchmarks[0].write_text("nonsense\n", encoding="utf-8")
     with pytest.raises(UserError, match="line 1"):
         origin.cost_table(benchmarks)
 

@@ -36,21 +36,21 @@ def every_kind(
 ) -> None:
     """A step with every kind of parameter."""
     CALLS.append({name: value for name, value in locals().items() if name != "made"})
-    made.write_text("done")
+    made.write_text("done", encoding="utf-8")
 
 
 def draw(source: Input, first: Output, second: Output, *, scale: float = 1.0, seed: int = 0) -> dict:
     """A step with two outputs that depend on the seed and an input."""
-    values = np.random.random(100) * scale + len(source.read_text())  # noqa: NPY002
+    values = np.random.random(100) * scale + len(source.read_text(encoding="utf-8"))  # noqa: NPY002
     np.save(first, values)
-    second.write_text(f"{values.sum()}\n")
+    second.write_text(f"{values.sum()}\n", encoding="utf-8")
     return {"sum": values.sum(), "shape": values.shape, "head": values[:2], "source": source}
 
 
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "source.txt"
-    path.write_text("input")
+    path.write_text("input", encoding="utf-8")
     return path
 
 
@@ -143,18 +143,18 @@ def test_outputs_and_record_appear_and_nothing_else(tmp_path, source):
 
 def test_outputs_have_their_final_name_only_at_the_end(tmp_path, source):
     def peek(source: Input, first: Output, second: Output) -> None:
-        first.write_text("1")
-        second.write_text("2")
+        first.write_text("1", encoding="utf-8")
+        second.write_text("2", encoding="utf-8")
         assert not (tmp_path / "out/a.npy").exists() and not (tmp_path / "out/b.txt").exists()
 
     step(peek, drawing(tmp_path / "out", source))
-    assert (tmp_path / "out/a.npy").read_text() == "1"
+    assert (tmp_path / "out/a.npy").read_text(encoding="utf-8") == "1"
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), UserError("wrong"), MemoryError()])
 def test_a_failure_leaves_what_was_there_and_a_rerun_completes(tmp_path, source, error):
     def fail(source: Input, first: Output, second: Output, *, scale: float = 1.0, seed: int = 0) -> None:
-        first.write_text("half")
+        first.write_text("half", encoding="utf-8")
         raise error
 
     folder = tmp_path / "out"
@@ -175,7 +175,7 @@ def test_a_failure_leaves_what_was_there_and_a_rerun_completes(tmp_path, source,
 
 def test_an_output_that_was_not_written_is_an_error(tmp_path, source):
     def forget(source: Input, first: Output, second: Output) -> None:
-        first.write_text("only one")
+        first.write_text("only one", encoding="utf-8")
 
     with pytest.raises(RuntimeError, match=r"did not write .*b\.txt"):
         step(forget, drawing(tmp_path / "out", source))
@@ -205,7 +205,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def program(tmp_path):
     path = tmp_path / "program.py"
-    path.write_text(PROGRAM)
+    path.write_text(PROGRAM, encoding="utf-8")
     return path
 
 
@@ -332,8 +332,8 @@ def test_a_really_full_disk_gives_one_line_and_leaves_nothing(tiny_disk, source,
 
             save_file({"values": values}, first)
         else:
-            first.write_text(" ".join(map(str, values)))
-        second.write_text("second")
+            first.write_text(" ".join(map(str, values)), encoding="utf-8")
+        second.write_text("second", encoding="utf-8")
 
     assert "no space left on the device" in ended(large, drawing(tiny_disk, source))
     assert left_in(tiny_disk) == []
@@ -396,7 +396,7 @@ def checkout(tmp_path, monkeypatch):
     """A git checkout with one commit in the place of the project, and nothing remembered of the project's."""
     root = tmp_path / "checkout"
     root.mkdir()
-    (root / "file").write_text("text")
+    (root / "file").write_text("text", encoding="utf-8")
     author = ["-c", "user.name=name", "-c", "user.email=name@example.org"]
     for command in (["init", "-q"], ["add", "file"], [*author, "commit", "-q", "-m", "First"]):
         subprocess.run(["git", "-C", str(root), *command], check=True)
@@ -425,7 +425,7 @@ def test_the_commit_is_recorded_and_whether_files_differ(tmp_path, source, check
         assert refused.returncode and "dubious ownership" in refused.stderr
     assert recorded_commit(tmp_path / "clean", source) == head
     run.commit.cache_clear()
-    (checkout / "file").write_text("changed")
+    (checkout / "file").write_text("changed", encoding="utf-8")
     assert recorded_commit(tmp_path / "dirty", source) == f"{head}-dirty"
 
 
@@ -433,8 +433,8 @@ def test_the_commit_is_recorded_and_whether_files_differ(tmp_path, source, check
 def test_the_commit_is_asked_for_before_the_work(tmp_path, source, checkout, monkeypatch):
     def takes_git_away(source: Input, first: Output) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        (checkout / "file").write_text("edited meanwhile")
-        first.write_text("made")
+        (checkout / "file").write_text("edited meanwhile", encoding="utf-8")
+        first.write_text("made", encoding="utf-8")
 
     step(takes_git_away, ["--source", str(source), "--first", str(tmp_path / "a.npy")])
     commit = read_record(tmp_path / "a.npy")["commit"]
@@ -472,7 +472,7 @@ def test_an_output_without_a_record_is_named(tmp_path):
 
 def on_device(made: Output, *, device: str = "auto") -> None:
     """A step that computes on a device."""
-    made.write_text(str(torch_device(device)))
+    made.write_text(str(torch_device(device)), encoding="utf-8")
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("cuda", "--device cpu"), ("cuda:1", "--device cpu"), ("gpu", "cuda")])
@@ -484,7 +484,7 @@ def test_a_device_that_is_not_there_is_a_clear_error(tmp_path, monkeypatch, name
     assert "--device" in message and remedy in message and "\n" not in message
     assert left_in(tmp_path) == []
     step(on_device, ["--made", str(tmp_path / "made.txt")])
-    assert (tmp_path / "made.txt").read_text() == "cpu"
+    assert (tmp_path / "made.txt").read_text(encoding="utf-8") == "cpu"
     assert read_record(tmp_path / "made.txt")["device"] == "cpu"
 
 
@@ -551,7 +551,7 @@ def gpu_user(tmp_path):
         environment = {**os.environ, "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0,1", **environment}
         command = [sys.executable, "-c", TWO_GPUS]
         started.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         )
         return started[-1]
 

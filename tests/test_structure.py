@@ -25,7 +25,7 @@ def runs_a_step(tree: ast.Module) -> bool:
     return any(isinstance(call.func, ast.Name) and call.func.id == "step" for call in calls)
 
 
-TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 STEPS = {name for name, tree in TREES.items() if runs_a_step(tree)}
 
 
@@ -91,7 +91,7 @@ def rules():
     """(file, rule name, text) of every rule."""
     found = []
     for path in RULE_FILES:
-        parts = re.split(r"^(?:rule|checkpoint) (\w+):\n", path.read_text(), flags=re.MULTILINE)
+        parts = re.split(r"^(?:rule|checkpoint) (\w+):\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         # A rule ends with the next line that is not indented.
         bodies = (re.split(r"^\S", text, maxsplit=1, flags=re.MULTILINE)[0] for text in parts[2::2])
         found += [(path, name, body) for name, body in zip(parts[1::2], bodies, strict=True)]
@@ -122,7 +122,7 @@ def test_a_rule_is_described_and_names_existing_modules(path, name, body):
 
 @pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.name)
 def test_rule_files_name_existing_modules(path):
-    for module in set(re.findall(r"\bpalimpsest(?:\.\w+)+(?![\w.{])", path.read_text())):
+    for module in set(re.findall(r"\bpalimpsest(?:\.\w+)+(?![\w.{])", path.read_text(encoding="utf-8"))):
         known = module in FILES or (SOURCE / module.replace(".", "/")).is_dir()
         assert known or module.rpartition(".")[0] in FILES, f"{path.name} names {module}"
 
@@ -143,7 +143,7 @@ def test_no_file_names_a_folder_of_a_machine():
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if listed.returncode:
@@ -155,7 +155,7 @@ def test_no_file_names_a_folder_of_a_machine():
         path = ROOT / name
         if not path.is_file() or path.suffix in (".safetensors", ".pdf", ".png", ".npy", ".parquet"):
             continue
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        for number, line in enumerate(path.read_text(errors="replace", encoding="utf-8").splitlines(), 1):
             if places.search(line):
                 found.append(f"{name}:{number}: {line.strip()[:100]}")
     assert found == []

@@ -117,7 +117,7 @@ def test_a_limit_takes_the_first_pictures(tmp_path):
 def test_files_are_ours_whatever_the_archive_says(tmp_path):
     entry = tarfile.TarInfo("a.png")
     entry.mode, entry.uid, entry.size = 0o6777, 1234, len(RED)
-    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+    with tarfile.open(tmp_path / "all.tar", "w", encoding="utf-8") as archive:
         archive.addfile(entry, io.BytesIO(RED))
     run(tmp_path / "out", tmp_path / "all.tar")
     found = (tmp_path / "out/a.png").stat()
@@ -274,7 +274,7 @@ def test_an_encrypted_archive_is_named(tmp_path):
 
 def test_what_is_no_archive_or_has_no_pictures_is_named(tmp_path):
     page = tmp_path / "login.zip"
-    page.write_text("<html>Log in first</html>")
+    page.write_text("<html>Log in first</html>", encoding="utf-8")
     assert "is no zip, tar or Parquet file" in refused(tmp_path / "out", page)
     assert "no picture" in refused(tmp_path / "out", write_zip(tmp_path / "text.zip", {"README.txt": b"x"}))
 
@@ -294,7 +294,9 @@ def test_a_full_disk_is_none_of_the_archives_faults(tmp_path):
     archive = write_zip(tmp_path / "all.zip", {f"{number}.png": os.urandom(20_000) for number in range(9)})
     try:
         command = [sys.executable, "-m", "palimpsest.sources.unpack", "--archives", str(archive)]
-        done = subprocess.run([*command, "--folder", str(disk / "out")], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "--folder", str(disk / "out")], capture_output=True, encoding="utf-8", check=False
+        )
         assert done.returncode == 1 and "no space left on the device" in done.stderr
         assert not any(disk.iterdir())
     finally:

@@ -37,7 +37,7 @@ def test_the_smoke_run_makes_every_part_of_the_paper(smoke):
 
 def test_the_papers_parts_stand_in_the_order_of_the_configuration(smoke):
     order = configuration()["families"]
-    shown = (smoke / "results/smoke/paper/families.tex").read_text()
+    shown = (smoke / "results/smoke/paper/families.tex").read_text(encoding="utf-8")
     assert re.findall(r"sections/(\w+)", shown) == order and order != sorted(order)
 
 
@@ -49,7 +49,9 @@ def test_a_second_run_has_nothing_to_do_in_whatever_environments(smoke):
 
 def test_every_step_of_the_first_run_was_in_an_environment_of_its_locks(smoke):
     [log] = [
-        text for path in (smoke / ".snakemake/log").glob("*.log") if "rule train_vqgan:" in (text := path.read_text())
+        text
+        for path in (smoke / ".snakemake/log").glob("*.log")
+        if "rule train_vqgan:" in (text := path.read_text(encoding="utf-8"))
     ]
     made = [path.parent for path in (smoke / ".snakemake/conda").glob("*/bin")]
     scripts = {path.with_suffix(".post-deploy.sh").read_bytes() for path in made}
@@ -64,11 +66,11 @@ def test_every_step_of_the_first_run_was_in_an_environment_of_its_locks(smoke):
 def test_notebooks_open_the_runs_artifacts(smoke):
     for name in ("lcr", "instance"):
         made = smoke / f"results/smoke/notebooks/{name}.ipynb"
-        book = json.loads(made.read_text())
+        book = json.loads(made.read_text(encoding="utf-8"))
         outputs = [output for cell in book["cells"] for output in cell.get("outputs", [])]
         assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
         assert not any(output["output_type"] == "error" for output in outputs)
-        page = made.with_suffix(".html").read_text()
+        page = made.with_suffix(".html").read_text(encoding="utf-8")
         pictures = re.findall(r"<img [^>]*>", page)
         assert len(pictures) >= 5 and all(re.search(r'alt="[^"]{10,}"', picture) for picture in pictures)
 
@@ -79,7 +81,7 @@ def test_two_runs_are_compared(smoke):
 
     def compared():
         snakemake(smoke, *SMOKE, "--", "results/smoke/notebooks/compare_with_again.html")
-        return (smoke / "results/smoke/notebooks/compare_with_again.html").read_text()
+        return (smoke / "results/smoke/notebooks/compare_with_again.html").read_text(encoding="utf-8")
 
     page = compared()
     assert page.count(".parquet: byte-identical") == 2 and "0 of them differ" in page
@@ -96,17 +98,17 @@ def test_two_runs_are_compared(smoke):
 
 
 def test_a_misspelt_rule_is_refused_though_older_results_are_there(smoke, tmp_path):
-    (tmp_path / "config.yaml").write_text("lcr: {rules: {no_such_rule: {}}}")
+    (tmp_path / "config.yaml").write_text("lcr: {rules: {no_such_rule: {}}}", encoding="utf-8")
     done = snakemake(smoke, *SMOKE, str(tmp_path / "config.yaml"), "--dry-run", check=False)
     assert done.returncode != 0 and "src/palimpsest/lcr/rules/no_such_rule.py does not exist" in done.stdout
 
 
 def test_touching_the_code_and_reverting_an_edit_run_nothing(smoke):
     source = smoke / "src/palimpsest/lcr/replace.py"
-    text = source.read_text()
-    source.write_text(text + "\n# an edit\n")
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text + "\n# an edit\n", encoding="utf-8")
     assert planned(smoke)["lcr_replace"] > 10
-    source.write_text(text)
+    source.write_text(text, encoding="utf-8")
     for path in (smoke / "src").rglob("*.py"):
         path.touch()
     assert planned(smoke) == {}
@@ -114,10 +116,10 @@ def test_touching_the_code_and_reverting_an_edit_run_nothing(smoke):
 
 def test_an_edit_of_one_rule_runs_its_jobs_and_what_hangs_on_them(smoke):
     source = smoke / "src/palimpsest/lcr/rules/shuffle_in_mask.py"
-    text = source.read_text()
-    source.write_text(text + "\n# an edit\n")
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text + "\n# an edit\n", encoding="utf-8")
     jobs = planned(smoke)
-    source.write_text(text)
+    source.write_text(text, encoding="utf-8")
     assert jobs.pop("lcr_replace") == 2  # one per model
     assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_", "detect"))]
     # Three tables show rules; the other family's measurements are not collected again.
@@ -126,22 +128,23 @@ def test_an_edit_of_one_rule_runs_its_jobs_and_what_hangs_on_them(smoke):
 
 def test_a_changed_parameter_runs_its_rule_only(smoke):
     config = smoke / "config/smoke.yaml"
-    text = config.read_text()
-    config.write_text(text.replace("learned_map: {steps: 3", "learned_map: {steps: 4"))
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("learned_map: {steps: 3", "learned_map: {steps: 4"), encoding="utf-8")
     jobs = planned(smoke)
-    config.write_text(text)
+    config.write_text(text, encoding="utf-8")
     assert jobs.pop("lcr_replace") == 2
     assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_"))]
 
 
 def test_a_rule_is_added_by_one_file_and_one_entry(smoke):
     source, config = smoke / "src/palimpsest/lcr/rules/mirrored.py", smoke / "config/smoke.yaml"
-    text = config.read_text()
+    text = config.read_text(encoding="utf-8")
     source.write_text(
         '"""Every cell becomes its mirror image\'s code."""\n\nimport numpy as np\n\n\n'
-        "def replace(codes, cells, context, rng):\n    return np.where(cells, codes[:, :, ::-1], codes)\n"
+        "def replace(codes, cells, context, rng):\n    return np.where(cells, codes[:, :, ::-1], codes)\n",
+        encoding="utf-8",
     )
-    config.write_text(text.replace("    learned_map:", "    mirrored: {}\n    learned_map:"))
+    config.write_text(text.replace("    learned_map:", "    mirrored: {}\n    learned_map:"), encoding="utf-8")
     jobs = planned(smoke)
     assert jobs.pop("lcr_replace") == 2
     assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_"))]
@@ -151,7 +154,7 @@ def test_a_rule_is_added_by_one_file_and_one_entry(smoke):
     snakemake(smoke, *SMOKE, "--", table)
     assert b"mirrored" in (smoke / table).read_bytes()
     source.unlink()
-    config.write_text(text)
+    config.write_text(text, encoding="utf-8")
     snakemake(smoke, *SMOKE, "--", table)
     assert (smoke / table).read_bytes() == before
 
@@ -169,16 +172,16 @@ def test_a_killed_run_goes_on_to_the_same_tables(smoke, tmp_path):
     family = ("--config", "families=[lcr]")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE, *family]
     for end, until in ((signal.SIGKILL, "lcr_encode"), (signal.SIGINT, "lcr_replace")):
-        log = (tmp_path / "log").open("w+")
+        log = (tmp_path / "log").open("w+", encoding="utf-8")
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True, preexec_fn=heed_interrupts
         )
         deadline = time.monotonic() + 600
-        while f"rule {until}:" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
-            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        while f"rule {until}:" not in (tmp_path / "log").read_text(encoding="utf-8") and time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")[-3000:]
             time.sleep(0.2)
         time.sleep(1.0)  # into the middle of the step
-        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")[-3000:]
         os.killpg(process.pid, end)
         process.wait()
         # A killed Snakemake leaves its lock behind; the message says so.

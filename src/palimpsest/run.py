@@ -339,13 +339,13 @@ def read_record(output: Path) -> dict:
     path = record_path(output)
     if not path.exists():
         raise UserError(f"{output} has no record ({path.name}): it was not made by a step. Delete it and run again.")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON under a temporary name and rename it."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n")
+        partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ ALONE = ("--group-components", "data=1")
 def script(verb: str, folder: Path) -> str:
     """What tests/cluster/slurm.sh prints."""
     command = ["bash", str(ROOT / "tests/cluster/slurm.sh"), verb, str(folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -51,7 +51,9 @@ def project(cluster, tmp_path) -> Path:
 
 def jobs() -> dict[str, dict[str, str]]:
     """Everything that SLURM says of every job that it ever had, by number."""
-    shown = subprocess.run(["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
     rows = [dict(pair.split("=", 1) for pair in line.split() if "=" in pair) for line in shown.splitlines()]
     return {row["JobId"]: row for row in rows if "JobId" in row}
 
@@ -59,7 +61,7 @@ def jobs() -> dict[str, dict[str, str]]:
 def start(project: Path, *arguments: str) -> subprocess.Popen:
     """Snakemake on the cluster, in the background; its text goes to the file `shown`."""
     command = [sys.executable, "-m", "snakemake", *PROFILE, *SMOKE, *arguments]
-    with (project / "shown").open("w") as shown:
+    with (project / "shown").open("w", encoding="utf-8") as shown:
         return subprocess.Popen(
             command, cwd=project, stdout=shown, stderr=shown, start_new_session=True, preexec_fn=heed_interrupts
         )
@@ -69,7 +71,7 @@ def run(project: Path, *arguments: str, fails: bool = False) -> str:
     """Snakemake on the cluster, to its end; what it says."""
     process = start(project, *arguments)
     process.wait(timeout=2400)
-    shown = (project / "shown").read_text()
+    shown = (project / "shown").read_text(encoding="utf-8")
     assert (process.returncode != 0) == fails, shown[-6000:]
     return shown
 
@@ -96,19 +98,21 @@ def inject(project: Path, faults: dict[str, str]) -> None:
         "    if False:\n"
         "        pass\n"
     ) + "".join(lines)
-    (project / STEP).write_text(text + (ROOT / STEP).read_text())
+    (project / STEP).write_text(text + (ROOT / STEP).read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def attempts(project: Path, name: str) -> list[str]:
     """The states of the jobs in which a set was tried, in their order."""
     known = jobs()
-    return [known[number]["JobState"] for number in (project / "attempts" / name).read_text().split()]
+    return [known[number]["JobState"] for number in (project / "attempts" / name).read_text(encoding="utf-8").split()]
 
 
 def wait_for(condition, process: subprocess.Popen, project: Path, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, (project / "shown").read_text()[-4000:]
+        assert process.poll() is None and time.monotonic() < deadline, (project / "shown").read_text(encoding="utf-8")[
+            -4000:
+        ]
         time.sleep(0.2)
 
 
@@ -138,8 +142,8 @@ def test_the_smoke_experiment_gives_the_local_runs_tables(smoke, project):
 
 def test_a_job_that_dies_is_retried_with_more_and_one_that_cannot_succeed_loses_nothing(cluster, project):
     rules = project / "workflow/rules/data.smk"
-    less = re.sub(r'mem=growing\(.+?"\)', 'mem=growing(2, "GB")', rules.read_text())
-    rules.write_text(re.sub(r'runtime=growing\(.+?"\)', 'runtime=growing(1, "m")', less))
+    less = re.sub(r'mem=growing\(.+?"\)', 'mem=growing(2, "GB")', rules.read_text(encoding="utf-8"))
+    rules.write_text(re.sub(r'runtime=growing\(.+?"\)', 'runtime=growing(1, "m")', less), encoding="utf-8")
     names = ("forget_fit", "safe_fit", "forget_test", "safe_test", "twin_test")
     faults = {
         "forget_fit": "first and os.kill(os.getpid(), signal.SIGKILL)",
@@ -157,8 +161,10 @@ def test_a_job_that_dies_is_retried_with_more_and_one_that_cannot_succeed_loses_
     assert attempts(project, "safe_test") == ["TIMEOUT", "COMPLETED"]
     assert attempts(project, "twin_test") == ["FAILED"] * 3
     known = jobs()
-    numbers = {name: (project / "attempts" / name).read_text().split() for name in names}
-    assert f"StepId={numbers['forget_test'][0]}.0 exceeded memory limit" in (cluster / "log/slurmd.log").read_text()
+    numbers = {name: (project / "attempts" / name).read_text(encoding="utf-8").split() for name in names}
+    assert f"StepId={numbers['forget_test'][0]}.0 exceeded memory limit" in (cluster / "log/slurmd.log").read_text(
+        encoding="utf-8"
+    )
     assert [known[number]["MinMemoryNode"] for number in numbers["forget_test"]] == ["2000M", "4000M"]
     assert [known[number]["TimeLimit"] for number in numbers["safe_test"]] == ["00:01:00", "00:02:00"]
     # What failed is named with its log, whose text is shown; what succeeded is there.
@@ -174,14 +180,14 @@ def test_a_job_whose_node_dies_is_queued_again_and_the_run_goes_on(cluster, proj
     process = start(project, *ALONE, *data("forget_fit"))
     wait_for((project / "attempts/forget_fit").exists, process, project)
     script("stop-node", cluster)
-    number = (project / "attempts/forget_fit").read_text().strip()
+    number = (project / "attempts/forget_fit").read_text(encoding="utf-8").strip()
     try:
         wait_for(lambda: jobs()[number]["JobState"] != "RUNNING", process, project)
     finally:
         script("start-node", cluster)
-    assert process.wait(timeout=240) == 0, (project / "shown").read_text()[-4000:]
+    assert process.wait(timeout=240) == 0, (project / "shown").read_text(encoding="utf-8")[-4000:]
     # The same job a second time: Snakemake did not have to ask.
-    assert (project / "attempts/forget_fit").read_text().split() == [number, number]
+    assert (project / "attempts/forget_fit").read_text(encoding="utf-8").split() == [number, number]
     assert jobs()[number]["Restarts"] == "1" and (project / "results/smoke/data/forget_fit/images.npy").exists()
 
 
@@ -194,9 +200,9 @@ def test_a_killed_snakemake_goes_on_where_it_was(smoke, project):
     wait_for(lambda: (project / "attempts/forget_fit").exists() and made.exists(), process, project)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    shown = (project / "shown").read_text()
+    shown = (project / "shown").read_text(encoding="utf-8")
     name = re.search(r"SLURM run ID: (\S+)", shown)[1]
-    number = (project / "attempts/forget_fit").read_text().strip()
+    number = (project / "attempts/forget_fit").read_text(encoding="utf-8").strip()
     assert jobs()[number]["JobState"] == "RUNNING" and jobs()[number]["JobName"] == name
     shown = run(project, *wanted, fails=True)
     assert "--unlock" in shown

@@ -16,6 +16,7 @@ from palimpsest.plan import base, configuration
 from palimpsest.plan.base import as_json, one_of
 from palimpsest.plan.code import SOURCE, code_of
 from palimpsest.plan.families import complete_plans
+from palimpsest.plan.paper import Paper, collected, modules_in
 from palimpsest.plan.reading import validated
 from palimpsest.plan.sources import Sources, stated
 
@@ -28,7 +29,7 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.reso
 
 
 def configured():
-    """The plan of each family, that of what is published, and the names of keys that a null removed."""
+    """The plan of each family, that of what is published, that of the report."""
     root = Path.cwd()
     # Snakemake has merged the files already, without the parts that they are composed of.
     parts = configuration.parts(root, workflow.overwrite_configfiles, workflow.config_settings.config)
@@ -40,14 +41,14 @@ def configured():
     base.refuse_unknown_keys(config, base.known_families(root))
     for name in plans:
         config[name].update(validated(config[name], Path(f"workflow/schemas/{name}.schema.yaml"), parts, (name,)))
-    sources = Sources(config)
-    for plan in (sources, *plans.values()):
+    sources, paper = Sources(config), Paper(config, plans, dropped)
+    for plan in (sources, *plans.values(), paper):
         plan.check()
-    return plans, sources, dropped
+    return plans, sources, paper
 
 
 try:
-    plans, sources, DROPPED = configured()
+    plans, sources, paper = configured()
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -67,6 +68,11 @@ def paths(wildcards, input, output):
 def growing(amount, unit):
     """A job's memory or time: so much at first, and so much more at each attempt that a cluster makes."""
     return lambda wildcards, attempt: f"{amount * attempt}{unit}"
+
+
+def can_typeset():
+    """Whether this machine has LaTeX; without it the run makes everything but the PDF, and says so."""
+    return shutil.which("latexmk") is not None
 
 
 def on_cluster():
@@ -112,3 +118,10 @@ onstart:  # not of a dry-run, nor of a job that is sent: where nothing is comput
     refuse_missing_gpus()
     refuse_missing_programs()
     os.environ.update(PALIMPSEST_STEPS_PER_GPU=str(steps_per_gpu()))
+
+
+if not can_typeset():
+    logger.warning(
+        "latexmk is not installed: everything but the PDF is made. To have it too: sudo apt-get install"
+        " --no-install-recommends latexmk texlive-latex-base texlive-latex-recommended lmodern"
+    )

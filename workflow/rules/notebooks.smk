@@ -9,7 +9,7 @@ rule execute_notebook:
     input:
         code=lambda wildcards: code_of("palimpsest.report.notebook", *modules_in(wildcards.family)),
         notebook="notebooks/{family}.ipynb",
-        files=[*collected(config["experiment"]), "<results>/{family}/measurements.parquet"],
+        files=[*collected(paper.setting("experiment")), "<results>/{family}/measurements.parquet"],
     output:
         executed="<results>/notebooks/{family}.ipynb",
         html=report("<results>/notebooks/{family}.html", caption="../report/notebook.rst", category="5. Notebooks"),
@@ -37,7 +37,7 @@ rule compare_runs:
     input:
         code=lambda wildcards: code_of("palimpsest.report.notebook", *modules_in("compare")),
         notebook="notebooks/compare.ipynb",
-        files=lambda wildcards: [*collected(config["experiment"]), *collected(wildcards.other)],
+        files=lambda wildcards: [*collected(paper.setting("experiment")), *collected(wildcards.other)],
     output:
         executed="<results>/notebooks/compare_with_{other}.ipynb",
         html="<results>/notebooks/compare_with_{other}.html",

@@ -6,7 +6,7 @@ rule collect:
     """Join every measurement of a family; refuse results of other code or another environment."""
     input:
         code=code_of("palimpsest.report.collect"),
-        measurements=lambda wildcards: measurements_of(wildcards.family),
+        measurements=lambda wildcards: paper.measurements(wildcards.family),
     output:
         table="<results>/{family}/measurements.parquet",
     log:
@@ -28,7 +28,7 @@ rule join:
     """Join the measurements of all families: one table for users, notebooks and the provenance."""
     input:
         code=code_of("palimpsest.report.join"),
-        collections=collections(),
+        collections=paper.collections(),
     output:
         table="<results>/paper/measurements.parquet",
         csv="<results>/paper/measurements.csv",
@@ -41,7 +41,7 @@ rule join:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        experiment=setting("experiment"),
+        experiment=paper.setting("experiment"),
     shell:
         "python -m palimpsest.report.join {params.paths} --experiment {params.experiment} > {log} 2>&1"
 
@@ -49,8 +49,8 @@ rule join:
 rule judge_claims:
     """Judge every claim of the source papers over the measurements."""
     input:
-        code=lambda wildcards: code_of("palimpsest.report.claims", *names_modules()),
-        measurements=collections(),
+        code=lambda wildcards: code_of("palimpsest.report.claims", *paper.names_modules()),
+        measurements=paper.collections(),
         definitions=sorted(map(str, Path("config/claims").glob("*.yaml"))),
     output:
         verdicts="<results>/paper/verdicts.parquet",
@@ -71,7 +71,7 @@ rule judge_claims:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        families=lambda wildcards: in_order(families()),
+        families=lambda wildcards: paper.models(),
     shell:
         "python -m palimpsest.report.claims {params.paths} --families {params.families:q} > {log} 2>&1"
 
@@ -79,8 +79,8 @@ rule judge_claims:
 rule number:
     """Write one macro for every number that the prose quotes."""
     input:
-        code=lambda wildcards: code_of("palimpsest.report.numbers", *names_modules()),
-        measurements=collections(),
+        code=lambda wildcards: code_of("palimpsest.report.numbers", *paper.names_modules()),
+        measurements=paper.collections(),
         definitions="paper/numbers.yaml",
     output:
         macros="<results>/paper/numbers.tex",
@@ -94,10 +94,10 @@ rule number:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        families=lambda wildcards: in_order(families()),
-        experiment=setting("experiment"),
-        procedural=lambda wildcards: as_json(is_procedural()),
-        rehearsal=lambda wildcards: as_json(is_rehearsal()),
+        families=lambda wildcards: paper.models(),
+        experiment=paper.setting("experiment"),
+        procedural=lambda wildcards: as_json(paper.is_procedural()),
+        rehearsal=lambda wildcards: as_json(paper.is_rehearsal()),
     shell:
         "python -m palimpsest.report.numbers {params.paths} --families {params.families:q}"
         " --experiment {params.experiment} --procedural {params.procedural} --rehearsal {params.rehearsal} > {log} 2>&1"
@@ -107,7 +107,7 @@ rule tabulate:
     """Write one table as LaTeX, CSV and HTML."""
     input:
         code=code_of("palimpsest.report.tables", "palimpsest.{family}.tables.{name}"),
-        measurements=lambda wildcards: part_of(wildcards, "tables").measurements,
+        measurements=lambda wildcards: paper.part(wildcards.family, "tables", wildcards.name).measurements,
     output:
         tex="<results>/paper/tables/{family}_{name}.tex",
         csv=report(
@@ -135,7 +135,7 @@ rule tabulate:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        settings=lambda wildcards: as_json(part_of(wildcards, "tables").params),
+        settings=lambda wildcards: as_json(paper.part(wildcards.family, "tables", wildcards.name).params),
     shell:
         "python -m palimpsest.report.tables {params.paths} --family {wildcards.family} --name {wildcards.name}"
         " --params {params.settings:q} > {log} 2>&1"
@@ -145,8 +145,8 @@ rule plot:
     """Draw one figure as PDF and PNG."""
     input:
         code=code_of("palimpsest.report.figures", "palimpsest.{family}.figures.{name}"),
-        measurements=lambda wildcards: part_of(wildcards, "figures").measurements,
-        inputs=lambda wildcards: part_of(wildcards, "figures").inputs,
+        measurements=lambda wildcards: paper.part(wildcards.family, "figures", wildcards.name).measurements,
+        inputs=lambda wildcards: paper.part(wildcards.family, "figures", wildcards.name).inputs,
     output:
         pdf="<results>/paper/figures/{family}_{name}.pdf",
         png=report(
@@ -167,7 +167,7 @@ rule plot:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        settings=lambda wildcards: as_json(part_of(wildcards, "figures").params),
+        settings=lambda wildcards: as_json(paper.part(wildcards.family, "figures", wildcards.name).params),
     shell:
         "python -m palimpsest.report.figures {params.paths} --family {wildcards.family} --name {wildcards.name}"
         " --params {params.settings:q} > {log} 2>&1"
@@ -178,7 +178,7 @@ rule trace_provenance:
     input:
         code=code_of("palimpsest.report.provenance"),
         collected="<results>/paper/measurements.parquet",
-        measurements=[path for family in families() for path in measurements_of(family)],
+        measurements=paper.all_measurements(),
     output:
         provenance="<results>/paper/provenance.json",
         tex="<results>/paper/provenance.tex",
@@ -191,8 +191,8 @@ rule trace_provenance:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        benchmarks=f"results/{setting('experiment')}/benchmarks",
-        experiment=setting("experiment"),
+        benchmarks=f"results/{paper.setting('experiment')}/benchmarks",
+        experiment=paper.setting("experiment"),
         config=lambda wildcards: as_json(config),
     shell:
         "python -m palimpsest.report.provenance {params.paths} --benchmarks {params.benchmarks}"
@@ -211,8 +211,8 @@ rule typeset:
             "<results>/paper/verdicts.tex",
             "<results>/paper/scorecard.tex",
             "<results>/paper/provenance.tex",
-            *parts("tables", "tex"),
-            *parts("figures", "pdf"),
+            *paper.files("tables", "tex"),
+            *paper.files("figures", "pdf"),
         ],
     output:
         pdf=report("<results>/paper/paper.pdf", caption="../report/paper.rst", category="0. Paper"),

@@ -106,7 +106,9 @@ def write(folder: Path, transformer: dict, vae: dict, first: dict, second: dict,
             part.save_pretrained(folder / name, max_shard_size=int(0.7 * part.get_memory_footprint()))  # two files
         elif part is not None:
             part.save_pretrained(folder / name)
-    (folder / "tokenizer_3/special_tokens_map.json").write_text(json.dumps({"eos_token": "</s>", "pad_token": "<pad>"}))
+    (folder / "tokenizer_3/special_tokens_map.json").write_text(
+        json.dumps({"eos_token": "</s>", "pad_token": "<pad>"}), encoding="utf-8"
+    )
 
 
 def write_vocabulary(folder: Path) -> None:
@@ -117,5 +119,5 @@ def write_vocabulary(folder: Path) -> None:
     settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **marks}
     named = {"vocab.json": WORDS, "special_tokens_map.json": marks, "tokenizer_config.json": settings}
     for name, content in named.items():
-        (folder / name).write_text(json.dumps(content))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")

@@ -46,7 +46,7 @@ def select(
     left = good if len(good) else forgot
     best = left["frechet_pretrained"].idxmin() if len(left) else worst.idxmin()
     (settings,) = [each for each in grid["settings"] if each["name"] == best]
-    selected.write_text(json.dumps(settings, sort_keys=True) + "\n")
+    selected.write_text(json.dumps(settings, sort_keys=True) + "\n", encoding="utf-8")
     rows = [row("selected", 1, setting=best), row("passed_settings", len(good), n=len(means))]
     # To be laid beside what the same setting reads on other targets: the worst similarity, and means.
     rows.append(row("tuning_similarity", worst[best]))

@@ -17,7 +17,7 @@ from palimpsest.run import UserError, record_path
 def compared_hash(path: Path) -> str | None:
     """The hash that the record beside a file states, or None where it has no record."""
     record = record_path(path)
-    return json.loads(record.read_text())["result"].get("sha256") if record.exists() else None
+    return json.loads(record.read_text(encoding="utf-8"))["result"].get("sha256") if record.exists() else None
 
 
 def open_script(path: Path, sha256: str | None = None) -> torch.jit.ScriptModule:

@@ -18,7 +18,11 @@ def check(index: Input, network: Output, *, name: str, sha256: dict, source: str
     (`model.fp16.safetensors`) are not loaded and need none.
     """
     folder = index.parent
-    parts = [part for part, kind in json.loads(index.read_text()).items() if isinstance(kind, list) and kind[0]]
+    parts = [
+        part
+        for part, kind in json.loads(index.read_text(encoding="utf-8")).items()
+        if isinstance(kind, list) and kind[0]
+    ]
     files = [path for part in parts for path in sorted((folder / part).glob("*.safetensors"))]
     present = {str(path.relative_to(folder)): path for path in files if path.suffixes == [".safetensors"]}
     if missing := sorted(file for file in sha256 if not (folder / file).exists()):
@@ -26,7 +30,7 @@ def check(index: Input, network: Output, *, name: str, sha256: dict, source: str
     if not present:
         raise UserError(f"{folder} has no weights as safetensors in {', '.join(parts)}: it is no folder of a pipeline")
     hashes = {place: check_hash(path, sha256.get(place), f"{name} ({place})") for place, path in present.items()}
-    network.write_text(json.dumps({"folder": str(folder)}) + "\n")
+    network.write_text(json.dumps({"folder": str(folder)}) + "\n", encoding="utf-8")
     return {"sha256": hashes}
 
 

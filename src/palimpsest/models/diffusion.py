@@ -36,7 +36,7 @@ def save(path: Path, network: UNet2DModel, scheduler: DDPMScheduler) -> None:
     }
     network.save_config(path.parent)
     scheduler.save_config(folder / "scheduler")
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 

@@ -36,7 +36,7 @@ def release(network: Input, data: Input, released: Output, record: Output, *, st
             "data": {**drawn["arguments"], "sha256": sha256(data)},
             "sha256": sha256(network),
             **made["result"],
-            **({"start": json.loads(start.read_text())} if start else {}),
+            **({"start": json.loads(start.read_text(encoding="utf-8"))} if start else {}),
         },
     )
 

@@ -5,7 +5,6 @@ merged over theirs, and a null removes a key. A file without `compose` stands on
 one on the default experiment.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,14 @@ def with_parts(file: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict
     path = file.resolve()
     if path in above:
         raise UserError(f"{file} is composed of itself: {' > '.join(each.name for each in (*above, path))}")
-    own, found = read_yaml(path), []
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    own, found = read_yaml(shown), []
     for part in own.pop("compose", []):
         if not (path.parent / part).is_file():
             raise UserError(f"{file}: compose names {part}, and there is no such file beside it")
         found += with_parts(path.parent / part, (*above, path))
-    return [*found, (os.path.relpath(path), own)]
+    return [*found, (str(shown), own)]
 
 
 def merged(parts: Iterable[tuple[str, dict]]) -> dict:

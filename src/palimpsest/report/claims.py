@@ -55,13 +55,13 @@ def claims(
     frame = pd.DataFrame([{key: row[key] for key in row if key != "lines"} for row in rows])
     frame.to_parquet(verdicts, index=False)
     frame.to_csv(csv, index=False, lineterminator="\n")
-    tex.write_text("\n".join(table.latex() for table in tables))
-    html.write_text("\n".join(table.html() for table in tables))
+    tex.write_text("\n".join(table.latex() for table in tables), encoding="utf-8")
+    html.write_text("\n".join(table.html() for table in tables), encoding="utf-8")
     # The abstract speaks of every family; of one that this run leaves out it says so.
     absent = [
         {**claim, "verdict": UNTESTABLE, "verdict_by_model": ""} for claim in known if claim["family"] not in families
     ]
-    macros.write_text("".join(macro_lines([*rows, *absent])))
+    macros.write_text("".join(macro_lines([*rows, *absent])), encoding="utf-8")
     return {"verdicts": {row["id"]: row["verdict"] for row in rows}}
 
 
@@ -91,7 +91,7 @@ def of_family(path: Path) -> list[dict]:
 
 def may_lack(paths: Iterable[Path]) -> dict[str, list[str]]:
     """Of each family the metrics that its claims read and that an experiment may lack: `optional` of its file."""
-    return {path.stem: yaml.safe_load(path.read_text()).get("optional", []) for path in paths}
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")).get("optional", []) for path in paths}
 
 
 def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:

@@ -46,7 +46,7 @@ def compile(main: Input, sources: list[Input], families: Input, generated: list[
             command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
         )
         log = Path(folder) / f"{main.stem}.log"
-        text = log.read_text(errors="replace") if log.exists() else done.stdout + done.stderr
+        text = log.read_text(errors="replace", encoding="utf-8") if log.exists() else done.stdout + done.stderr
         if done.returncode:
             raise UserError(f"LaTeX stopped at {main}: {faults(text)}")
         shutil.copyfile(log.with_suffix(".pdf"), pdf)

@@ -102,7 +102,7 @@ def open_run(results: str | Path, family: str | None = None) -> Run:
     for name in COLLECTED:
         if not (folder / name).exists():
             raise UserError(f"{folder} is not a finished run: it has no {name}. Make it: {command_of(folder)}")
-    run = Run(folder, json.loads((folder / COLLECTED[0]).read_text()))
+    run = Run(folder, json.loads((folder / COLLECTED[0]).read_text(encoding="utf-8")))
     if family is not None and family not in run.config["families"]:
         raise UserError(f"{folder} has no results of {family}: its families are {', '.join(run.config['families'])}")
     return run
@@ -221,7 +221,7 @@ def execute(
         done = run_cells(source, notebook, parameters, Path(place))
     clean(done)
     nbformat.write(done, executed)
-    html.write_text(page(done, notebook.stem))
+    html.write_text(page(done, notebook.stem), encoding="utf-8")
     return {"cells": len(done.cells)}
 
 

@@ -30,7 +30,7 @@ def numbers(
     so. procedural: whether the data are drawn, as the prose asks. rehearsal: whether the published networks were
     imitated, which every page then says.
     """
-    given, optional = read(definitions), yaml.safe_load(definitions.read_text()).get("optional", [])
+    given, optional = read(definitions), yaml.safe_load(definitions.read_text(encoding="utf-8")).get("optional", [])
     lookups = {family: Lookup([path], family, optional) for family, path in zip(families, measurements, strict=True)}
     lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
     lines.append(f"\\procedural{str(procedural).lower()}\n")
@@ -45,8 +45,8 @@ def numbers(
         else:  # the abstract speaks of every family
             text = UNMEASURED
         lines.append(macro(entry["name"], text))
-    macros.write_text("".join(lines))
-    sections.write_text("".join(f"\\input{{sections/{family}}}\n" for family in families))
+    macros.write_text("".join(lines), encoding="utf-8")
+    sections.write_text("".join(f"\\input{{sections/{family}}}\n" for family in families), encoding="utf-8")
     return {"macros": len(lines), "unmeasured": sum(UNMEASURED in line for line in lines)}
 
 

@@ -61,7 +61,7 @@ def cost_table(benchmarks: list[Path]) -> pd.DataFrame:
     """Jobs, seconds and peak memory (MB) of every rule, in alphabetical order."""
     lines = []
     for path in benchmarks:
-        for number, text in enumerate(path.read_text().splitlines(), 1):
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 line = json.loads(text)
                 rule = line.get("rule_name") or path.stem

@@ -12,11 +12,11 @@ BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
 
 def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output, *, pictures: str) -> None:
     """Write the README with the scorecard as a table between its markers; copy the figures into `pictures`."""
-    before, found, rest = text.read_text().partition(BEGIN)
+    before, found, rest = text.read_text(encoding="utf-8").partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise UserError(f"{text} lacks the markers {BEGIN} and {END}")
-    updated.write_text(f"{before}{BEGIN}\n{markdown(pd.read_csv(scorecard))}\n{END}{after}")
+    updated.write_text(f"{before}{BEGIN}\n{markdown(pd.read_csv(scorecard))}\n{END}{after}", encoding="utf-8")
     for figure in figures:
         shutil.copyfile(figure, f"{pictures}/{figure.name}")
 

@@ -11,7 +11,7 @@ def record_of(path: Path) -> dict:
     """The record beside a file, under its own name or under that of the first output of the same step."""
     if not record_path(path).exists():
         for candidate in sorted(path.parent.glob("*.record.json")):
-            record = json.loads(candidate.read_text())
+            record = json.loads(candidate.read_text(encoding="utf-8"))
             if any(Path(name).name == path.name for name in record["outputs"].values() if isinstance(name, str)):
                 return record
     return read_record(path)

@@ -90,7 +90,7 @@ def fetch(
 def _alone(incomplete: Path, entry: str) -> Iterator[None]:
     """Refuse while another process fetches the same file: a run that was killed may have left one."""
     lock = incomplete.with_name(f"{incomplete.name}.lock")
-    with lock.open("w") as held:
+    with lock.open("w", encoding="utf-8") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -25,8 +25,8 @@ def show(text: Output, *, name: str, row: dict) -> dict:
         )
     lines = [f"# {name}", ""]
     lines += [f"* {label}: {row[key]}" for key, label in SHOWN.items() if row.get(key)]
-    text.write_text("\n".join(lines) + "\n")
-    print(text.read_text(), end="")
+    text.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(text.read_text(encoding="utf-8"), end="")
     return {key: row[key] for key in SHOWN if row.get(key)}
 
 
