@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+from pathlib import Path
 from typing import get_type_hints
 
 import numpy as np
@@ -88,7 +89,7 @@ def made(tmp_path_factory):
         run(masks, folder, {"params": MASKS}, **chosen, **files)
         run(count, folder, {"codebook_size": K}, **files, counts=f"{name}_counts.parquet")
     files = {f"{name}_codes": f"{name}_codes.npy" for name in ("forget", "safe")} | {"forget_masks": "forget_masks.npy"}
-    files["retain_codes"] = files.pop("safe_codes")
+    files["safe_fit_codes"] = files.pop("safe_codes")
     counts = {"forget_counts": "forget_counts.parquet", "retain_counts": "safe_counts.parquet"}
     values = {"codebook_size": K, "draws": 4}
     run(score, folder, values | {"prior": 10.0}, **files, **counts, scores="scores.parquet")
@@ -112,11 +113,11 @@ REPLACE = {
     "manifest": "forget_m.parquet",
     "reconstruction": "plain.npy",
     "scores": "scores.parquet",
-    "safe_counts": "safe_counts.parquet",
+    "safe_fit_counts": "safe_counts.parquet",
     "pairs": "pairs.npz",
-    "bank": "safe_codes.npy",
-    "fit_codes": "forget_codes.npy",
-    "fit_masks": "forget_masks.npy",
+    "safe_fit_codes": "safe_codes.npy",
+    "forget_fit_codes": "forget_codes.npy",
+    "forget_fit_masks": "forget_masks.npy",
     "judge": "judge.safetensors",
 }
 
@@ -124,9 +125,8 @@ REPLACE = {
 def replaced(folder, out, params=None, rule="random_safe", detector=None, **changes):
     """Run lcr.replace on the files of `made`, some of them changed."""
     function_inputs = {name: folder / file for name, file in (REPLACE | changes).items()}
-    outputs = {name: out / name for name in ("edited", "per_image", "panel", "measurements")}
-    if "edits" in replace.__annotations__:
-        outputs["edits"] = out / "edits.parquet"
+    names = ("edited.npz", "per_image.parquet", "panel.npz", "measurements.parquet", "edits.parquet")
+    outputs = {Path(name).stem: out / name for name in names}
     labels = {"model": "m", "preset": "p", "set": "forget", "concept": "emblem", "rule": rule}
     return replace(
         **function_inputs, **outputs, **labels, detector=detector or DETECTOR, params=CHOSEN | (params or {})
@@ -160,9 +160,9 @@ def test_replace_takes_what_belongs_together(made, tmp_path):
     assert replaced(made, tmp_path)["variants"] == 1
 
 
-@pytest.mark.parametrize("name", ["codes", "bank", "fit_codes", "twin_codes"])
+@pytest.mark.parametrize("name", ["codes", "safe_fit_codes", "forget_fit_codes", "twin_codes"])
 def test_replace_refuses_codes_of_another_model_with_as_many_codes(made, tmp_path, name):
-    file = "safe_foreign.npy" if name == "bank" else "forget_foreign.npy"
+    file = "safe_foreign.npy" if name == "safe_fit_codes" else "forget_foreign.npy"
     with pytest.raises(UserError, match=rf"{file}: its record says .*{NETWORK}.*[Ee]ncode the sets"):
         replaced(made, tmp_path, **{name: file})
 
@@ -182,11 +182,15 @@ FAULTS = {
     ),
     "pixel masks": ("masks", lambda cells: PIXELS, r"must be bool \(6, 8, 8\), this is bool \(6, 32, 32\).*not pixels"),
     "masks of fewer": ("masks", lambda cells: cells[:3], r"this is bool \(3, 8, 8\)"),
-    "fit masks": ("fit_masks", lambda cells: PIXELS, r"masks must be bool"),
+    "fit masks": ("forget_fit_masks", lambda cells: PIXELS, r"masks must be bool"),
     "float codes": ("codes", lambda codes: codes.astype(float), r"codes must be uint16 or uint32"),
     "a large code": ("codes", lambda codes: codes + np.uint16(K), r"the largest code is \d+, but the codebook has 24"),
-    "another grid": ("bank", lambda codes: codes[:, :4], r"codes must be .*\(any, 8, 8\), this is uint16 \(6, 4, 8\)"),
-    "no bank": ("bank", lambda codes: codes[:0], r"this is uint16 \(0, 8, 8\)"),
+    "another grid": (
+        "safe_fit_codes",
+        lambda codes: codes[:, :4],
+        r"codes must be .*\(any, 8, 8\), this is uint16 \(6, 4, 8\)",
+    ),
+    "no bank": ("safe_fit_codes", lambda codes: codes[:0], r"this is uint16 \(0, 8, 8\)"),
     "twins of fewer": ("twin_codes", lambda codes: codes[:2], r"codes must be .*\(6, 8, 8\)"),
     "float images": (
         "images",
@@ -211,7 +215,7 @@ def test_replace_refuses_arrays_of_another_kind(made, tmp_path, fault):
 def test_replace_refuses_tables_of_another_codebook(made, tmp_path):
     counts, scores = (pd.read_parquet(made / name) for name in ("safe_counts.parquet", "scores.parquet"))
     wrong = {
-        "safe_counts": [counts[:-1], counts.assign(all=counts["all"] + 1), counts.drop(columns="inside")],
+        "safe_fit_counts": [counts[:-1], counts.assign(all=counts["all"] + 1), counts.drop(columns="inside")],
         "scores": [scores[scores["code"] < 20], scores.assign(code=scores["code"] - 1), scores.drop(columns="rank")],
         "manifest": [pd.read_parquet(made / "forget_m.parquet")[:-1]],
     }
@@ -366,13 +370,13 @@ def test_cells_of_no_image_and_of_no_number_are_refused():
 
 STEPS = {
     "count": (count, {"codes": "forget_foreign", "masks": "forget_masks"}, {}),
-    "score": (score, {"retain_codes": "safe_foreign"}, {"prior": 1.0}),
-    "cooccurrence": (cooccurrence, {"retain_codes": "safe_foreign"}, {"min_count": 1, "ratio": 1.0}),
-    "code_stats": (code_stats, {"background_codes": "safe_foreign"}, {}),
+    "score": (score, {"safe_fit_codes": "safe_foreign"}, {"prior": 1.0}),
+    "cooccurrence": (cooccurrence, {"safe_fit_codes": "safe_foreign"}, {"min_count": 1, "ratio": 1.0}),
+    "code_stats": (code_stats, {"safe_fit_codes": "safe_foreign"}, {}),
     "localise": (localise, {"safe_fit_codes": "safe_foreign"}, {}),
     "classify": (
         classify,
-        {"safe_codes": "safe_foreign"},
+        {"safe_fit_codes": "safe_foreign"},
         {
             "params": {
                 "rank": 2,
@@ -398,7 +402,7 @@ STEPS = {
     ),
     "injection": (
         injection,
-        {"safe_codes": "safe_foreign"},
+        {"safe_test_codes": "safe_foreign"},
         {"threshold": 0.5, "params": {"images": 2, "batch": 2, "panel": 1}},
     ),
     "reconstruct": (

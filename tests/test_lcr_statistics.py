@@ -649,7 +649,7 @@ def test_a_second_run_writes_the_same_bytes(folder):
 
 
 def test_steps_run_from_the_command_line(folder):
-    names = {"forget_codes": "forget_fit", "forget_masks": "masks_fit", "retain_codes": "safe_fit"}
+    names = {"forget_codes": "forget_fit", "forget_masks": "masks_fit", "safe_fit_codes": "safe_fit"}
     outputs = {"pairs": "a.npz", "table": "a.parquet", "patches": "b.parquet", "measurements": "c.parquet"}
     files = {**{key: f"{name}.npy" for key, name in names.items()}, **outputs}
     values = {"model": "m", "preset": "p", "codebook_size": K, "min_count": 3, "ratio": 2.5, "draws": 3}

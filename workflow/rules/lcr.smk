@@ -98,7 +98,7 @@ rule lcr_score:
         retain_counts=lcr.counts("safe_fit"),
         forget_codes=lcr.codes("forget_fit"),
         forget_masks=lcr.masks("forget_fit"),
-        retain_codes=lcr.codes("safe_fit"),
+        safe_fit_codes=lcr.codes("safe_fit"),
     output:
         scores="<results>/lcr/{preset}/{model}/scores.parquet",
     log:
@@ -128,7 +128,7 @@ rule lcr_cooccurrence:
         code=code_of("palimpsest.lcr.cooccurrence"),
         forget_codes=lcr.codes("forget_fit"),
         forget_masks=lcr.masks("forget_fit"),
-        retain_codes=lcr.codes("safe_fit"),
+        safe_fit_codes=lcr.codes("safe_fit"),
     output:
         pairs="<results>/lcr/{preset}/{model}/cooccurrence/pairs.npz",
         table="<results>/lcr/{preset}/{model}/cooccurrence/pairs.parquet",
@@ -203,11 +203,11 @@ rule lcr_replace:
         manifest="<results>/data/{set}/manifest.parquet",
         reconstruction="<results>/lcr/{preset}/{model}/reconstruction/{set}.npy",
         scores="<results>/lcr/{preset}/{model}/scores.parquet",
-        safe_counts=lcr.counts("safe_fit"),
+        safe_fit_counts=lcr.counts("safe_fit"),
         pairs="<results>/lcr/{preset}/{model}/cooccurrence/pairs.npz",
-        bank=lcr.codes("safe_fit"),
-        fit_codes=lcr.codes("forget_fit"),
-        fit_masks=lcr.masks("forget_fit"),
+        safe_fit_codes=lcr.codes("safe_fit"),
+        forget_fit_codes=lcr.codes("forget_fit"),
+        forget_fit_masks=lcr.masks("forget_fit"),
         twins=lcr.twins("data/{twin}/images.npy"),
         twin_codes=lcr.twins("lcr/{preset}/{model}/codes/{twin}.npy"),
         guide=lcr.network_in("guide"),

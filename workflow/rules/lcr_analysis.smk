@@ -68,7 +68,7 @@ rule lcr_code_stats:
         code=code_of("palimpsest.lcr.code_stats"),
         codes=lcr.codes("forget_fit"),
         masks=lcr.masks("forget_fit"),
-        background_codes=lcr.codes("safe_fit"),
+        safe_fit_codes=lcr.codes("safe_fit"),
     output:
         table="<results>/lcr/{preset}/{model}/code_stats/codes.parquet",
         measurements="<results>/lcr/{preset}/{model}/code_stats/measurements.parquet",
@@ -131,7 +131,7 @@ rule lcr_classify:
     input:
         code=code_of("palimpsest.lcr.classify"),
         forget_codes=lcr.codes("forget_fit"),
-        safe_codes=lcr.codes("safe_fit"),
+        safe_fit_codes=lcr.codes("safe_fit"),
         forget_manifest=lcr.data("forget_fit", "manifest.parquet"),
         safe_manifest=lcr.data("safe_fit", "manifest.parquet"),
         forget_test_codes=lcr.codes("forget_test"),
@@ -229,7 +229,7 @@ rule lcr_injection:
         network=lambda wildcards: lcr.network(wildcards.model),
         forget_codes=lcr.codes("forget_test"),
         forget_masks=lcr.masks("forget_test"),
-        safe_codes=lcr.codes("safe_test"),
+        safe_test_codes=lcr.codes("safe_test"),
         detector=lcr.judge_network(),
     output:
         measurements="<results>/lcr/{preset}/{model}/injection/measurements.parquet",

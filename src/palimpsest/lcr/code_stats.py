@@ -24,7 +24,7 @@ TABLE_ROWS = 30
 def code_stats(
     codes: Input,
     masks: Input,
-    background_codes: Input,
+    safe_fit_codes: Input,
     table: Output,
     measurements: Output,
     *,
@@ -40,10 +40,10 @@ def code_stats(
     A measured row has the interval of a bootstrap over images where one makes sense; `<metric>_null` has the mean and
     the 2.5 and 97.5 % quantiles over `draws` placements.
     """
-    origin = same_network(codes, masks, background_codes)
+    origin = same_network(codes, masks, safe_fit_codes)
     grid = load_codes(codes, codebook_size)
     cells = np.asarray(load_masks(masks, grid.shape, filled=True))
-    background = load_codes(background_codes, codebook_size)
+    background = load_codes(safe_fit_codes, codebook_size)
     live = int(((count_codes(grid, codebook_size) + count_codes(background, codebook_size)) > 0).sum())
     image, line, column = np.nonzero(cells)
     mask = np.unique(image, return_inverse=True)[1]

@@ -25,7 +25,7 @@ LEGACY_EPSILON = 1e-8
 def cooccurrence(
     forget_codes: Input,
     forget_masks: Input,
-    retain_codes: Input,
+    safe_fit_codes: Input,
     pairs: Output,
     table: Output,
     patches: Output,
@@ -46,10 +46,10 @@ def cooccurrence(
     each adjacency once. A pair is tested when it occurs min_count times in the masks. A patch is explicit when it
     occurs min_count times in the forget images and its ratio of raw counts to the retain set exceeds `ratio`.
     """
-    origin = same_network(forget_codes, forget_masks, retain_codes)
+    origin = same_network(forget_codes, forget_masks, safe_fit_codes)
     codes = load_codes(forget_codes, codebook_size)
     masks = np.asarray(load_masks(forget_masks, codes.shape, filled=True))
-    retain = load_codes(retain_codes, codebook_size)
+    retain = load_codes(safe_fit_codes, codebook_size)
     directions = list(DIRECTIONS)[: 2 if neighbourhood == "4" else 4]
     tables = {name: pair_counts(retain, codebook_size, DIRECTIONS[name]) for name in directions}
     totals = {name: int(counts.sum(dtype=np.int64)) for name, counts in tables.items()}

@@ -56,7 +56,7 @@ def injection(
     network: Input,
     forget_codes: Input,
     forget_masks: Input,
-    safe_codes: Input,
+    safe_test_codes: Input,
     detector: Input,
     measurements: Output,
     panel: Output,
@@ -76,9 +76,9 @@ def injection(
     """
     check(Settings, params, "params of the injection")
     vqgan = vqgans.load(network).to(torch_device(device))
-    origin = same_network(forget_codes, safe_codes, forget_masks, network=network)
+    origin = same_network(forget_codes, safe_test_codes, forget_masks, network=network)
     forget = load_codes(forget_codes, vqgan.config.codes)
-    safe = load_codes(safe_codes, vqgan.config.codes, (None, *forget.shape[1:]))
+    safe = load_codes(safe_test_codes, vqgan.config.codes, (None, *forget.shape[1:]))
     cells = load_masks(forget_masks, forget.shape, filled=True)
     pairs = np.arange(min(len(forget), len(safe)))
     pairs = pairs[np.asarray(cells[pairs]).any((1, 2))][: params["images"]]
@@ -102,7 +102,7 @@ def injection(
     pictures = {"reconstruction": plain.pictures, "injected": mixed.pictures, "forget_reconstruction": donors}
     rows += detection_rows(judges.load(detector), pictures, threshold)
     save_panel(panel, donors, plain, mixed, book, mask, params["panel"])
-    labels = {"model": model, "preset": preset, "set": safe_codes.stem, "method": "injection", "seed": seed}
+    labels = {"model": model, "preset": preset, "set": safe_test_codes.stem, "method": "injection", "seed": seed}
     tidy.write(measurements, rows, family="lcr", **labels)
     return {"pairs": len(pairs), "cells_injected": float(mask.float().mean()), **origin}
 

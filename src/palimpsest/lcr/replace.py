@@ -55,11 +55,11 @@ def replace(
     manifest: Input,
     reconstruction: Input,
     scores: Input,
-    safe_counts: Input,
+    safe_fit_counts: Input,
     pairs: Input,
-    bank: Input,
-    fit_codes: Input,
-    fit_masks: Input,
+    safe_fit_codes: Input,
+    forget_fit_codes: Input,
+    forget_fit_masks: Input,
     edited: Output,
     per_image: Output,
     panel: Output,
@@ -93,12 +93,14 @@ def replace(
     check(edit_of, params.get("settings", {}), f"settings of the rule {rule}")
     vqgan = vqgans.load(network).to(torch_device(device))
     size = vqgan.config.codes
-    made = (codes, masks, reconstruction, scores, safe_counts, pairs, bank, fit_codes, fit_masks)
+    fits = (scores, safe_fit_counts, pairs, safe_fit_codes, forget_fit_codes, forget_fit_masks)
+    made = (codes, masks, reconstruction, *fits)
     same_network(*made, *([twin_codes] if twin_codes else []), network=network)
     grid = load_codes(codes, size).astype(np.int64)
-    cells, bank_codes = np.array(load_masks(masks, grid.shape)), load_codes(bank, size, (None, *grid.shape[1:]))
-    fit_grids = load_codes(fit_codes, size, (None, *grid.shape[1:]))
-    counts = load_counts(safe_counts, size)["all"].to_numpy()
+    cells = np.array(load_masks(masks, grid.shape))
+    bank = load_codes(safe_fit_codes, size, (None, *grid.shape[1:]))
+    fit_grids = load_codes(forget_fit_codes, size, (None, *grid.shape[1:]))
+    counts = load_counts(safe_fit_counts, size)["all"].to_numpy()
     ranked = selection.choose(load_scores(scores, size), **params["selection"])
     if not len(ranked):
         raise UserError(
@@ -111,10 +113,10 @@ def replace(
         explicit=ranked,
         safe=selection.safe_codes(counts, ranked, params["min_count"]),
         counts=counts,
-        bank=bank_codes,
+        bank=bank,
         pairs=load_pairs(pairs, size),
         fit_codes=fit_grids,
-        fit_cells=load_masks(fit_masks, fit_grids.shape),
+        fit_cells=load_masks(forget_fit_masks, fit_grids.shape),
         guide=judges.load(guide) if guide else None,
         twin_codes=load_codes(twin_codes, size, grid.shape).astype(np.int64) if twin_codes else None,
     )
@@ -135,7 +137,7 @@ def replace(
         if not len(context.safe):
             raise UserError(
                 f"{len(context.explicit)} explicit codes leave none of the {np.count_nonzero(counts)} codes that occur "
-                f"in {bank} at least {params['min_count']} times: lower `tops`, `q` or `min_count` in the configuration"
+                f"in {safe_fit_codes} at least {params['min_count']} times: lower `tops`, `q` or `min_count`"
             )
         edit = apply(module, variant, grid, cells, plain, context, params.get("settings", {}))
         table = evaluation.per_image(edit.pictures, edit.changed)

@@ -32,7 +32,7 @@ def score(
     retain_counts: Input,
     forget_codes: Input,
     forget_masks: Input,
-    retain_codes: Input,
+    safe_fit_codes: Input,
     scores: Output,
     *,
     codebook_size: int,
@@ -47,12 +47,12 @@ def score(
     `log_odds` (low, high: 95 % bootstrap over images), `mutual_information` (bits, presence in an image against the
     set; z is its signed root), `auc` (share of an image's cells). Rank 1 is the code that speaks most for the concept.
     """
-    origin = same_network(forget_codes, forget_masks, forget_counts, retain_codes, retain_counts)
+    origin = same_network(forget_codes, forget_masks, forget_counts, safe_fit_codes, retain_counts)
     codes = load_codes(forget_codes, codebook_size)
     masks = load_masks(forget_masks, codes.shape, filled=True)
-    background = load_codes(retain_codes, codebook_size)
+    background = load_codes(safe_fit_codes, codebook_size)
     forget = _counts(forget_counts, forget_codes, codes, codebook_size)
-    retain = _counts(retain_counts, retain_codes, background, codebook_size)
+    retain = _counts(retain_counts, safe_fit_codes, background, codebook_size)
     rng = np.random.default_rng(seed)
     weights = resampling_weights(len(codes), draws, rng)
     everywhere, inside = (image_histograms(codes, codebook_size, part) for part in (None, masks))
