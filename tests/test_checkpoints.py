@@ -1,7 +1,13 @@
 """Published VQ-GAN layouts: converted strictly, exactly equal to taming's own modules, and nothing of a file runs."""
 
+import argparse
+import collections
 import os
+import pathlib
 import pickle
+import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -285,3 +291,55 @@ def test_the_step_writes_a_record(small, tmp_path):
     assert record["sha256"] == run.sha256(checkpoint)
     assert record["unused_tensors"] == {"loss": 2}
     assert vqgan.load(network).config.codes == 64
+
+
+def of_a_training():
+    """What people's own Lightning checkpoints hold beside their weights, of real classes where there are some."""
+    kinds = {"omegaconf": None, "omegaconf.dictconfig": "DictConfig", "omegaconf.base": "ContainerMetadata"}
+    for name, kind in kinds.items():
+        module = types.ModuleType(name)
+        if kind:
+            setattr(module, kind, type(kind, (), {"__module__": name}))
+        sys.modules[name] = module
+    settings = sys.modules["omegaconf.dictconfig"].DictConfig()
+    settings._content = {"lr": np.float64(1e-4), "_metadata": sys.modules["omegaconf.base"].ContainerMetadata()}
+    yield {
+        "hyper_parameters": settings,
+        "args": argparse.Namespace(batch=np.int64(8), out=pathlib.PosixPath("runs/first")),
+        "epoch": np.float32(3.5),
+        "seen": collections.defaultdict(int, {"steps": 7}),
+        "state": np.random.default_rng(0).integers(9, size=3)[0],
+    }
+    for name in kinds:
+        del sys.modules[name]
+
+
+def test_a_checkpoint_of_ones_own_training_is_read_without_its_libraries(small, tmp_path):
+    config, checkpoint, _ = small
+    content = {"state_dict": checkpoints.read_checkpoint(checkpoint)["state_dict"]}
+    for extra in of_a_training():
+        torch.save({**content, **extra}, tmp_path / "own.ckpt")
+    assert "omegaconf" not in sys.modules
+    converted(config, tmp_path / "own.ckpt", tmp_path / "own.safetensors", "own")
+    converted(config, checkpoint, tmp_path / "plain.safetensors", "own")
+    assert (tmp_path / "own.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
+
+
+def test_a_first_stage_is_taken_out_of_a_latent_diffusion_model(small, tmp_path):
+    config, checkpoint, _ = small
+    content = {"state_dict": checkpoints.read_checkpoint(checkpoint)["state_dict"]}
+    inside = {f"first_stage_model.{key}": value for key, value in content["state_dict"].items()}
+    torch.save({"state_dict": {**inside, "model.diffusion_model.weight": torch.ones(2)}}, tmp_path / "ldm.ckpt")
+    result = converted(config, tmp_path / "ldm.ckpt", tmp_path / "ldm.safetensors", "own")
+    converted(config, checkpoint, tmp_path / "plain.safetensors", "own")
+    assert result["prefix_taken_off"] == "first_stage_model." and result["parameters"] > 0
+    assert (tmp_path / "ldm.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module."])
+def test_a_wrappers_prefix_is_named(small, tmp_path, prefix):
+    config, checkpoint, _ = small
+    state = checkpoints.read_checkpoint(checkpoint)["state_dict"]
+    torch.save({"state_dict": {f"{prefix}{key}": value for key, value in state.items()}}, tmp_path / "wrapped.ckpt")
+    with pytest.raises(UserError, match=rf"all begin with '{re.escape(prefix)}'.*removeprefix"):
+        converted(config, tmp_path / "wrapped.ckpt", tmp_path / "x.safetensors", "own")

@@ -105,6 +105,26 @@ def test_every_table_and_figure_of_an_experiment_has_what_it_asks_for(experiment
         assert made.measurements or made.inputs or key == "report.instance.tables.published", key
 
 
+def shown_by(marks: str) -> set[str]:
+    """The tables and figures of the default experiment that read a file whose path has this in it."""
+    made = {
+        key: report.part(source, key, plan.lists(), plan.groups(), given) for key, source, plan, given in parts("mini")
+    }
+    found = {key for key, each in made.items() if any(marks in path for path in [*each.measurements, *each.inputs])}
+    return {key.removeprefix("report.") for key in found}
+
+
+def test_an_edit_redraws_what_shows_it_and_no_more():
+    edited = {f"lcr.tables.{name}" for name in ("replacement", "replacement_scopes", "presets")}
+    edited |= {f"lcr.figures.{name}" for name in ("pareto", "threshold_sweep", "panels")}
+    assert shown_by("/shuffle_in_mask/") == edited
+    assert shown_by("/comparison/siss/") == {
+        *(f"instance.tables.{name}" for name in ("comparison", "collateral", "cost")),
+        "instance.figures.methods",
+    }
+    assert not shown_by("paper/measurements") and not shown_by("lcr/measurements")
+
+
 def test_the_default_experiment_has_every_name_that_a_module_gives():
     """So that a misspelt name does not just vanish."""
     for key, source, plan, _ in parts("mini"):

@@ -6,12 +6,15 @@ are taken, and each must fit; the rest (the loss's networks, the optimisers) is 
 No code of a file runs: weights are read with `weights_only`, the yaml as plain data.
 """
 
+import codecs
 import pickle
 import re
+import typing
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -33,11 +36,32 @@ PREFIXES = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv
 NETWORK_KEYS = {"ch", "ch_mult", "num_res_blocks", "attn_resolutions", "resolution", "z_channels", "in_channels"}
 # Settings of ddconfig that our network has at one value only; dropout does nothing in evaluation.
 FIXED = {"double_z": False, "resamp_with_conv": True, "give_pre_end": False}
-# Lightning 1.x keys its callbacks' states by their classes. An empty class stands in for them: nothing of theirs runs.
-CALLBACKS = (
+# What a training leaves in a checkpoint beside its weights: settings, paths, callbacks. An empty class stands in for
+# each; nothing of theirs runs. Lightning 1.x keys its callbacks' states by their classes.
+STOOD_IN = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean", "Path")),
+    "argparse.Namespace",
+    *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
 )
+# What makes plain values: numpy's scalars by their dtypes, and Python's own types.
+PLAIN = (
+    (np.dtype, "numpy.dtype"),
+    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((kind, f"numpy.dtypes.{kind.__name__}") for kind in {type(np.dtype(code)) for code in "?bBhHiIlLqQefdFD"}),
+    (codecs.encode, "_codecs.encode"),
+    (typing.Any, "typing.Any"),
+    *((kind, f"builtins.{kind.__name__}") for kind in (bool, int, float, str, list, dict, tuple, set)),
+    (lambda *default: {}, "collections.defaultdict"),
+)
+# A first stage that lies inside a latent diffusion model, and what wrappers put before every key.
+FIRST_STAGE, WRAPPERS = "first_stage_model.", ("model.", "module.")
 
 
 def convert(
@@ -59,7 +83,8 @@ def convert(
     check_name(name, architecture, config)
     found = check_hash(checkpoint, sha256, name)
     content = read_checkpoint(checkpoint)
-    state, unused = split_state(content["state_dict"], checkpoint)
+    named, prefix = without_prefix(content["state_dict"], checkpoint)
+    state, unused = split_state(named, checkpoint)
     with torch.device("meta"):  # the shapes alone: the weights are put in place, not copied
         model = VQGAN(architecture)
     weights.check_state(state, model, checkpoint)
@@ -70,6 +95,7 @@ def convert(
         "config_sha256": run.sha256(config),
         "architecture": model.to_metadata(),
         "parameters": sum(tensor.numel() for tensor in state.values()),
+        "prefix_taken_off": prefix,
         "unused_tensors": unused,
         "unused_entries": sorted(str(key) for key in content if key != "state_dict"),
     }
@@ -123,22 +149,44 @@ def check_name(name: str, architecture: VQGANConfig, path: Path) -> None:
 
 def read_checkpoint(path: Path) -> dict:
     """The content of a Lightning checkpoint, tensors mapped from the file where its format allows; no code runs."""
-    stand_ins = [(type(name.rpartition(".")[2], (), {}), name) for name in CALLBACKS]
+    empty = {"__init__": lambda self, *arguments: None}
+    stand_ins = [(type(name.rpartition(".")[2], (), dict(empty)), name) for name in STOOD_IN]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals([*stand_ins, *PLAIN]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except DAMAGE as error:
         asked = re.search(r"(?:GLOBAL|global|class) `?([\w.]+\.\w+)", str(error))
         if asked and isinstance(error, pickle.UnpicklingError):
             raise UserError(
                 f"{path} asks for {asked[1]} to be loaded or called when it is opened. Weights need no such thing: the "
-                "file was refused and nothing of it ran. Fetch it from its publisher and compare its sha256."
+                "file was refused and nothing of it ran. Fetch it from its publisher and compare its sha256; a file of "
+                "your own you can save again with nothing but its state_dict."
             ) from error
         raise _no_checkpoint(path, error) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         found = ", ".join(map(str, content))[:200] if isinstance(content, dict) else f"a {type(content).__name__}"
         raise UserError(f"{path} is no Lightning checkpoint: no state_dict, but {found}. Give the model's last.ckpt.")
     return content
+
+
+def without_prefix(state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
+    """The model's tensors by their own names, and the prefix that was taken off: that of a first stage, or none.
+
+    Raises UserError, with the prefix, where a wrapper's stands before every key of the network.
+    """
+    if any(str(key).startswith(PREFIXES) for key in state):
+        return state, ""
+    for prefix in (FIRST_STAGE, *WRAPPERS):
+        inside = {key.removeprefix(prefix): state[key] for key in map(str, state) if key.startswith(prefix)}
+        if not any(key.startswith(PREFIXES) for key in inside):
+            continue
+        if prefix == FIRST_STAGE:
+            return inside, prefix
+        raise UserError(
+            f"{path}: the network's keys all begin with {prefix!r}, as wrappers write them. Take it off and save: "
+            f"state = {{key.removeprefix({prefix!r}): value for key, value in checkpoint['state_dict'].items()}}"
+        )
+    return state, ""
 
 
 def split_state(state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
