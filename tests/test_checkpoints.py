@@ -1,7 +1,14 @@
 """Published VQ-GAN layouts: converted strictly, exactly equal to taming's own modules, and nothing of a file runs."""
 
+import argparse
+import collections
 import os
+import pathlib
 import pickle
+import re
+import sys
+import typing
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -189,6 +196,184 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(small, tmp_path, zippe
         converted(config, path, tmp_path / "network.safetensors", name="evil")
     assert not mark.exists()
     assert not (tmp_path / "network.safetensors").exists()
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    """Makes classes of a library that is not installed, so that they can be pickled, and takes them away again."""
+    made = {}
+
+    def make(path):
+        module, _, name = path.rpartition(".")
+        parts = module.split(".")
+        for depth in range(1, len(parts) + 1):
+            parent = ".".join(parts[:depth])
+            made.setdefault(parent, ModuleType(parent))
+            monkeypatch.setitem(sys.modules, parent, made[parent])
+        kind = type(name, (), {"__module__": module})
+        setattr(made[module], name, kind)
+        return kind
+
+    def forget():
+        for module in made:
+            monkeypatch.delitem(sys.modules, module)
+
+    return make, forget
+
+
+def with_state(kind, **state):
+    """An object as unpickling makes it."""
+    made = kind.__new__(kind)
+    made.__dict__.update(state)
+    return made
+
+
+def omega_config(make):
+    """{"lr": 0.1, "sizes": [8]} with the classes and attributes that OmegaConf 2.3 pickles."""
+    kinds = {
+        name.rpartition(".")[2]: make(f"omegaconf.{name}")
+        for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode", "base.Metadata")
+    }
+    container = make("omegaconf.base.ContainerMetadata")
+    types = {"ref_type": typing.Any, "element_type": typing.Any, "optional": True, "flags": {}}
+    root = kinds["DictConfig"]()
+    common = {"_parent": root, "_flags_cache": None}
+    node = with_state(
+        kinds["AnyNode"], _metadata=with_state(kinds["Metadata"], object_type=int, key="lr"), _val=0.1, **common
+    )
+    sizes = with_state(
+        kinds["ListConfig"], _metadata=with_state(container, object_type=list, key_type=int, **types), _content=[node]
+    )
+    root.__dict__.update(
+        _metadata=with_state(container, object_type=dict, key_type=typing.Any, **types),
+        _content={"lr": node, "sizes": sizes},
+        _parent=None,
+    )
+    return root
+
+
+OWN = {
+    "numpy scalar": lambda make: np.float64(0.25),
+    "numpy array": lambda make: np.arange(6.0).reshape(2, 3),
+    "numpy array of objects": lambda make: np.array([{"a": 1}, None], dtype=object),
+    "numpy dtype": lambda make: np.dtype([("a", "<f4"), ("b", "<i8")]),
+    "Namespace": lambda make: argparse.Namespace(lr=1e-4, folder=pathlib.Path("/data/own")),
+    "path": lambda make: {pathlib.Path("/data/own/last.ckpt"): 1},
+    "OmegaConf": omega_config,
+    "defaultdict": lambda make: collections.defaultdict(list, losses=[0.5, 0.25]),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("kind", OWN)
+def test_what_lightning_puts_beside_the_weights_is_read(small, tmp_path, foreign, kind, zipped):
+    config, _, model = small
+    make, forget = foreign
+    content = {"hyper_parameters": {"config": OWN[kind](make)}, "epoch": 3, "state_dict": model.state()}
+    torch.save(content, tmp_path / "own.ckpt", _use_new_zipfile_serialization=zipped)
+    forget()
+    report = converted(config, tmp_path / "own.ckpt", tmp_path / "network.safetensors", name="own")
+    assert report["unused_entries"] == ["epoch", "hyper_parameters"]
+    assert report["prefix_taken_off"] == ""
+    ours = vqgan.load(tmp_path / "network.safetensors")
+    assert all(torch.equal(value, model.state()[key]) for key, value in ours.state_dict().items())
+
+
+def test_names_of_numpy_1_and_of_other_systems_are_read(tmp_path):
+    """Names that this Python would not write, in protocol 2: an object made of a word, and a state for it."""
+    for name in (b"numpy.core.multiarray\nscalar", b"pathlib._local\nPosixPath", b"pathlib\nWindowsPath"):
+        made = b"c" + name + b"\nX\x01\x00\x00\x00a\x85R}b"
+        words = [b"X" + len(word).to_bytes(4, "little") + word for word in (b"own", b"state_dict")]
+        (tmp_path / "own.ckpt").write_bytes(_legacy(b"\x80\x02}(" + words[0] + made + words[1] + b"}u."))
+        assert checkpoints.read_checkpoint(tmp_path / "own.ckpt").keys() == {"own", "state_dict"}
+
+
+def _legacy(content):
+    """A pickle as torch's format before zip holds it: magic number, version, system, content, keys of the storages."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    heads = [pickle.dumps(part, protocol=2) for part in (torch.serialization.MAGIC_NUMBER, 1001, system)]
+    return b"".join([*heads, content, pickle.dumps([], protocol=2)])
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_an_unknown_class_is_named_with_a_remedy(small, tmp_path, foreign, zipped):
+    _, _, model = small
+    make, forget = foreign
+    content = {"config": make("studio.settings.Recipe")(), "state_dict": model.state()}
+    torch.save(content, tmp_path / "own.ckpt", _use_new_zipfile_serialization=zipped)
+    forget()
+    remedy = re.escape('`torch.save({"state_dict": checkpoint["state_dict"]}, ...)`')
+    with pytest.raises(UserError, match=rf"own\.ckpt asks for studio\.settings\.Recipe .*{remedy}") as caught:
+        checkpoints.read_checkpoint(tmp_path / "own.ckpt")
+    assert "\n" not in str(caught.value)
+
+
+class Bait:
+    """A pickle that makes a folder by another call when it is opened with the ordinary loader."""
+
+    def __init__(self, call, path):
+        self.call, self.argument = (
+            call,
+            f"mkdir {path}" if call is os.system else f"__import__('os').mkdir({str(path)!r})",
+        )
+
+    def __reduce__(self):
+        return self.call, (self.argument,)
+
+
+@pytest.mark.parametrize("call", [os.system, eval])
+def test_code_beside_harmless_classes_does_not_run(small, tmp_path, call):
+    _, _, model = small
+    mark, path = tmp_path / "it-ran", tmp_path / "evil.ckpt"
+    own = argparse.Namespace(score=np.float64(1), inner=Bait(call, mark))
+    torch.save({"state_dict": model.state(), "hyper_parameters": own}, path)
+    torch.load(path, weights_only=False)
+    assert mark.exists(), "the bait works with the ordinary loader"
+    mark.rmdir()
+    with pytest.raises(UserError, match=r"evil\.ckpt asks for (posix\.system|nt\.system|eval) .* nothing of it ran"):
+        checkpoints.read_checkpoint(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beside", "which"),
+    [
+        ("model.", {}, "all keys"),
+        ("module.", {}, "all keys"),
+        ("module.model.", {}, "all keys"),
+        ("module.first_stage_model.", {}, "all keys"),
+        ("model.", {"criterion.weight": torch.ones(2)}, "the keys of its network"),
+    ],
+)
+def test_a_prefix_is_named_and_the_remedy_works(small, tmp_path, prefix, beside, which):
+    config, _, model = small
+    checkpoint = {"state_dict": {**beside, **{prefix + key: value for key, value in model.state().items()}}}
+    torch.save(checkpoint, tmp_path / "own.ckpt")
+    with pytest.raises(
+        UserError, match=rf"own\.ckpt: {which} begin with {re.escape(prefix)}:.*Take that off"
+    ) as caught:
+        converted(config, tmp_path / "own.ckpt", tmp_path / "network.safetensors", name="own")
+    assert "\n" not in str(caught.value)
+    remedy = re.search(r"`torch\.save\((.*), \.\.\.\)`", str(caught.value))[1]
+    torch.save(eval(remedy, {"checkpoint": checkpoint}), tmp_path / "bare.ckpt")
+    converted(config, tmp_path / "bare.ckpt", tmp_path / "network.safetensors", name="own")
+
+
+def test_the_first_stage_of_a_latent_diffusion_checkpoint_is_taken(small, tmp_path):
+    config, _, model = small
+    state = {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.ones(4, 4),
+        "model.diffusion_model.out.0.bias": torch.full((4,), torch.nan),  # nobody reads it
+        **{f"first_stage_model.{key}": value for key, value in model.state().items()},
+        "first_stage_model.loss.discriminator.main.0.bias": torch.ones(1),
+        "cond_stage_model.encoder.weight": torch.ones(2),
+    }
+    layouts.write_checkpoint(tmp_path / "latent.ckpt", state)
+    report = converted(config, tmp_path / "latent.ckpt", tmp_path / "network.safetensors", name="latent")
+    assert report["prefix_taken_off"] == "first_stage_model."
+    assert report["unused_tensors"] == {"model": 2, "first_stage_model": 1, "cond_stage_model": 1, "loss": 2}
+    ours = vqgan.load(tmp_path / "network.safetensors")
+    assert all(torch.equal(value, model.state()[key]) for key, value in ours.state_dict().items())
 
 
 @pytest.mark.parametrize(
