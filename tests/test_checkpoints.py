@@ -7,7 +7,8 @@ import pathlib
 import pickle
 import re
 import sys
-import types
+import typing
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -197,6 +198,184 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(small, tmp_path, zippe
     assert not (tmp_path / "network.safetensors").exists()
 
 
+@pytest.fixture
+def foreign(monkeypatch):
+    """Makes classes of a library that is not installed, so that they can be pickled, and takes them away again."""
+    made = {}
+
+    def make(path):
+        module, _, name = path.rpartition(".")
+        parts = module.split(".")
+        for depth in range(1, len(parts) + 1):
+            parent = ".".join(parts[:depth])
+            made.setdefault(parent, ModuleType(parent))
+            monkeypatch.setitem(sys.modules, parent, made[parent])
+        kind = type(name, (), {"__module__": module})
+        setattr(made[module], name, kind)
+        return kind
+
+    def forget():
+        for module in made:
+            monkeypatch.delitem(sys.modules, module)
+
+    return make, forget
+
+
+def with_state(kind, **state):
+    """An object as unpickling makes it."""
+    made = kind.__new__(kind)
+    made.__dict__.update(state)
+    return made
+
+
+def omega_config(make):
+    """{"lr": 0.1, "sizes": [8]} with the classes and attributes that OmegaConf 2.3 pickles."""
+    kinds = {
+        name.rpartition(".")[2]: make(f"omegaconf.{name}")
+        for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode", "base.Metadata")
+    }
+    container = make("omegaconf.base.ContainerMetadata")
+    types = {"ref_type": typing.Any, "element_type": typing.Any, "optional": True, "flags": {}}
+    root = kinds["DictConfig"]()
+    common = {"_parent": root, "_flags_cache": None}
+    node = with_state(
+        kinds["AnyNode"], _metadata=with_state(kinds["Metadata"], object_type=int, key="lr"), _val=0.1, **common
+    )
+    sizes = with_state(
+        kinds["ListConfig"], _metadata=with_state(container, object_type=list, key_type=int, **types), _content=[node]
+    )
+    root.__dict__.update(
+        _metadata=with_state(container, object_type=dict, key_type=typing.Any, **types),
+        _content={"lr": node, "sizes": sizes},
+        _parent=None,
+    )
+    return root
+
+
+OWN = {
+    "numpy scalar": lambda make: np.float64(0.25),
+    "numpy array": lambda make: np.arange(6.0).reshape(2, 3),
+    "numpy array of objects": lambda make: np.array([{"a": 1}, None], dtype=object),
+    "numpy dtype": lambda make: np.dtype([("a", "<f4"), ("b", "<i8")]),
+    "Namespace": lambda make: argparse.Namespace(lr=1e-4, folder=pathlib.Path("/data/own")),
+    "path": lambda make: {pathlib.Path("/data/own/last.ckpt"): 1},
+    "OmegaConf": omega_config,
+    "defaultdict": lambda make: collections.defaultdict(list, losses=[0.5, 0.25]),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("kind", OWN)
+def test_what_lightning_puts_beside_the_weights_is_read(small, tmp_path, foreign, kind, zipped):
+    config, _, model = small
+    make, forget = foreign
+    content = {"hyper_parameters": {"config": OWN[kind](make)}, "epoch": 3, "state_dict": model.state()}
+    torch.save(content, tmp_path / "own.ckpt", _use_new_zipfile_serialization=zipped)
+    forget()
+    report = converted(config, tmp_path / "own.ckpt", tmp_path / "network.safetensors", name="own")
+    assert report["unused_entries"] == ["epoch", "hyper_parameters"]
+    assert report["prefix_taken_off"] == ""
+    ours = vqgan.load(tmp_path / "network.safetensors")
+    assert all(torch.equal(value, model.state()[key]) for key, value in ours.state_dict().items())
+
+
+def test_names_of_numpy_1_and_of_other_systems_are_read(tmp_path):
+    """Names that this Python would not write, in protocol 2: an object made of a word, and a state for it."""
+    for name in (b"numpy.core.multiarray\nscalar", b"pathlib._local\nPosixPath", b"pathlib\nWindowsPath"):
+        made = b"c" + name + b"\nX\x01\x00\x00\x00a\x85R}b"
+        words = [b"X" + len(word).to_bytes(4, "little") + word for word in (b"own", b"state_dict")]
+        (tmp_path / "own.ckpt").write_bytes(_legacy(b"\x80\x02}(" + words[0] + made + words[1] + b"}u."))
+        assert checkpoints.read_checkpoint(tmp_path / "own.ckpt").keys() == {"own", "state_dict"}
+
+
+def _legacy(content):
+    """A pickle as torch's format before zip holds it: magic number, version, system, content, keys of the storages."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    heads = [pickle.dumps(part, protocol=2) for part in (torch.serialization.MAGIC_NUMBER, 1001, system)]
+    return b"".join([*heads, content, pickle.dumps([], protocol=2)])
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_an_unknown_class_is_named_with_a_remedy(small, tmp_path, foreign, zipped):
+    _, _, model = small
+    make, forget = foreign
+    content = {"config": make("studio.settings.Recipe")(), "state_dict": model.state()}
+    torch.save(content, tmp_path / "own.ckpt", _use_new_zipfile_serialization=zipped)
+    forget()
+    remedy = re.escape('`torch.save({"state_dict": checkpoint["state_dict"]}, ...)`')
+    with pytest.raises(UserError, match=rf"own\.ckpt asks for studio\.settings\.Recipe .*{remedy}") as caught:
+        checkpoints.read_checkpoint(tmp_path / "own.ckpt")
+    assert "\n" not in str(caught.value)
+
+
+class Bait:
+    """A pickle that makes a folder by another call when it is opened with the ordinary loader."""
+
+    def __init__(self, call, path):
+        self.call, self.argument = (
+            call,
+            f"mkdir {path}" if call is os.system else f"__import__('os').mkdir({str(path)!r})",
+        )
+
+    def __reduce__(self):
+        return self.call, (self.argument,)
+
+
+@pytest.mark.parametrize("call", [os.system, eval])
+def test_code_beside_harmless_classes_does_not_run(small, tmp_path, call):
+    _, _, model = small
+    mark, path = tmp_path / "it-ran", tmp_path / "evil.ckpt"
+    own = argparse.Namespace(score=np.float64(1), inner=Bait(call, mark))
+    torch.save({"state_dict": model.state(), "hyper_parameters": own}, path)
+    torch.load(path, weights_only=False)
+    assert mark.exists(), "the bait works with the ordinary loader"
+    mark.rmdir()
+    with pytest.raises(UserError, match=r"evil\.ckpt asks for (posix\.system|nt\.system|eval) .* nothing of it ran"):
+        checkpoints.read_checkpoint(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beside", "which"),
+    [
+        ("model.", {}, "all keys"),
+        ("module.", {}, "all keys"),
+        ("module.model.", {}, "all keys"),
+        ("module.first_stage_model.", {}, "all keys"),
+        ("model.", {"criterion.weight": torch.ones(2)}, "the keys of its network"),
+    ],
+)
+def test_a_prefix_is_named_and_the_remedy_works(small, tmp_path, prefix, beside, which):
+    config, _, model = small
+    checkpoint = {"state_dict": {**beside, **{prefix + key: value for key, value in model.state().items()}}}
+    torch.save(checkpoint, tmp_path / "own.ckpt")
+    with pytest.raises(
+        UserError, match=rf"own\.ckpt: {which} begin with {re.escape(prefix)}:.*Take that off"
+    ) as caught:
+        converted(config, tmp_path / "own.ckpt", tmp_path / "network.safetensors", name="own")
+    assert "\n" not in str(caught.value)
+    remedy = re.search(r"`torch\.save\((.*), \.\.\.\)`", str(caught.value))[1]
+    torch.save(eval(remedy, {"checkpoint": checkpoint}), tmp_path / "bare.ckpt")
+    converted(config, tmp_path / "bare.ckpt", tmp_path / "network.safetensors", name="own")
+
+
+def test_the_first_stage_of_a_latent_diffusion_checkpoint_is_taken(small, tmp_path):
+    config, _, model = small
+    state = {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.ones(4, 4),
+        "model.diffusion_model.out.0.bias": torch.full((4,), torch.nan),  # nobody reads it
+        **{f"first_stage_model.{key}": value for key, value in model.state().items()},
+        "first_stage_model.loss.discriminator.main.0.bias": torch.ones(1),
+        "cond_stage_model.encoder.weight": torch.ones(2),
+    }
+    layouts.write_checkpoint(tmp_path / "latent.ckpt", state)
+    report = converted(config, tmp_path / "latent.ckpt", tmp_path / "network.safetensors", name="latent")
+    assert report["prefix_taken_off"] == "first_stage_model."
+    assert report["unused_tensors"] == {"model": 2, "first_stage_model": 1, "cond_stage_model": 1, "loss": 2}
+    ours = vqgan.load(tmp_path / "network.safetensors")
+    assert all(torch.equal(value, model.state()[key]) for key, value in ours.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\x00" * 5000, b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04"]
 )
@@ -265,9 +444,9 @@ def test_another_kind_of_checkpoint_is_refused(small, tmp_path, content):
 )
 def test_a_wrong_yaml_is_refused(small, change, message):
     config, _, _ = small
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content = yaml.safe_load(config.read_text())
     change(content["model"])
-    config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    config.write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match=message):
         checkpoints.read_architecture(config)
 
@@ -275,7 +454,7 @@ def test_a_wrong_yaml_is_refused(small, change, message):
 @pytest.mark.parametrize("text", ["", "just text", "a: [", "!!python/object/apply:os.mkdir [never]", "\x00\x01"])
 def test_what_is_no_yaml_is_refused(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "model.yaml").write_text(text)
     with pytest.raises(UserError, match=r"model\.yaml"):
         checkpoints.read_architecture(tmp_path / "model.yaml")
     assert not (tmp_path / "never").exists()
@@ -291,55 +470,3 @@ def test_the_step_writes_a_record(small, tmp_path):
     assert record["sha256"] == run.sha256(checkpoint)
     assert record["unused_tensors"] == {"loss": 2}
     assert vqgan.load(network).config.codes == 64
-
-
-def of_a_training():
-    """What people's own Lightning checkpoints hold beside their weights, of real classes where there are some."""
-    kinds = {"omegaconf": None, "omegaconf.dictconfig": "DictConfig", "omegaconf.base": "ContainerMetadata"}
-    for name, kind in kinds.items():
-        module = types.ModuleType(name)
-        if kind:
-            setattr(module, kind, type(kind, (), {"__module__": name}))
-        sys.modules[name] = module
-    settings = sys.modules["omegaconf.dictconfig"].DictConfig()
-    settings._content = {"lr": np.float64(1e-4), "_metadata": sys.modules["omegaconf.base"].ContainerMetadata()}
-    yield {
-        "hyper_parameters": settings,
-        "args": argparse.Namespace(batch=np.int64(8), out=pathlib.PosixPath("runs/first")),
-        "epoch": np.float32(3.5),
-        "seen": collections.defaultdict(int, {"steps": 7}),
-        "state": np.random.default_rng(0).integers(9, size=3)[0],
-    }
-    for name in kinds:
-        del sys.modules[name]
-
-
-def test_a_checkpoint_of_ones_own_training_is_read_without_its_libraries(small, tmp_path):
-    config, checkpoint, _ = small
-    content = {"state_dict": checkpoints.read_checkpoint(checkpoint)["state_dict"]}
-    for extra in of_a_training():
-        torch.save({**content, **extra}, tmp_path / "own.ckpt")
-    assert "omegaconf" not in sys.modules
-    converted(config, tmp_path / "own.ckpt", tmp_path / "own.safetensors", "own")
-    converted(config, checkpoint, tmp_path / "plain.safetensors", "own")
-    assert (tmp_path / "own.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
-
-
-def test_a_first_stage_is_taken_out_of_a_latent_diffusion_model(small, tmp_path):
-    config, checkpoint, _ = small
-    content = {"state_dict": checkpoints.read_checkpoint(checkpoint)["state_dict"]}
-    inside = {f"first_stage_model.{key}": value for key, value in content["state_dict"].items()}
-    torch.save({"state_dict": {**inside, "model.diffusion_model.weight": torch.ones(2)}}, tmp_path / "ldm.ckpt")
-    result = converted(config, tmp_path / "ldm.ckpt", tmp_path / "ldm.safetensors", "own")
-    converted(config, checkpoint, tmp_path / "plain.safetensors", "own")
-    assert result["prefix_taken_off"] == "first_stage_model." and result["parameters"] > 0
-    assert (tmp_path / "ldm.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("prefix", ["model.", "module."])
-def test_a_wrappers_prefix_is_named(small, tmp_path, prefix):
-    config, checkpoint, _ = small
-    state = checkpoints.read_checkpoint(checkpoint)["state_dict"]
-    torch.save({"state_dict": {f"{prefix}{key}": value for key, value in state.items()}}, tmp_path / "wrapped.ckpt")
-    with pytest.raises(UserError, match=rf"all begin with '{re.escape(prefix)}'.*removeprefix"):
-        converted(config, tmp_path / "wrapped.ckpt", tmp_path / "x.safetensors", "own")

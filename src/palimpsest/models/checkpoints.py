@@ -3,18 +3,16 @@
 A published model is a pair of files: `model.yaml`, whose `target` names the class and so the quantiser, and
 `last.ckpt`, a Lightning checkpoint. The weights of the encoder, decoder, quantiser and the two convolutions around it
 are taken, and each must fit; the rest (the loss's networks, the optimisers) is training state and is left out.
+The first stage of a latent diffusion checkpoint is read in the same way.
 No code of a file runs: weights are read with `weights_only`, the yaml as plain data.
 """
 
-import codecs
 import pickle
 import re
-import typing
 import zipfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -33,35 +31,46 @@ PUBLISHED = {
     "vqgan_imagenet_f16_16384": ("nearest", 16384, 16),
 }
 PREFIXES = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
+FIRST_STAGE = "first_stage_model."  # what latent diffusion calls its autoencoder
 NETWORK_KEYS = {"ch", "ch_mult", "num_res_blocks", "attn_resolutions", "resolution", "z_channels", "in_channels"}
 # Settings of ddconfig that our network has at one value only; dropout does nothing in evaluation.
 FIXED = {"double_z": False, "resamp_with_conv": True, "give_pre_end": False}
-# What a training leaves in a checkpoint beside its weights: settings, paths, callbacks. An empty class stands in for
-# each; nothing of theirs runs. Lightning 1.x keys its callbacks' states by their classes.
-STOOD_IN = (
+
+
+class Inert:
+    """Stands in for an object beside the weights: made of anything, it keeps nothing and does nothing."""
+
+    def __init__(self, *arguments):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+class PlainDict:
+    """Stands in for a kind of dict: torch puts items into plain ones alone."""
+
+    def __new__(cls, *arguments):
+        return {}
+
+
+# What Lightning puts beside the weights: its callbacks (1.x keys their states by class), scores, paths and settings.
+# Nobody reads those here, so not even numpy's or OmegaConf's own code handles what the file says of them.
+HARMLESS = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
-    "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig",
-    "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata",
-    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean", "Path")),
+    *("numpy.dtype", "numpy.ndarray"),
+    *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
+    *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),  # as numpy 1 called them
+    *("pathlib.PosixPath", "pathlib.WindowsPath"),
+    *("pathlib._local.PosixPath", "pathlib._local.WindowsPath"),  # as Python 3.13 calls them
     "argparse.Namespace",
-    *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.nodes.AnyNode"),
+    *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata"),
+    *("typing.Any", "builtins.dict", "builtins.list", "builtins.int"),  # the types that OmegaConf's metadata name
 )
-# What makes plain values: numpy's scalars by their dtypes, and Python's own types.
-PLAIN = (
-    (np.dtype, "numpy.dtype"),
-    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *((kind, f"numpy.dtypes.{kind.__name__}") for kind in {type(np.dtype(code)) for code in "?bBhHiIlLqQefdFD"}),
-    (codecs.encode, "_codecs.encode"),
-    (typing.Any, "typing.Any"),
-    *((kind, f"builtins.{kind.__name__}") for kind in (bool, int, float, str, list, dict, tuple, set)),
-    (lambda *default: {}, "collections.defaultdict"),
-)
-# A first stage that lies inside a latent diffusion model, and what wrappers put before every key.
-FIRST_STAGE, WRAPPERS = "first_stage_model.", ("model.", "module.")
+STAND_INS = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in HARMLESS]
+STAND_INS += [(PlainDict, "collections.defaultdict")]
 
 
 def convert(
@@ -83,8 +92,8 @@ def convert(
     check_name(name, architecture, config)
     found = check_hash(checkpoint, sha256, name)
     content = read_checkpoint(checkpoint)
-    named, prefix = without_prefix(content["state_dict"], checkpoint)
-    state, unused = split_state(named, checkpoint)
+    prefix = find_prefix(content["state_dict"], checkpoint)
+    state, unused = split_state(content["state_dict"], prefix, checkpoint)
     with torch.device("meta"):  # the shapes alone: the weights are put in place, not copied
         model = VQGAN(architecture)
     weights.check_state(state, model, checkpoint)
@@ -104,7 +113,7 @@ def convert(
 def read_architecture(path: Path) -> VQGANConfig:
     """The architecture that a published `model.yaml` describes; what ours cannot express is refused."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text())
         target, params = content["model"]["target"], content["model"]["params"]
         given = dict(params["ddconfig"])
         codes, embed_dim = params["n_embed"], params["embed_dim"]
@@ -148,19 +157,21 @@ def check_name(name: str, architecture: VQGANConfig, path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """The content of a Lightning checkpoint, tensors mapped from the file where its format allows; no code runs."""
-    empty = {"__init__": lambda self, *arguments: None}
-    stand_ins = [(type(name.rpartition(".")[2], (), dict(empty)), name) for name in STOOD_IN]
+    """The content of a Lightning checkpoint, tensors mapped from the file where its format allows; no code runs.
+
+    Objects of the classes in HARMLESS are replaced by inert ones. Raises UserError for a file that asks for any other.
+    """
     try:
-        with torch.serialization.safe_globals([*stand_ins, *PLAIN]):
+        with torch.serialization.safe_globals(STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except DAMAGE as error:
-        asked = re.search(r"(?:GLOBAL|global|class) `?([\w.]+\.\w+)", str(error))
+        asked = re.search(r"(?:GLOBAL|global|class) `?([\w.]+)", str(error))
         if asked and isinstance(error, pickle.UnpicklingError):
             raise UserError(
                 f"{path} asks for {asked[1]} to be loaded or called when it is opened. Weights need no such thing: the "
-                "file was refused and nothing of it ran. Fetch it from its publisher and compare its sha256; a file of "
-                "your own you can save again with nothing but its state_dict."
+                "file was refused and nothing of it ran. If it is yours, strip it where it was written: "
+                '`torch.save({"state_dict": checkpoint["state_dict"]}, ...)`; if not, fetch it from its publisher and '
+                "compare its sha256."
             ) from error
         raise _no_checkpoint(path, error) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
@@ -169,38 +180,38 @@ def read_checkpoint(path: Path) -> dict:
     return content
 
 
-def without_prefix(state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
-    """The model's tensors by their own names, and the prefix that was taken off: that of a first stage, or none.
-
-    Raises UserError, with the prefix, where a wrapper's stands before every key of the network.
-    """
-    if any(str(key).startswith(PREFIXES) for key in state):
-        return state, ""
-    for prefix in (FIRST_STAGE, *WRAPPERS):
-        inside = {key.removeprefix(prefix): state[key] for key in map(str, state) if key.startswith(prefix)}
-        if not any(key.startswith(PREFIXES) for key in inside):
-            continue
-        if prefix == FIRST_STAGE:
-            return inside, prefix
+def find_prefix(state: dict[str, Tensor], path: Path) -> str:
+    """What stands before the names of the model's tensors: nothing, or FIRST_STAGE; a UserError names any other."""
+    keys = [str(key) for key in state]
+    for prefix in ("", FIRST_STAGE):
+        if any(key.startswith(tuple(prefix + ours for ours in PREFIXES)) for key in keys):
+            return prefix
+    inner = re.compile("(.+?[.])(?:" + "|".join(map(re.escape, PREFIXES)) + ")")
+    outer = Counter(match[1] for match in map(inner.match, keys) if match)
+    if outer:
+        prefix, _ = outer.most_common(1)[0]
+        which = "all keys" if all(key.startswith(prefix) for key in keys) else "the keys of its network"
         raise UserError(
-            f"{path}: the network's keys all begin with {prefix!r}, as wrappers write them. Take it off and save: "
-            f"state = {{key.removeprefix({prefix!r}): value for key, value in checkpoint['state_dict'].items()}}"
+            f"{path}: {which} begin with {prefix}: the model was saved as a part of another. Take that off: "
+            f'`torch.save({{"state_dict": {{key.removeprefix("{prefix}"): value for key, value in '
+            'checkpoint["state_dict"].items()}}, ...)`.'
         )
-    return state, ""
+    return ""
 
 
-def split_state(state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """The model's tensors as float32, and how many others there are by the first part of their name."""
-    ours = {key: value for key, value in state.items() if str(key).startswith(PREFIXES)}
-    unused = Counter(str(key).split(".")[0] for key in state if key not in ours)
+def split_state(state: dict[str, Tensor], prefix: str, path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The model's tensors as float32, named without the prefix; how many others by the first part of their name."""
+    whole = tuple(prefix + ours for ours in PREFIXES)
+    taken = {key: value for key, value in state.items() if str(key).startswith(whole)}
+    unused = Counter(str(key).split(".")[0] for key in state if key not in taken)
     faults = [
         f"{key} is {type(value).__name__}, not a tensor" if not isinstance(value, Tensor) else f"{key} is not finite"
-        for key, value in ours.items()
+        for key, value in taken.items()
         if not isinstance(value, Tensor) or not torch.isfinite(value).all()
     ]
     if faults:
         raise UserError(f"{path} is damaged; nothing was loaded:\n  " + "\n  ".join(faults[:20]))
-    return {key: value.float() for key, value in ours.items()}, dict(unused)
+    return {key.removeprefix(prefix): value.float() for key, value in taken.items()}, dict(unused)
 
 
 def _is_size(key: str, value) -> bool:
