@@ -444,9 +444,9 @@ def test_another_kind_of_checkpoint_is_refused(small, tmp_path, content):
 )
 def test_a_wrong_yaml_is_refused(small, change, message):
     config, _, _ = small
-    content = yaml.safe_load(config.read_text())
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
     change(content["model"])
-    config.write_text(yaml.safe_dump(content))
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         checkpoints.read_architecture(config)
 
@@ -454,7 +454,7 @@ def test_a_wrong_yaml_is_refused(small, change, message):
 @pytest.mark.parametrize("text", ["", "just text", "a: [", "!!python/object/apply:os.mkdir [never]", "\x00\x01"])
 def test_what_is_no_yaml_is_refused(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.yaml").write_text(text)
+    (tmp_path / "model.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"model\.yaml"):
         checkpoints.read_architecture(tmp_path / "model.yaml")
     assert not (tmp_path / "never").exists()

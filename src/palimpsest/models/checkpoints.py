@@ -113,7 +113,7 @@ def convert(
 def read_architecture(path: Path) -> VQGANConfig:
     """The architecture that a published `model.yaml` describes; what ours cannot express is refused."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         target, params = content["model"]["target"], content["model"]["params"]
         given = dict(params["ddconfig"])
         codes, embed_dim = params["n_embed"], params["embed_dim"]
