@@ -414,7 +414,10 @@ def test_a_listing_changes_with_names_sizes_and_times_alone(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/a.png").write_bytes(b"1")
     (tmp_path / "loop").symlink_to(tmp_path)
-    seen = [listing(tmp_path), listing(tmp_path)]
+    seen = [listing(tmp_path)]
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    (tmp_path / ".DS_Store").write_bytes(b"3")
+    seen.append(listing(tmp_path))
     (tmp_path / "b.png").write_bytes(b"2")
     seen.append(listing(tmp_path))
     os.utime(tmp_path / "b.png", ns=(1, 1))
