@@ -92,9 +92,16 @@ def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path
     without = snakemake(folder, "--dry-run", "--configfile", "config/mine.yaml").stdout
     assert re.search(r"^instance_evaluate +\d+$", without, re.MULTILINE)
     assert not re.search(r"^\w*prompt\w* +\d+$|checkpoints/stable_diffusion_3", without, re.MULTILINE)
-    (folder / "mine.yaml").write_text("instance: {prompted: null}", encoding="utf-8")
-    half = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", "mine.yaml", check=False)
-    assert half.returncode != 0 and "report.instance.figures.prompted has nothing to be drawn from" in half.stdout
+    # The table is asked first; where that is left out too, the figure.
+    for left, named in {
+        "instance: {prompted: null}": "report.instance.tables.prompted has nothing to be made from",
+        "{instance: {prompted: null}, report: {instance: {tables: {prompted: null}}}}": (
+            "report.instance.figures.prompted has nothing to be drawn from"
+        ),
+    }.items():
+        (folder / "mine.yaml").write_text(left, encoding="utf-8")
+        half = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml", "mine.yaml", check=False)
+        assert half.returncode != 0 and named in half.stdout
     # Nothing of the procedural worlds is left, and nothing is trained but by forgetting.
     assert not re.search(r"^(train|calibrate_|instance_faulty|instance_repair)\w* +\d+$", shown, re.MULTILINE)
     assert "tiny_" not in shown and "faces_" not in shown
