@@ -6,7 +6,7 @@ from snakemake.iocontainers import Wildcards
 
 from conftest import ROOT, configuration
 from palimpsest.errors import UserError
-from palimpsest.plan import base
+from palimpsest.plan import families
 from palimpsest.plan.configuration import merge, merged, parts, with_parts, without_nulls
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.lcr import Lcr
@@ -133,13 +133,13 @@ def test_a_network_is_released_trained_or_converted():
 
 
 def test_unknown_keys_and_families_without_settings_are_refused():
-    families = base.known_families(ROOT)
-    assert families == {"lcr", "instance"}
+    known = families.known_families(ROOT)
+    assert known == {"lcr", "instance"}
     config = configuration()
     with pytest.raises(UserError, match="unknown key 'lcrr'"):
-        base.refuse_unknown_keys({**config, "lcrr": {}}, families)
+        families.refuse_unknown_keys({**config, "lcrr": {}}, known)
     with pytest.raises(UserError, match="'nothing'"):
-        base.refuse_unknown_keys({**config, "families": ["nothing"]}, families)
+        families.refuse_unknown_keys({**config, "families": ["nothing"]}, known)
 
 
 def test_merging_replaces_lists_and_joins_mappings():

@@ -12,10 +12,10 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
 
 from palimpsest.errors import UserError
-from palimpsest.plan import base, configuration
-from palimpsest.plan.base import as_json, one_of
+from palimpsest.plan import configuration
+from palimpsest.plan.base import arguments, as_json, one_of
 from palimpsest.plan.code import SOURCE, code_of
-from palimpsest.plan.families import complete_plans
+from palimpsest.plan.families import complete_plans, known_families, refuse_unknown_keys
 from palimpsest.plan.paper import Paper, collected, modules_in
 from palimpsest.plan.reading import validated
 from palimpsest.plan.sources import Sources, stated
@@ -38,7 +38,7 @@ def configured():
     dropped = configuration.without_nulls(config)
     config.update(validated(config, Path("workflow/schemas/config.schema.yaml"), parts))
     plans = complete_plans(root, config)
-    base.refuse_unknown_keys(config, base.known_families(root))
+    refuse_unknown_keys(config, known_families(root))
     for name in plans:
         config[name].update(validated(config[name], Path(f"workflow/schemas/{name}.schema.yaml"), parts, (name,)))
     sources, paper = Sources(config), Paper(config, plans, dropped)
@@ -58,11 +58,8 @@ def paths(wildcards, input, output):
     given = {**dict(input.items()), **dict(output.items())}
     for name in ("code", "files"):  # files: what a step finds by the path of their folder, a parameter
         given.pop(name, None)
-    return " ".join(
-        f"--{name.replace('_', '-')} {shlex.join(map(str, [value] if isinstance(value, str) else value))}"
-        for name, value in given.items()
-        if value
-    )
+    # Several files are a list of Snakemake's own kind.
+    return arguments({name: value if isinstance(value, str) else list(value) for name, value in given.items() if value})
 
 
 def growing(amount, unit):

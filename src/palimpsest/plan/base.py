@@ -6,7 +6,8 @@ calls it with a job's wildcards.
 
 import json
 import re
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def arguments(given: Mapping[str, Any]) -> str:
+    """Values as arguments of a step, one flag each: `--codes a.npy --seeds 0 1`; a list gives several values."""
+    return " ".join(
+        f"--{name.replace('_', '-')} {shlex.join(map(str, value if isinstance(value, list) else [value]))}"
+        for name, value in given.items()
+    )
+
+
 def one_of(names: Iterable[str]) -> str:
     """A wildcard's pattern for these names; one that nothing matches where there is none."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -58,9 +67,7 @@ class Plan:
 
     def flags(self, *keys: str) -> str:
         """Settings that are arguments of a step, one flag each."""
-        given = self.setting(*keys)
-        given = {name: given[name] if isinstance(given[name], list) else [given[name]] for name in sorted(given)}
-        return " ".join(f"--{name.replace('_', '-')} {' '.join(map(str, values))}" for name, values in given.items())
+        return arguments(dict(sorted(self.setting(*keys).items())))
 
     # Networks
 
@@ -186,19 +193,3 @@ class Family(Plan):
     def of(self, *keys: str) -> Callable:
         """A params function: a value of the family's part of the configuration, keys filled from the wildcards."""
         return lambda wildcards: self.own(*(key.format(**wildcards) for key in keys))
-
-
-def known_families(root: Path) -> set[str]:
-    """The families that there are: each is known by its schema, workflow/schemas/<family>.schema.yaml."""
-    schemas = (root / "workflow/schemas").glob("*.schema.yaml")
-    return {path.name.removesuffix(".schema.yaml") for path in schemas} - {"config"}
-
-
-def refuse_unknown_keys(config: dict, families: set[str]) -> None:
-    """Raise UserError where a key of the configuration is neither shared nor a family's."""
-    shared = {"experiment", "base_models", "families", "datasets", "networks", "detectors", "report"}
-    shared |= {"checkpoints", "collections"}
-    for name in sorted(set(config) - shared - families):
-        raise UserError(f"the configuration has an unknown key {name!r}; families are {sorted(families)}")
-    for name in sorted({*config["families"], *config["report"]} - (families & set(config))):
-        raise UserError(f"families or report name {name!r}, which the configuration has no settings for")

@@ -13,6 +13,22 @@ from palimpsest.errors import UserError
 from palimpsest.plan.base import Family
 
 
+def known_families(root: Path) -> set[str]:
+    """The families that there are: each is known by its schema, workflow/schemas/<family>.schema.yaml."""
+    schemas = (root / "workflow/schemas").glob("*.schema.yaml")
+    return {path.name.removesuffix(".schema.yaml") for path in schemas} - {"config"}
+
+
+def refuse_unknown_keys(config: dict, families: set[str]) -> None:
+    """Raise UserError where a key of the configuration is neither shared nor a family's."""
+    shared = {"experiment", "base_models", "families", "datasets", "networks", "detectors", "report"}
+    shared |= {"checkpoints", "collections"}
+    for name in sorted(set(config) - shared - families):
+        raise UserError(f"the configuration has an unknown key {name!r}; families are {sorted(families)}")
+    for name in sorted({*config["families"], *config["report"]} - (families & set(config))):
+        raise UserError(f"families or report name {name!r}, which the configuration has no settings for")
+
+
 def missing(root: Path, config: dict, family: str) -> list[str]:
     """What a family lacks: files of the checkout, entries of the configuration, names in its modules."""
     return [*missing_files(root, family), *missing_names(root, family), *missing_entries(root, config, family)]

@@ -1,13 +1,12 @@
 """What others published: where it lies, what its rows say, and what may not be used."""
 
-import shlex
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.plan.base import Plan, as_json
+from palimpsest.plan.base import Plan, arguments, as_json
 from palimpsest.plan.code import files_of
 from palimpsest.plan.folders import listing
 
@@ -26,8 +25,7 @@ LAYOUTS = {
 
 def stated(row: dict, *keys: str) -> str:
     """What a row of the catalogue says under some keys, as arguments; a key that is not there gives none."""
-    given = {key: row[key] for key in keys if row.get(key)}
-    return " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in given.items())
+    return arguments({key: row[key] for key in keys if row.get(key)})
 
 
 class Sources(Plan):
@@ -85,7 +83,7 @@ class Sources(Plan):
         given |= {"name": self.made_by("published")[weights]}
         given |= {"sha256": as_json(hashes) if row["layout"] == "pipeline" else hashes.get([*files.values()][-1])}
         given |= {key: row.get(key) for key in ("source", "revision")}
-        return " ".join(f"--{key} {shlex.quote(value)}" for key, value in given.items() if value)
+        return arguments({key: value for key, value in given.items() if value})
 
     # Collections of pictures
 
