@@ -1,5 +1,6 @@
 """The steps of instance unlearning, run by hand on small faces and an untrained network: what they write and refuse."""
 
+import json
 import shutil
 from functools import partial
 from importlib import import_module
@@ -405,7 +406,7 @@ def test_runs_are_described_and_their_models_load_with_diffusers(base, unlearned
     assert list(runs["folder"]) == ["chain-1", "chain-2", "alone-1", "second-1", "other-1"]
     assert list(runs["targets"]) == ["first", "first+copied", "first", "copied", "first"]
     assert (runs["steps"] == 3).all() and (runs["forwards"] == 3 * 8).all() and (runs["backwards"] == 3 * 8).all()
-    assert runs["used"][0] == "steps=3 learning_rate=0.001 batch=4"
+    assert json.loads(runs["used"][0]) == {"steps": 3, "learning_rate": 0.001, "batch": 4}
     assert list(log["model"].unique()) == list(runs["folder"]) and list(log["step"][:3]) == [0, 1, 2]
     assert np.isfinite(log[["norm", "forget_loss", "remember_loss", "cosine"]].to_numpy()).all()
     pretrained = load_file(base.network)
@@ -500,7 +501,7 @@ def test_a_tuned_run_takes_the_selected_settings(base, tmp_path):
     forget(base, tmp_path / "tuned", *runs, selected=selected)
     rows = pd.read_parquet(tmp_path / "tuned/runs.parquet")
     assert list(rows["steps"]) == [2, 3]
-    assert rows["used"][0] == "steps=2 learning_rate=0.001 batch=4 projection=both"
+    assert json.loads(rows["used"][0]) == {"steps": 2, "learning_rate": 0.001, "batch": 4, "projection": "both"}
 
 
 def test_a_run_that_diverges_is_an_error_that_keeps_what_there_was(base, tmp_path):

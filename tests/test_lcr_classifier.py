@@ -281,12 +281,10 @@ def write_sets(folder, rng, confound):
 
 
 def run_classify(folder, name="a", **changes):
-    suffixes = {"codes": "npy", "manifest": "parquet"}
-    arguments = [
-        f"--{name.replace('_', '-')}-{what}={folder / f'{name}_{what}.{suffix}'}"
-        for name in ("forget", "safe", "forget_test", "safe_test")
-        for what, suffix in suffixes.items()
-    ]
+    codes = {"forget": "forget", "safe-fit": "safe", "forget-test": "forget_test", "safe-test": "safe_test"}
+    manifests = {"forget": "forget", "safe": "safe", "forget-test": "forget_test", "safe-test": "safe_test"}
+    arguments = [f"--{option}-codes={folder / f'{name}_codes.npy'}" for option, name in codes.items()]
+    arguments += [f"--{option}-manifest={folder / f'{name}_manifest.parquet'}" for option, name in manifests.items()]
     outputs = folder / f"{name}.safetensors", folder / f"{name}.parquet"
     step(
         classify,

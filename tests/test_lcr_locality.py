@@ -315,7 +315,7 @@ def injected(folder, rng, quantiser="gumbel", same=False):
             f"--network={folder / 'model.safetensors'}",
             f"--forget-codes={folder / 'forget.npy'}",
             f"--forget-masks={folder / 'masks.npy'}",
-            f"--safe-codes={folder / 'safe.npy'}",
+            f"--safe-test-codes={folder / 'safe.npy'}",
             f"--detector={folder / 'detector.safetensors'}",
             f"--measurements={folder / 'measured.parquet'}",
             f"--panel={folder / 'panel.npz'}",

@@ -386,7 +386,7 @@ def test_the_code_of_a_step_is_every_module_it_loaded_and_no_other(tmp_path):
     subprocess.run(command, check=True)
     record = read_record(tmp_path / "images.npy")
     assert record["step"] == "palimpsest.worlds.make"
-    modules = {"__init__", "errors", "run", "worlds/__init__", "worlds/base", "worlds/make", "worlds/scenes"}
+    modules = {"__init__", "errors", "options", "run", "worlds/__init__", "worlds/base", "worlds/make", "worlds/scenes"}
     assert set(record["code"]) == {f"palimpsest/{name}.py" for name in modules}
     assert record["code"] == {path: sha256(run.PACKAGE.parent / path)[:16] for path in record["code"]}
 
