@@ -18,6 +18,7 @@ pytestmark = pytest.mark.workflow
 
 
 def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path):
+    """And the first looks for something to do when a job ends, not all the time."""
     folder = copy_of_the_project(tmp_path / "twice")
     source = folder / "src/palimpsest/worlds/make.py"
     source.write_text(
@@ -26,8 +27,8 @@ def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(
         'while not pathlib.Path("go").exists():\n    time.sleep(0.1)\n' + source.read_text(encoding="utf-8"),
         encoding="utf-8",
     )
-    target = ("--", "results/smoke/data/forget_test/images.npy")
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *SMOKE, *target]
+    target = ("--", *(f"results/smoke/data/{name}/images.npy" for name in ("forget_test", "safe_test")))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--verbose", *SMOKE, *target]
     with (tmp_path / "log").open("w", encoding="utf-8") as log:
         first = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     deadline = time.monotonic() + 120
@@ -37,6 +38,7 @@ def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(
     assert second.returncode != 0 and "cannot be locked" in second.stdout and "--unlock" in second.stdout
     (folder / "go").touch()
     assert first.wait(timeout=120) == 0, (tmp_path / "log").read_text(encoding="utf-8")[-3000:]
+    assert re.findall(r"Ready jobs: (\d+)", (tmp_path / "log").read_text(encoding="utf-8")) == ["2", "1"]
     assert "Nothing to be done" in snakemake(folder, *SMOKE, *target).stdout
 
 

@@ -114,6 +114,10 @@ def refuse_missing_gpus():
 onstart:  # not of a dry-run, nor of a job that is sent: where nothing is computed, nothing can be missing
     refuse_missing_gpus()
     refuse_missing_programs()
+    # Snakemake's limit of jobs in a second starts a timer at each job, which is renewed every second while anything is
+    # ready: after a hundred jobs it looks a hundred times a second for something to do, on half a core. It also makes
+    # jobs of an array wait, which the executor then loses. Nothing here needs the limit.
+    workflow.scheduler.job_rate_limiter = None
     os.environ.update(PALIMPSEST_STEPS_PER_GPU=str(steps_per_gpu()))
 
 

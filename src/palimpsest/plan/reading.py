@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import yaml
 
 from palimpsest.errors import UserError
+
+# jsonschema reads a grammar of addresses for 3 s where this package is installed; no schema here asks for the format.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 MERGE = "tag:yaml.org,2002:merge"
 TYPES = {
