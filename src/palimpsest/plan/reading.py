@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> dict:
     A UserError names file and line of what is not YAML, and file, key and both lines of a key that a mapping holds
     twice, of which YAML's reader would keep the last one in silence. A key beside a merged one (`<<`) replaces it.
     """
-    loader = yaml.SafeLoader(path.read_bytes())
+    loader = yaml.CSafeLoader(path.read_bytes())
     try:
         node = loader.get_single_node()
         _refuse_repeated_keys(path, loader, node, (), set())
