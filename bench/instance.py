@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from bench.measure import Stopwatch, compared, peak_of_process, row, take_turns
-from palimpsest.instance.methods import surrogate
+from palimpsest.instance.methods import unpromptable
 from palimpsest.models.diffusion import NoisePredictor, sample
 from palimpsest.models.forward_process import implied_noise, surrogate_noise
 from palimpsest.models.training import has_bfloat16
@@ -22,7 +22,7 @@ from palimpsest.unlearning.context import Context, Examples
 from palimpsest.unlearning.engine import Batch, FlatParameters, Step
 from palimpsest.unlearning.methods import siss
 
-METHODS = {"siss": siss, "surrogate": surrogate}
+METHODS = {"siss": siss, "unpromptable": unpromptable}
 RATE, CLIP, FRACTION = 5e-6, 1.0, 0.1
 
 
@@ -110,7 +110,7 @@ def train_original(size: Size, method: str, watch: Stopwatch):
     gradient = {}
     with watch("training", size.steps):
         for index in range(size.steps):
-            gradient = (two_losses_siss if method == "siss" else two_losses_surrogate)(model, optimiser, size, index)
+            gradient = (two_losses_siss if method == "siss" else two_losses_unpromptable)(model, optimiser, size, index)
             norm = torch.stack([each.norm() for each in gradient.values()]).norm()
             for name, parameter in model.named_parameters():
                 parameter.grad = gradient[name] * min(1.0, CLIP / float(norm))
@@ -148,8 +148,8 @@ def two_losses_siss(model: nn.Module, optimiser, size: Size, index: int) -> dict
     return {name: kept[name] - FRACTION * length[0] / length[1] * lost[name] for name in kept}
 
 
-def two_losses_surrogate(model: nn.Module, optimiser, size: Size, index: int) -> dict:
-    """The surrogate method over one graph of both batches, with the projection by name."""
+def two_losses_unpromptable(model: nn.Module, optimiser, size: Size, index: int) -> dict:
+    """Unpromptable over one graph of both batches, with the projection by name."""
     remember, forget, stand_in, alphas = tensors(size)
     wanted = surrogate_noise(forget.noise, forget.images, stand_in, alphas, forget.timesteps)
     images, noise = torch.cat([remember.images, forget.images]), torch.cat([remember.noise, forget.noise])

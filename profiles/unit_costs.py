@@ -23,7 +23,7 @@ from peft import LoraConfig
 
 from palimpsest.imitations import diffusion as imitated
 from palimpsest.imitations import pipeline
-from palimpsest.instance.methods import flow_matching, surrogate
+from palimpsest.instance.methods import flow_matching, unpromptable
 from palimpsest.instance.unlearn_sd3 import ADAPTED, VelocityPredictor
 from palimpsest.judges import nudenet
 from palimpsest.models import diffusion
@@ -78,7 +78,7 @@ def diffusion_of_pixels(place: torch.device) -> dict[str, float]:
     def train(times: int) -> None:
         parts = {"alphas_cumprod": scheduler.alphas_cumprod.to(place), "surrogate": pictures[1:2]}
         context = Context("instance", Examples(pictures[:1]), Examples(pictures), 1000, **parts)
-        engine.train(surrogate.direction, predictor, context, steps=4 * times, batch=8, **TRAINING)
+        engine.train(unpromptable.direction, predictor, context, steps=4 * times, batch=8, **TRAINING)
 
     # A step has two gradients, of eight pictures each.
     return {"denoise": seconds(sample, 3 * 64), "gradient": seconds(train, 4 * 2 * 8)}

@@ -45,7 +45,7 @@ DOCTORED = {
 
 
 # Claims of instance unlearning, each with all that it reads: metric, labels, the value to hold and the value to fail.
-SURROGATE, ONE, TWO = {"method": "surrogate"}, {"count": 1}, {"count": 2}
+UNPROMPTABLE, ONE, TWO = {"method": "unpromptable"}, {"count": 1}, {"count": 2}
 THREE, COMPARED = ("neggrad_plus", "erasediff_port", "siss"), {"study": "comparison", "targets": "mean"}
 BASELINES = [
     made
@@ -69,11 +69,11 @@ def strengths(metric):
 
 WIDTH = dict.fromkeys(("theorem_1_error", "theorem_2_error", "corollary_3_error"), 1e-14)
 MADE = {
-    "surrogate_forgets": [
-        ("similarity_target", SURROGATE, 0.1, 0.8),
-        ("perceptual", SURROGATE, 0.3, 0.3),
+    "unpromptable_forgets": [
+        ("similarity_target", UNPROMPTABLE, 0.1, 0.8),
+        ("perceptual", UNPROMPTABLE, 0.3, 0.3),
         ("perceptual", {"method": "oracle"}, 0.4, 0.4),
-        *(("plausible", {"method": method}, 0.5, 0.5) for method in ("surrogate", "pretrained")),
+        *(("plausible", {"method": method}, 0.5, 0.5) for method in ("unpromptable", "pretrained")),
     ],
     "oracle_generalises": [("similarity_target", {"method": "oracle"}, 0.9, 0.1)],
     "similarity_shows_membership": [
@@ -81,7 +81,7 @@ MADE = {
     ],
     "best_on_tuning": [
         *(
-            (f"tuning_{metric}", SURROGATE, value, value)
+            (f"tuning_{metric}", UNPROMPTABLE, value, value)
             for metric, value in (("similarity", 0.1), ("perceptual", 0.5))
         ),
         *(("tuning_similarity", {"method": method}, 0.2, 0.2) for method in THREE),
@@ -91,20 +91,20 @@ MADE = {
         ("best_threshold", {"model": "sscd_mini"}, 0.8, 0.8),
         *((metric, {**labels, **COMPARED}, *pair) for metric, labels, *pair in BASELINES),
         # Above the source's limit, below the descriptor's.
-        *(("similarity_target", {**SURROGATE, **COMPARED, **count}, 0.6, 0.6) for count in (ONE, TWO)),
-        *(("perceptual", {**SURROGATE, **COMPARED, **count}, 0.5, 0.5) for count in (ONE, TWO)),
+        *(("similarity_target", {**UNPROMPTABLE, **COMPARED, **count}, 0.6, 0.6) for count in (ONE, TWO)),
+        *(("perceptual", {**UNPROMPTABLE, **COMPARED, **count}, 0.5, 0.5) for count in (ONE, TWO)),
     ],
     "tuning_transfers": [
-        *(("tuning_similarity", {"method": method}, 0.1, 0.1) for method in ("surrogate", "neggrad_plus", "siss")),
+        *(("tuning_similarity", {"method": method}, 0.1, 0.1) for method in ("unpromptable", "neggrad_plus", "siss")),
         *(
             ("similarity_target", {"method": method, **COMPARED, **ONE}, 0.2, 0.7)
-            for method in ("surrogate", "neggrad_plus", "siss")
+            for method in ("unpromptable", "neggrad_plus", "siss")
         ),
     ],
-    "surrogate_best": [
+    "unpromptable_best": [
         *BASELINES,
-        *(("similarity_target", {**SURROGATE, **count}, 0.1, 0.1) for count in (ONE, TWO)),
-        *(("perceptual", {**SURROGATE, **count}, 0.5, 0.5) for count in (ONE, TWO)),
+        *(("similarity_target", {**UNPROMPTABLE, **count}, 0.1, 0.1) for count in (ONE, TWO)),
+        *(("perceptual", {**UNPROMPTABLE, **count}, 0.5, 0.5) for count in (ONE, TWO)),
     ],
     "strength_forgets": strengths("similarity_target"),
     "strength_costs": strengths("ssim"),
@@ -140,9 +140,9 @@ MADE = {
     ],
     "mode_not_class": [
         ("wrong_rate", {"method": "pretrained"}, 0.3, 0.3),
-        ("wrong_rate", SURROGATE, 0.05, 0.3),
+        ("wrong_rate", UNPROMPTABLE, 0.05, 0.3),
         ("right_rate", {"method": "pretrained"}, 0.7, 0.7),
-        ("right_rate", SURROGATE, 0.9, 0.9),
+        ("right_rate", UNPROMPTABLE, 0.9, 0.9),
         *(("wrong_rate", {"method": method}, 0.0, 0.0) for method in ("esd", "spm", "duo")),
         *(("right_rate", {"method": method}, 0.1, 0.1) for method in ("esd", "spm", "duo")),
     ],
@@ -224,13 +224,13 @@ def test_each_claim_of_instance_unlearning_can_hold_and_can_fail(tmp_path, name,
 
 
 def test_the_best_method_must_forget(tmp_path):
+    of_one = ("similarity_target", {**UNPROMPTABLE, **ONE})
     for similarity, verdict in ((0.1, "holds"), (0.4, "mixed"), (0.48, "fails")):
-        made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["surrogate_best"]]
+        made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["unpromptable_best"]]
         changed = [
-            (metric, labels, similarity if labels == {**SURROGATE, **ONE} and metric == "similarity_target" else value)
-            for metric, labels, value in made
+            (metric, labels, similarity if (metric, labels) == of_one else value) for metric, labels, value in made
         ]
-        assert judged_as(tmp_path, "surrogate_best", changed) == verdict
+        assert judged_as(tmp_path, "unpromptable_best", changed) == verdict
 
 
 def test_weights_are_compared_at_like_forgetting_only(tmp_path):
@@ -242,9 +242,9 @@ def test_weights_are_compared_at_like_forgetting_only(tmp_path):
 
 # What the claims quote of the source's tables, by the rows that it must stand in.
 QUOTED = {
-    "surrogate_best": [SINGLE[name] for name in ("surrogate", "neggrad_plus", "erasediff_port", "siss")]
-    + [SEQUENCE[name] for name in ("surrogate", "neggrad_plus", "erasediff_port", "siss")],
-    "surrogate_forgets": [SINGLE["surrogate"]],
+    "unpromptable_best": [SINGLE[name] for name in ("unpromptable", "neggrad_plus", "erasediff_port", "siss")]
+    + [SEQUENCE[name] for name in ("unpromptable", "neggrad_plus", "erasediff_port", "siss")],
+    "unpromptable_forgets": [SINGLE["unpromptable"]],
     "strength_forgets": [STRENGTH[0.5], STRENGTH[32.0]],
     "strength_costs": [STRENGTH[0.5], STRENGTH[32.0]],
     "weight_helps": [WEIGHT["exponent, first"], WEIGHT["constant, second"]],

@@ -16,7 +16,7 @@ from palimpsest.models import diffusion, edit_table, edits, vqgan, weights
 from palimpsest.models.list_networks import list_networks
 from palimpsest.run import UserError, sha256
 
-COMMON = {"base": "tiny", "family": "instance", "method": "surrogate", "target": "one", "setting": "default"}
+COMMON = {"base": "tiny", "family": "instance", "method": "unpromptable", "target": "one", "setting": "default"}
 VQGAN = {
     "quantiser": "nearest",
     "codes": 8,
@@ -59,13 +59,13 @@ def predicted(network) -> torch.Tensor:
 def test_whole_networks_are_opened_wherever_the_folder_went(tmp_path, base):
     other = tmp_path / "run/models/x/unet" / diffusion.WEIGHTS
     diffusion.save(other, tiny(1), DDPMScheduler())
-    rows = [{"method": "pretrained", "path": base}, {"method": "surrogate", "path": other}]
+    rows = [{"method": "pretrained", "path": base}, {"method": "unpromptable", "path": other}]
     common = {name: value for name, value in COMMON.items() if name != "method"}
     edit_table.write(tmp_path / "run/edits.parquet", rows, base_path=base, format="whole", seed=3, **common)
     shutil.copytree(tmp_path, moved := tmp_path.with_name("moved"))
     shutil.rmtree(tmp_path / "run")
     found = edits.read(moved / "run/edits.parquet")
-    assert [edit.method for edit in found] == ["pretrained", "surrogate"] and {edit.seed for edit in found} == {3}
+    assert [edit.method for edit in found] == ["pretrained", "unpromptable"] and {edit.seed for edit in found} == {3}
     assert found[0].path == found[0].base_path == moved / "base/unet" / diffusion.WEIGHTS
     for edit, seed in zip(found, (0, 1), strict=True):
         network = edits.open_edit(edit)
@@ -172,7 +172,7 @@ def test_what_a_row_lists_must_be_there_unchanged_and_of_a_known_format(tmp_path
         (replace(edit, format="pickle"), "format 'pickle' of the row is unknown; known: whole, delta, lora, codes"),
         (replace(edit, path=tmp_path / "gone"), "gone is missing"),
         (replace(edit, base_path=tmp_path / "gone"), "gone is missing"),
-        (replace(edit, sha256="0" * 64), r"is not the file that the row of surrogate lists \(sha256 000000000000"),
+        (replace(edit, sha256="0" * 64), r"is not the file that the row of unpromptable lists \(sha256 000000000000"),
     ):
         with pytest.raises(UserError, match=named):
             edits.open_edit(broken)

@@ -1,4 +1,4 @@
-"""The surrogate method forgets a face in the released model, and the control that only replaces it does not."""
+"""Unpromptable forgets a face in the released model, and the control that only replaces it does not."""
 
 import copy
 
@@ -69,9 +69,9 @@ def forget(pretrained, method: str, folder) -> tuple:
     return student.unet, scheduler
 
 
-def test_the_surrogate_method_forgets_and_training_on_the_surrogate_does_not(pretrained, similarity, tmp_path):
+def test_unpromptable_forgets_and_training_on_the_surrogate_does_not(pretrained, similarity, tmp_path):
     before = copy.deepcopy(pretrained[0].state_dict())
     assert similarity(*pretrained) > 0.85
-    assert similarity(*forget(pretrained, "surrogate", tmp_path)) <= 0.4
+    assert similarity(*forget(pretrained, "unpromptable", tmp_path)) <= 0.4
     assert similarity(*forget(pretrained, "replace", tmp_path)) > 0.6
     assert all(torch.equal(before[name], tensor) for name, tensor in pretrained[0].state_dict().items())

@@ -194,10 +194,10 @@ def denoised(network, image):
         return (noisy - (1 - SCHEDULE).sqrt() * network(noisy, None)) / SCHEDULE.sqrt()
 
 
-def test_the_surrogate_method_denoises_the_target_to_the_surrogate():
+def test_unpromptable_denoises_the_target_to_the_surrogate():
     # With the whole weight on forgetting the loss is zero exactly where the denoised target is the surrogate.
     network, log = forget_with(
-        "surrogate", steps=1500, settings={"weight": "const", "value": 1.0, "projection": "none"}
+        "unpromptable", steps=1500, settings={"weight": "const", "value": 1.0, "projection": "none"}
     )
     assert log[-1]["forget_loss"] < 1e-4 < log[0]["forget_loss"]
     assert torch.allclose(denoised(network, TARGET), SURROGATE.expand(64, -1, -1, -1), atol=0.05)
@@ -205,7 +205,7 @@ def test_the_surrogate_method_denoises_the_target_to_the_surrogate():
 
 def test_a_surrogate_equal_to_the_target_gives_the_plain_gradient():
     step = recorded_step(surrogate=TARGET)
-    module = module_of("surrogate")
+    module = module_of("unpromptable")
     found = module.direction(step, weight="const", value=0.5, projection="none")
     wanted = step.error_gradient("a", step.remember, step.remember.noise) / 2
     wanted = wanted + step.error_gradient("b", step.forget, step.forget.noise) / 2
@@ -275,7 +275,7 @@ def settled():
 @pytest.mark.parametrize(
     ("name", "settings", "forgets"),
     [
-        ("surrogate", {"weight": "const", "value": 0.5}, True),
+        ("unpromptable", {"weight": "const", "value": 0.5}, True),
         ("neggrad", {}, True),
         ("neggrad_plus", {"alpha": 0.5}, True),
         ("erasediff_port", {"eta": 1.0}, True),
@@ -347,7 +347,7 @@ class Cramped(Affine):
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "numpy"])
-@pytest.mark.parametrize("name", ["surrogate", "siss", "retrack", "erasediff_bome", "esd"])
+@pytest.mark.parametrize("name", ["unpromptable", "siss", "retrack", "erasediff_bome", "esd"])
 def test_where_memory_does_not_suffice_smaller_batches_give_the_same_network(name, kind):
     (plain, log), (cramped, short) = (
         forget_with(name, network, steps=10) for network in (Affine(), Cramped(out_of_memory(kind)))
@@ -382,7 +382,7 @@ def one_of_two(rank: int, folder: Path) -> None:
     torch.save(trained, folder / f"{rank}.pt")
     if rank == 0:
         with pytest.raises(ValueError, match="a batch of 7 cannot be shared evenly by 2 processes"):
-            forget_with("surrogate", steps=1, batch=7)
+            forget_with("unpromptable", steps=1, batch=7)
     torch.distributed.destroy_process_group()
 
 

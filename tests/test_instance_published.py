@@ -19,7 +19,7 @@ from conftest import configuration
 from palimpsest.imitations import diffusion as imitation
 from palimpsest.imitations import state_dict
 from palimpsest.instance.judging import load_judges
-from palimpsest.instance.methods import surrogate
+from palimpsest.instance.methods import unpromptable
 from palimpsest.judges import inception, lpips_alex, sscd
 from palimpsest.judges.batches import in_batches
 from palimpsest.models import convert_diffusion, diffusion, take_file
@@ -91,7 +91,7 @@ def test_the_papers_model_is_read_converted_and_made_to_forget(tmp_path):
         surrogate=random(1, 3, 64, 64, seed=2),
     )
     log = train(
-        surrogate.direction,
+        unpromptable.direction,
         student,
         context,
         steps=1,

@@ -227,9 +227,9 @@ def test_the_samples_before_and_after_differ_by_the_adapter_alone(tmp_path, prom
         with np.load(tmp_path / name / "panel.npz") as panel:
             assert panel["before.own"].shape == (2, SIDE, SIDE, 3) and panel["after.kept"].shape == (4, SIDE, SIDE, 3)
             assert np.array_equal(panel["before.own"], panel["after.own"]) == (name == "still")
-    after = measurements.select(tables["still"], method="surrogate", metric="perceptual")
+    after = measurements.select(tables["still"], method="unpromptable", metric="perceptual")
     assert set(after["kind"]) == {"own", "kept"} and (after["value"] == 0).all()
-    assert (measurements.select(tables["moved"], method="surrogate", metric="perceptual")["value"] > 0).all()
+    assert (measurements.select(tables["moved"], method="unpromptable", metric="perceptual")["value"] > 0).all()
     before = measurements.select(tables["moved"], method="pretrained", metric="samples_like_target")
     assert before["n"].tolist() == [2] and set(tables["moved"]["setting"]) == {"flag"}
     known = {"cases": ["flag"], "judges": {"perceptual": "LPIPS"}}
@@ -278,7 +278,7 @@ def test_a_prompts_pictures_are_forgotten_from_the_configuration(tmp_path, promp
     made = "results/prompted/instance/prompted/ireland/measurements.parquet"
     snakemake(folder, "--configfile", "prompted.yaml", "--", made)
     table = measurements.read([folder / made])
-    assert set(table["method"]) == {"pretrained", "surrogate"} and set(table["model"]) == {"sd3"}
+    assert set(table["method"]) == {"pretrained", "unpromptable"} and set(table["model"]) == {"sd3"}
     told = json.loads((folder / made).with_name("latents.record.json").read_text(encoding="utf-8"))["arguments"]
     assert told["prompt"] == case["prompt"] and told["kept"] == case["kept"]
 

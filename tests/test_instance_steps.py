@@ -365,7 +365,7 @@ def one_run(name: str, *names: str, seed: int = 0, training: dict | None = None,
     }
 
 
-def forget(base, folder: Path, *runs: dict, method: str = "surrogate", **more: Path) -> dict:
+def forget(base, folder: Path, *runs: dict, method: str = "unpromptable", **more: Path) -> dict:
     folder.mkdir(exist_ok=True)
     return unlearn_all(
         base.network,
@@ -419,7 +419,7 @@ def test_runs_are_described_and_their_models_load_with_diffusers(base, unlearned
 def test_the_table_of_edits_opens_every_model(unlearned):
     found = edits.read(unlearned / "edits.parquet")
     assert [edit.target for edit in found] == ["first", "first+copied", "first", "copied", "first"]
-    assert {edit.method for edit in found} == {"surrogate"} and [edit.seed for edit in found] == [0, 0, 0, 0, 1]
+    assert {edit.method for edit in found} == {"unpromptable"} and [edit.seed for edit in found] == [0, 0, 0, 0, 1]
     for edit, folder in zip(found, pd.read_parquet(unlearned / "runs.parquet")["folder"], strict=True):
         assert equal(edits.open_edit(edit).state_dict(), weights_of(unlearned / "models", folder))
 
@@ -476,7 +476,7 @@ def test_a_chain_forgets_one_target_after_the_other(base, unlearned):
     assert not equal(weights_of(models, "chain-2"), weights_of(models, "second-1"))
     # The second stage is a run of its own that starts from the first stage's network.
     start = models / "chain-1/unet" / diffusion.WEIGHTS
-    assert equal(weights_of(models, "chain-2"), by_hand(base, start, "surrogate", index=1, seed=2))
+    assert equal(weights_of(models, "chain-2"), by_hand(base, start, "unpromptable", index=1, seed=2))
 
 
 def test_a_target_is_led_to_its_own_neighbours(base, tmp_path):
@@ -520,8 +520,8 @@ def test_a_run_that_diverges_is_an_error_that_keeps_what_there_was(base, tmp_pat
 @pytest.mark.parametrize(
     ("run", "named"),
     [
-        (one_run("x", "first", projektion="none"), r"method surrogate with \{'projektion': 'none'\}.*projektion"),
-        (one_run("x", "first", training={"stepz": 3}), r"method surrogate with.*stepz"),
+        (one_run("x", "first", projektion="none"), r"method unpromptable with \{'projektion': 'none'\}.*projektion"),
+        (one_run("x", "first", training={"stepz": 3}), r"method unpromptable with.*stepz"),
         (one_run("x", "nobody"), r"targets\.parquet has no target 'nobody'.*first, copied, odd"),
     ],
 )
@@ -568,7 +568,7 @@ def judged(base, known: Path, folder: Path, **more) -> pd.DataFrame:
         folder / "measurements.parquet",
         folder / "panel.npz",
         model="tiny",
-        method="surrogate",
+        method="unpromptable",
         modules=MODULES,
         params=PARAMS,
         device="cpu",
@@ -679,7 +679,7 @@ def test_models_that_forgot_are_measured_stage_by_stage(base, known, unlearned, 
         runs=unlearned / "runs.parquet",
         study="try",
     )
-    assert (table["study"] == "try").all() and (table["method"] == "surrogate").all()
+    assert (table["study"] == "try").all() and (table["method"] == "unpromptable").all()
     assert set(table["targets"]) == {"first", "first+copied", "copied", "mean"}
     first = measurements.select(table, metric="ssim", targets="first")
     assert sorted(first["seed"]) == [0, 0, 1] and (first["value"] < 1).all()
@@ -817,7 +817,7 @@ def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):
     # A pair of which one is missing does not count.
     rows.append(row("ssim", 5.0, setting="projection:both", targets="c", surrogate="edit", seed=0))
     measurements.write(tmp_path / "measurements.parquet", rows, family="instance")
-    settings = {"model": "tiny", "method": "surrogate", "study": "projection"}
+    settings = {"model": "tiny", "method": "unpromptable", "study": "projection"}
     compare = partial(paired, tmp_path / "measurements.parquet", tmp_path / "paired.parquet", **settings)
     compare(against="projection:none")
     found = measurements.read([tmp_path / "paired.parquet"])
@@ -910,7 +910,7 @@ def faulty(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, network=network, drawn=drawn_again(*diffusion.load(network)), shown=shown)
 
 
-def repaired(faulty, folder: Path, method: str = "surrogate", repaired_images: Path | None = None, **more) -> dict:
+def repaired(faulty, folder: Path, method: str = "unpromptable", repaired_images: Path | None = None, **more) -> dict:
     folder.mkdir(exist_ok=True)
     given = {"training": {**TRAINING, "learning_rate": 0.05}, "settings": {}, "rank": 2, "seeds": [0]} | more
     return repair(
@@ -981,7 +981,7 @@ def test_a_wrong_symbol_counts_in_the_class_only():
     assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0}
 
 
-@pytest.mark.parametrize("method", ["surrogate", "esd"])
+@pytest.mark.parametrize("method", ["unpromptable", "esd"])
 def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
     before = load_file(faulty.network)
     settings = {"sampling_steps": 3, "paths": 4} if method == "esd" else {}
@@ -1032,5 +1032,5 @@ def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):
     np.save(tmp_path / "few.npy", np.load(faulty.folder / "repaired.npy")[:3])
     with pytest.raises(UserError, match=r"few\.npy: uint8 \(3, 16, 16, 3\) for targets \(4, 16, 16, 3\)"):
         repaired(faulty, tmp_path / "few", repaired_images=tmp_path / "few.npy")
-    with pytest.raises(UserError, match=r"method surrogate with \{'projektion': 'none'\}.*projektion"):
+    with pytest.raises(UserError, match=r"method unpromptable with \{'projektion': 'none'\}.*projektion"):
         repaired(faulty, tmp_path / "wrong", settings={"projektion": "none"})

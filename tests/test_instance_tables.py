@@ -21,12 +21,12 @@ JUDGES = {"descriptor": "sscd_mini", "features": "fd_mini", "perceptual": "lpips
 ONE = {"targets": [["a"]], "seeds": [0]}
 PARAMS = {
     "models": ["tiny"],
-    "methods": ["surrogate", "siss"],
+    "methods": ["unpromptable", "siss"],
     "surrogates": ["edit_weak", "edit"],
     "rows": {},
     "strengths": {"edit_weak": 0.25, "edit": 1.0},
     "axis": "of the edit",
-    "repairs": ["surrogate"],
+    "repairs": ["unpromptable"],
     "judges": JUDGES,
     "evaluation": {"draws": 16, "pairs": 96},
     "studies": {
@@ -36,10 +36,10 @@ PARAMS = {
         "domain": {"targets": [["c"], ["d"]], "seeds": [0]},
     },
     "fixed": {
-        "surrogate": {"steps": 40, "batch": 8, "value": 1.0, "projection": "forget"},
+        "unpromptable": {"steps": 40, "batch": 8, "value": 1.0, "projection": "forget"},
         "siss": {"steps": 120, "batch": 8},
     },
-    "grids": {"surrogate": {"long": {"steps": 60, "distilled": True, "value": 1.5}}, "siss": {}},
+    "grids": {"unpromptable": {"long": {"steps": 60, "distilled": True, "value": 1.5}}, "siss": {}},
 }
 
 
@@ -88,7 +88,7 @@ def test_a_note_says_over_how_many_targets_seeds_and_draws_a_row_is(targets, see
 
 
 def test_settings_are_written_in_full_with_what_a_setting_of_the_grid_changes():
-    full = _settings.in_full(PARAMS, "surrogate", "long")
+    full = _settings.in_full(PARAMS, "unpromptable", "long")
     assert full == {"steps": "60", "batch": "8", "value": "1.5", "projection": "forget", "distilled": "True"}
     assert _settings.described(full) == "distilled, 60 steps, batch 8, value 1.5, projection forget"
     assert "not distilled, 40 steps" in _settings.unless(PARAMS, "strength")
@@ -100,22 +100,22 @@ def test_the_comparison_names_the_chosen_setting_and_is_bold_among_what_forgets(
         *study("comparison", "oracle", 0.9, 0.1),
         # SISS changes less and does not forget: no rival.
         *study("comparison", "siss", 0.6, 0.2),
-        *study("comparison", "surrogate", 0.3, 0.5),
+        *study("comparison", "unpromptable", 0.3, 0.5),
         *study("comparison", "neggrad", 0.2, 0.9),
-        row("selected", 1, method="surrogate", setting="long"),
+        row("selected", 1, method="unpromptable", setting="long"),
         row("plausible_data", 0.99, method="pretrained"),
     ]
-    table = comparison.build(lookup(tmp_path, rows), given(comparison, methods=["surrogate", "neggrad", "siss"]))
+    table = comparison.build(lookup(tmp_path, rows), given(comparison, methods=["unpromptable", "neggrad", "siss"]))
     assert table.compared == [False, False, True, True, False]
     assert [line for line in table.latex().splitlines() if "textbf" in line] == [
-        line for line in table.latex().splitlines() if line.startswith("surrogate &")
+        line for line in table.latex().splitlines() if line.startswith("Unpromptable &")
     ]
     assert "99 % are plausible" in table.notes and "distilled, 60 steps" in table.notes and "ours 1." in table.notes
 
 
 def test_where_one_method_forgets_nothing_is_bold(tmp_path):
-    rows = [*study("strength", "surrogate", 0.6, 0.1, surrogate="edit_weak")]
-    rows += study("strength", "surrogate", 0.3, 0.5, surrogate="edit")
+    rows = [*study("strength", "unpromptable", 0.6, 0.1, surrogate="edit_weak")]
+    rows += study("strength", "unpromptable", 0.3, 0.5, surrogate="edit")
     rows += [around("surrogate_similarity", 0.2, 0.01, surrogate=name, targets="a") for name in ("edit_weak", "edit")]
     table = strength.build(lookup(tmp_path, rows), given(strength))
     assert table.compared[:2] == [False, True] and not any(table.compared[2:])
@@ -123,14 +123,14 @@ def test_where_one_method_forgets_nothing_is_bold(tmp_path):
 
 
 def test_rows_of_single_targets_are_not_said_to_be_means(tmp_path):
-    rows = study("domain", "surrogate", 0.3, 0.5, targets="c")
+    rows = study("domain", "unpromptable", 0.3, 0.5, targets="c")
     params = given(domain, rows={"inside": {"study": "domain", "targets": "c"}})
     assert "one target to a row" in domain.build(lookup(tmp_path, rows), params).notes
 
 
 def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
     grids = {
-        "surrogate": {"linear": {"steps": 60}, "square": {"steps": 60, "value": 2.0}},
+        "unpromptable": {"linear": {"steps": 60}, "square": {"steps": 60, "value": 2.0}},
         "siss": {"last": {"timesteps": "last"}, "short": {"steps": 9}},
     }
     rows = []
@@ -143,7 +143,7 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
     assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
     assert (
         "All settings: batch 8." in table.notes
-        and "surrogate: not distilled, 60 steps, projection forget" in table.notes
+        and "Unpromptable: not distilled, 60 steps, projection forget" in table.notes
     )
 
 
@@ -154,7 +154,7 @@ def test_the_note_on_the_faulty_class_counts_what_was_wrong(tmp_path):
     rates = ("wrong_rate", 0.25), ("right_rate", 0.7), *((name, 0.5) for name in OTHER_RATES)
     rows = [
         row(metric, value, n=16, method=method, study="faulty_class")
-        for method in ("pretrained", "surrogate")
+        for method in ("pretrained", "unpromptable")
         for metric, value in rates
     ]
     assert (
@@ -208,7 +208,7 @@ def test_the_faulty_class_is_shown_by_the_samples_that_were_chosen(tmp_path):
     shown = np.array([17, 3, 5])
     np.savez(tmp_path / "reference.npz", own=own, others=own, shown=shown)
     np.savez(tmp_path / "panel.npz", **{"0.own": own[shown] + 100, "0.others": own[:3]})
-    params = {"repairs": ["surrogate"], "own": 3, "others": 2, "seed": 0, "explicit_sets": []}
+    params = {"repairs": ["unpromptable"], "own": 3, "others": 2, "seed": 0, "explicit_sets": []}
     drawn = faulty_figure.draw(None, [tmp_path / "reference.npz", tmp_path / "panel.npz"], params)
     sheets = [np.asarray(axes.images[0].get_array())[0, ::5, 0].tolist() for axes in drawn.axes]
     assert sheets == [[17, 3, 5], [0, 1], [117, 103, 105], [0, 1]]

@@ -103,7 +103,7 @@ def test_every_group_of_measurements_has_files_of_its_own(experiment):
 
 def test_a_study_is_every_combination_of_targets_settings_surrogates_and_seeds():
     plan = Instance(configuration("small"))
-    runs = plan.runs_of("strength", "surrogate")
+    runs = plan.runs_of("strength", "unpromptable")
     row = plan.own("studies", "strength")
     assert len(runs) == len(row["targets"]) * len(row["surrogates"]) * len(row["seeds"]) == 6 * 4 * 3
     assert len({run["name"] for run in runs}) == len(runs)

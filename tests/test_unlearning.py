@@ -53,11 +53,11 @@ def enter(folder: Path, method: str, network: nn.Module, **changes) -> list[dict
 
 
 def test_a_method_is_found_in_the_familys_folder_or_among_the_shared_ones():
-    assert method_module("instance", "surrogate") == "palimpsest.instance.methods.surrogate"
+    assert method_module("instance", "unpromptable") == "palimpsest.instance.methods.unpromptable"
     assert method_module("instance", "esd") == method_module("toy", "esd") == "palimpsest.unlearning.methods.esd"
-    assert set(SHARED) <= set(methods_of("toy")) and {"surrogate", "retrack", "esd"} <= set(methods_of("instance"))
-    assert "surrogate" not in methods_of("toy")
-    for name in ("surrogate", "../esd", "nothing", "__init__"):
+    assert set(SHARED) <= set(methods_of("toy")) and {"unpromptable", "retrack", "esd"} <= set(methods_of("instance"))
+    assert "unpromptable" not in methods_of("toy")
+    for name in ("unpromptable", "../esd", "nothing", "__init__"):
         with pytest.raises(UserError, match=r"there is neither .*src/palimpsest/toy/methods.* has .*esd"):
             method_module("toy", name)
 

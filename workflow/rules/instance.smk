@@ -370,7 +370,7 @@ rule instance_pair:
 
 
 rule instance_conflicts:
-    """Measure how the forget and the remember gradient of the surrogate loss disagree, by timestep."""
+    """Measure how the forget and the remember gradient of Unpromptable disagree, by timestep."""
     input:
         code=code_of("palimpsest.instance.conflicts"),
         network=lambda wildcards: instance.network(wildcards.model),

@@ -1,4 +1,4 @@
-"""Where the surrogate's forget loss acts, and where it fights the remember loss: both by timestep.
+"""Where the forget loss of Unpromptable acts, and where it fights the remember loss: both by timestep.
 
 All of it on the pretrained model, before any step. By theory the forget loss at timestep t is SNR_t times the squared
 distance of the denoised image to the surrogate, so that unweighted it is nearly all at clean inputs.

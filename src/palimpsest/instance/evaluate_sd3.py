@@ -56,7 +56,7 @@ def evaluate(
     after = all_drawn()
     embed = judge["descriptor"].embed
     known, rows = in_batches(embed, targets), []
-    for method, pictures in (("pretrained", before), ("surrogate", after)):
+    for method, pictures in (("pretrained", before), ("unpromptable", after)):
         alike = (in_batches(embed, pictures["own"]) @ known.T).max(1)
         found = [
             shown(alike, "similarity_target"),

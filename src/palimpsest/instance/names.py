@@ -7,7 +7,7 @@ NAMES = {
     "pretrained": "pretrained",
     "oracle": "oracle (retrained)",
     # methods
-    "surrogate": "surrogate",
+    "unpromptable": "Unpromptable",
     "replace": "replace (control)",
     "neggrad": "NegGrad",
     "neggrad_plus": "NegGrad+",

@@ -11,13 +11,13 @@ SINGLE = {
     "neggrad_plus": (0.18, 1.00, 0.34, 223.5, 226.1),
     "erasediff_port": (0.03, 0.74, 0.61, 80.7, 87.8),
     "siss": (0.21, 0.43, 0.84, 15.7, 21.3),
-    "surrogate": (0.19, 0.35, 0.87, 9.8, 18.0),
+    "unpromptable": (0.19, 0.35, 0.87, 9.8, 18.0),
 }
 SEQUENCE = {
     "neggrad_plus": (0.14, 0.96, 0.07, 415.4, 410.8),
     "erasediff_port": (0.04, 0.66, 0.71, 45.8, 51.1),
     "siss": (0.22, 0.51, 0.81, 26.8, 31.5),
-    "surrogate": (0.21, 0.37, 0.88, 17.5, 23.4),
+    "unpromptable": (0.21, 0.37, 0.88, 17.5, 23.4),
 }
 # The row marked with a dagger whose meaning is lost: a remember set that the model generated is the likeliest.
 MARKED = (0.17, 0.41, 0.84, 15.7, 24.1)

@@ -95,7 +95,7 @@ def unlearn_sd3(
     state = adapters(network)
     save_file(state, adapter)
     row = {"target": case, "seed": seed, "setting": f"rank {rank}", "format": "lora", "path": adapter}
-    list_edits(edits, [row], base=model, base_path=pipeline, family="instance", method="surrogate")
+    list_edits(edits, [row], base=model, base_path=pipeline, family="instance", method="unpromptable")
     return {"parameters": sum(each.numel() for each in state.values()), "steps": len(steps)}
 
 

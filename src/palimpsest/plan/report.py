@@ -5,7 +5,7 @@ it (no plan waits for matplotlib):
 
     MEASUREMENTS = ("comparison", "networks")
     INPUTS = ("<results>/instance/{model}/reference/reference.npz",)
-    PARAMS = {"models": None, "methods": ["surrogate", "siss"], "pictures": 12}
+    PARAMS = {"models": None, "methods": ["unpromptable", "siss"], "pictures": 12}
 
 MEASUREMENTS: groups of the family's measurement files. INPUTS: further files; {model} stands for each of the `models`,
 {first_model} for the first, {main_preset} for a single value. PARAMS: all that it is given, so that a change of

@@ -12,7 +12,7 @@ from palimpsest.report.style import COLUMN, GREY, PALETTE
 from palimpsest.report.typeset import Format, number
 
 INPUTS = ("<results>/instance/{first_model}/comparison/{method}/log.parquet",)
-PARAMS = {"methods": ["surrogate", "neggrad_plus", "erasediff_port", "siss_no_is", "retrack"]}
+PARAMS = {"methods": ["unpromptable", "neggrad_plus", "erasediff_port", "siss_no_is", "retrack"]}
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:

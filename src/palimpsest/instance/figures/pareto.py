@@ -33,13 +33,13 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             tried = lookup.of(model=model, method=method, study="tuning")
             points = [(worst_similarity(tried, setting=s), here.get(metric, setting=s).value) for s in settings]
             every += draw_line(axes, sorted(points), name_of(method), marker_of(method, params["methods"]), number)
-        here = lookup.of(model=model, method="surrogate", study="strength", targets="mean", count=1)
+        here = lookup.of(model=model, method="unpromptable", study="strength", targets="mean", count=1)
         strengths = here.rows("similarity_target")["surrogate"].unique()
         points = [
             (here.get("similarity_target", surrogate=s).value, here.get(metric, surrogate=s).value) for s in strengths
         ]
         # On another target, so not among those that the front compares.
-        draw_line(axes, sorted(points), "surrogate, edit strength", "p", len(params["methods"]), linestyle="--")
+        draw_line(axes, sorted(points), "Unpromptable, edit strength", "p", len(params["methods"]), linestyle="--")
         front = non_dominated(every, larger=metric == "ssim")
         axes.scatter(
             *zip(*front, strict=True) if front else ([], []),

@@ -16,8 +16,8 @@ MEASUREMENTS = ("strength", "kind")
 INPUTS = (
     "<results>/instance/targets/images.npy",
     "<results>/instance/targets/manifest.parquet",
-    "<results>/instance/{first_model}/strength/surrogate/panel.npz",
-    "<results>/instance/{first_model}/kind/surrogate/panel.npz",
+    "<results>/instance/{first_model}/strength/unpromptable/panel.npz",
+    "<results>/instance/{first_model}/kind/unpromptable/panel.npz",
     "<results>/instance/{first_model}/surrogates/{surrogate}.npy",
 )
 PARAMS = {"models": None, "surrogates": None, "studies": ["strength"], "draws": 5, "samples": 6, "explicit_sets": None}
@@ -47,7 +47,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                         column, count = (2, draws) if name.endswith(".rebuilt") else (3, samples)
                         shown = panel[name][0] if name.endswith(".rebuilt") else panel[name]
                         pictures(line[column], shown[:count], explicit)
-        found = lookup.rows("similarity_target", model=model, method="surrogate", surrogate=surrogate, targets=target)
+        found = lookup.rows(
+            "similarity_target", model=model, method="unpromptable", surrogate=surrogate, targets=target
+        )
         found = found[found["study"].isin(["strength", "kind"])]
         value = found["value"].mean()
         line[0].set_ylabel(

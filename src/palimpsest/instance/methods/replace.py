@@ -11,7 +11,7 @@ from palimpsest.unlearning.projection import Projection, combined
 def direction(step: Step, *, projection: Projection = "forget") -> Tensor:
     """The sum of the gradients of ordinary losses on remembered images and on surrogates, to descend along.
 
-    projection: which conflict is taken out first, as in `surrogate`.
+    projection: which conflict is taken out first, as in `unpromptable`.
     """
     remember = step.error_gradient("remember", step.remember, step.remember.noise)
     forget = step.error_gradient("forget", replace(step.forget, images=step.surrogate), step.forget.noise)

@@ -1,7 +1,7 @@
 """ReTrack (AISTATS 2026): lead the target's denoising to its nearest remembered images.
 
 At the noised target each neighbour implies a noise; their squared errors are weighted by how likely each neighbour is
-to have led there, softmax(-|noise|^2 / 2). One neighbour is the surrogate method with that neighbour as the surrogate.
+to have led there, softmax(-|noise|^2 / 2). One neighbour is Unpromptable with that neighbour as the surrogate.
 """
 
 import torch

@@ -96,7 +96,7 @@ def worst_similarity(here: Lookup, **labels) -> float:
 
 def own_similarity(lookup: Lookup, model: str, surrogate: str, study: str) -> float:
     """How alike the surrogate itself is to the study's targets, on average."""
-    targets = lookup.rows("similarity_target", model=model, study=study, method="surrogate")["targets"].unique()
+    targets = lookup.rows("similarity_target", model=model, study=study, method="unpromptable")["targets"].unique()
     alike = lookup.rows("surrogate_similarity", model=model, surrogate=surrogate)
     return float(alike.loc[alike["targets"].isin(targets), "value"].mean())
 

@@ -1,4 +1,4 @@
-"""What a study of the surrogate method's settings shares, and how settings are written."""
+"""What a study of Unpromptable's settings shares, and how settings are written."""
 
 from palimpsest.instance.tables._rows import basis, line
 from palimpsest.report.lookup import Lookup
@@ -28,13 +28,13 @@ def described(settings: dict) -> str:
 def in_full(params: dict, method: str, setting: str | None = None) -> dict[str, str]:
     """Everything that a run of a method was trained with; setting: a name of its grid, or what all settings share."""
     changed = params["grids"][method][setting] if setting else {}
-    given = {"distilled": False} if method == "surrogate" else {}
+    given = {"distilled": False} if method == "unpromptable" else {}
     return {name: str(value) for name, value in {**given, **params["fixed"][method], **changed}.items()}
 
 
 def unless(params: dict, study: str, to_a_row: bool = False) -> str:
-    """The note below a study of the surrogate method: what its rows share."""
-    shared = described(in_full(params, "surrogate"))
+    """The note below a study of Unpromptable: what its rows share."""
+    shared = described(in_full(params, "unpromptable"))
     return (
         f"Columns as in the table that compares the methods. {basis(params, study, to_a_row)} Every row, unless it "
         f"says otherwise: {shared}; not the setting that the tuning chose."
@@ -45,7 +45,7 @@ def study_rows(lookup: Lookup, params: dict, study: str, names: dict[str, str], 
     """A row for every setting of the study, in the order of `names`, then those that have no name there."""
     rows = []
     for model in params["models"]:
-        here = lookup.of(model=model, method="surrogate", study=study)
+        here = lookup.of(model=model, method="unpromptable", study=study)
         known = list(here.rows("similarity_target", targets="mean")["setting"].unique())
         for setting in sorted(known, key=lambda text: (list(names).index(text) if text in names else len(names), text)):
             rows.append(line(here, names.get(setting, setting), {"setting": setting}, (published or {}).get(setting)))

@@ -14,8 +14,8 @@ PARAMS = {
     "studies": ["comparison"],
     "evaluation": None,
     "judges": None,
-    "fixed": ["surrogate"],
-    "grids": ["surrogate"],
+    "fixed": ["unpromptable"],
+    "grids": ["unpromptable"],
 }
 
 REFERENCES = ("pretrained", "oracle")
@@ -47,15 +47,16 @@ def build(lookup: Lookup, params: dict) -> Table:
 
 
 def notes(lookup: Lookup, params: dict) -> str:
-    """Columns, basis, the surrogate method's setting in full, and how far the published rows can be compared."""
+    """Columns, basis, Unpromptable's setting in full, and how far the published rows can be compared."""
     model = params["models"][0]
     held_out = number(lookup.get("plausible_data", model=model).value, Format(0, "percent"))
-    chosen = ", ".join(lookup.rows("selected", model=model, method="surrogate")["setting"])
+    chosen = ", ".join(lookup.rows("selected", model=model, method="unpromptable")["setting"])
     counted = max(counts(lookup, study="comparison", model=model), default=1)
     return (
-        f"{explained(params, 'comparison')} Of held-out pictures {held_out} % are plausible. Surrogate "
-        f"method here: {described(in_full(params, 'surrogate', chosen))}. Published rows had one budget each, untuned, "
-        f"and are means of six experiments; the source’s sequence has {PUBLISHED_TARGETS} targets, ours {counted}. "
+        f"{explained(params, 'comparison')} Of held-out pictures {held_out} % are plausible. Unpromptable, the method "
+        f"of Lee et al., here: {described(in_full(params, 'unpromptable', chosen))}. Published rows had one budget "
+        "each, untuned, and are means of six experiments; the source’s sequence has "
+        f"{PUBLISHED_TARGETS} targets, ours {counted}. "
         "EraseDiff’s stands beside the port that such papers run, NegGrad’s beside the form with a remember loss that "
         "the source describes."
     )

@@ -17,7 +17,7 @@ THEORY = {
     "naive_deletion": "3",
     "neggrad": "3",
     "neggrad_plus": "6",
-    "surrogate": "6; 7 distilled",
+    "unpromptable": "6; 7 distilled",
     "replace": "6",
     "erasediff_port": "6",
     "siss_no_is": "6",

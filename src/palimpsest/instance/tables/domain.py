@@ -7,7 +7,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("strength", "domain")
-PARAMS = {"models": None, "rows": None, "studies": ["domain"], "evaluation": None, "fixed": ["surrogate"]}
+PARAMS = {"models": None, "rows": None, "studies": ["domain"], "evaluation": None, "fixed": ["unpromptable"]}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -17,7 +17,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         for name, given in params["rows"].items():
             # One target each: these rows are no means.
             labels = {
-                "method": "surrogate",
+                "method": "unpromptable",
                 "model": model,
                 "count": "",
                 **{key: given[key] for key in ("study", "targets")},
@@ -28,8 +28,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     return table(
         rows,
         "Target",
-        "The surrogate method on a target from the data, one of which the data held many copies, and one unlike any in "
-        "them.",
+        "Unpromptable on a target from the data, one of which the data held many copies, and one unlike any in them.",
         "tab:instance-domain",
         unless(params, "domain", to_a_row=True),
         compared=[False] * len(rows),

@@ -9,7 +9,7 @@ from palimpsest.report.typeset import Format, Table
 MEASUREMENTS = ("faulty_class",)
 PARAMS = {"repairs": None}
 
-BY_IMAGE = ("surrogate", "neggrad", "erasediff_port", "siss")
+BY_IMAGE = ("unpromptable", "neggrad", "erasediff_port", "siss")
 FORMATS = {
     "Wrong": Format(0, "percent", better="low"),
     "Right": Format(0, "percent"),

@@ -8,14 +8,14 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("strength", "kind", "surrogates")
-PARAMS = {"models": None, "surrogates": None, "studies": ["kind"], "evaluation": None, "fixed": ["surrogate"]}
+PARAMS = {"models": None, "surrogates": None, "studies": ["kind"], "evaluation": None, "fixed": ["unpromptable"]}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: surrogates, the exact edit from the study of its strength."""
     rows = []
     for model in params["models"]:
-        here = lookup.of(model=model, method="surrogate")
+        here = lookup.of(model=model, method="unpromptable")
         for surrogate in params["surrogates"]:
             for study in ("strength", "kind"):
                 found = here.rows("similarity_target", surrogate=surrogate, study=study)
@@ -26,7 +26,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     return table(
         rows,
         "Surrogate (its S)",
-        "The surrogate method by the kind of surrogate; in brackets how alike the surrogate itself is to the target.",
+        "Unpromptable by the kind of surrogate; in brackets how alike the surrogate itself is to the target.",
         "tab:instance-kind",
         unless(params, "kind"),
     )

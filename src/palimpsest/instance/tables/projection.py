@@ -9,7 +9,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table, number
 
 MEASUREMENTS = ("projection",)
-PARAMS = {"models": None, "studies": ["projection"], "evaluation": None, "fixed": ["surrogate"]}
+PARAMS = {"models": None, "studies": ["projection"], "evaluation": None, "fixed": ["unpromptable"]}
 # A study need not name the setting that the others are compared with.
 OPTIONAL = ("paired_similarity_target", "paired_perceptual", "paired_ssim", "paired_frechet_pretrained")
 

@@ -20,7 +20,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Two rows for every case."""
     rows = []
     for case in params["cases"]:
-        for method in ("pretrained", "surrogate"):
+        for method in ("pretrained", "unpromptable"):
             here = lookup.of(method=method, study="prompted", setting=case)
             rows.append(
                 {

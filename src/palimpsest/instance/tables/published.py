@@ -19,7 +19,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     constant, aware = WEIGHT["constant, second"], WEIGHT["exponent, first"]
     passing = min(weight for weight, row in STRENGTH.items() if row[0] <= 0.4)
     rows = [
-        ("headline row, and edit weight 32", listed(SINGLE["surrogate"]), listed(STRENGTH[32.0]), "the same run"),
+        ("headline row, and edit weight 32", listed(SINGLE["unpromptable"]), listed(STRENGTH[32.0]), "the same run"),
         ("edit of Table V, and exponent of III", listed(KIND["edit"]), listed(aware), "the same, easier set-up"),
         (
             "constant weight, and exponent",

@@ -7,7 +7,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("remember",)
-PARAMS = {"models": None, "studies": ["remember"], "evaluation": None, "fixed": ["surrogate"]}
+PARAMS = {"models": None, "studies": ["remember"], "evaluation": None, "fixed": ["unpromptable"]}
 
 NAMES = {
     "data": "data",
@@ -19,7 +19,7 @@ NAMES = {
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: ours by what is remembered, then the published two, of which one is marked in an unknown way."""
     ours = study_rows(lookup, params, "remember", NAMES)
-    published = {"published": SINGLE["surrogate"], "published, with a dagger": MARKED}
+    published = {"published": SINGLE["unpromptable"], "published, with a dagger": MARKED}
     theirs = [line(lookup, name, {"model": "published"}, row) for name, row in published.items()]
     return table(
         [*ours, *theirs],

@@ -14,7 +14,7 @@ PARAMS = {
     "axis": None,
     "studies": ["strength"],
     "evaluation": None,
-    "fixed": ["surrogate"],
+    "fixed": ["unpromptable"],
 }
 
 
@@ -22,7 +22,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: ours by strength, then the published by the editor's weight."""
     rows = []
     for model in params["models"]:
-        here = lookup.of(model=model, method="surrogate", study="strength")
+        here = lookup.of(model=model, method="unpromptable", study="strength")
         for surrogate in sorted(params["strengths"].keys() & params["surrogates"], key=params["strengths"].get):
             own = own_similarity(lookup, model, surrogate, "strength")
             name = f"{params['strengths'][surrogate]:g} ({own:.2f})".replace("-", "−")
@@ -31,7 +31,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     return table(
         rows,
         "Strength (its S)",
-        "The surrogate method by the strength of the surrogate's edit.",
+        "Unpromptable by the strength of the surrogate's edit.",
         "tab:instance-strength",
         f"{unless(params, 'strength')} In brackets how alike the surrogate itself is. Strength: {params['axis']}. The "
         "published axis is another editor’s weight.",

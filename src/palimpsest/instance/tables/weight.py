@@ -7,7 +7,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("weight",)
-PARAMS = {"models": None, "studies": ["weight"], "evaluation": None, "fixed": ["surrogate"]}
+PARAMS = {"models": None, "studies": ["weight"], "evaluation": None, "fixed": ["unpromptable"]}
 
 NAMES = {
     "constant_0.1": "constant 0.1",

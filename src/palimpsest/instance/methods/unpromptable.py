@@ -1,6 +1,7 @@
 """Forget a target by predicting, at its noised images, the noise that would have led from a surrogate to them.
 
-Lee et al. 2026, eqs. 8-13 and algorithm 1; the input of the network is the noised target, not the noised surrogate.
+The method of Lee et al. 2026, "Unlearning the Unpromptable", eqs. 8-13 and algorithm 1; the input of the network is the
+noised target, not the noised surrogate.
 `distilled` remembers what the frozen network predicts instead of the noise drawn: it needs no clean data's noise.
 """
 
