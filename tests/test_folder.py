@@ -236,6 +236,22 @@ def test_near_duplicates_are_dropped_kept_or_refused(repeats):
         folder.make(str(repeats), 64, near_duplicates="error")
 
 
+def test_which_pictures_are_kept_does_not_depend_on_how_they_are_resized(tmp_path):
+    """Two wide pictures with one centre are different ones, although a crop shows the same of both."""
+    centre, wide = photograph("coffee").resize((128, 128)), Image.new("RGB", (384, 128))
+    for index, sides in enumerate(("astronaut", "chelsea")):
+        for place, part in ((0, photograph(sides).resize((128, 128))), (256, photograph(sides).resize((128, 128)))):
+            wide.paste(part, (place, 0))
+        wide.paste(centre, (128, 0))
+        wide.save(tmp_path / f"{index}.png")
+    wide.resize((300, 100)).save(tmp_path / "2.jpg", quality=80)
+    worlds = {resize: folder.make(str(tmp_path), 64, resize) for resize in folder.RESIZES}
+    assert np.abs(np.diff(worlds["crop"].images.astype(int), axis=0)).max() == 0
+    for world in worlds.values():
+        assert list(world.manifest.path) == ["0.png", "1.png"] and world.report["near_duplicates"] == 1
+    assert len({tuple(world.manifest.id) for world in worlds.values()}) == 1
+
+
 def test_near_duplicates_across_sets():
     images = [np.asarray(folder.fit(photograph(name), 96, "crop")) for name in PHOTOGRAPHS[:5]]
     train = duplicates.fingerprint(np.stack(images[:4]))
