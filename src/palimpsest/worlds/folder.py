@@ -201,11 +201,11 @@ def is_heic(path: Path) -> bool:
 def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
     """An image with its colours in sRGB, and the name of the profile that it had, "" without one.
 
-    A profile that is damaged, or is not for the image's mode, is passed over, and called "damaged".
+    A profile that is damaged, lacks a part, or is not for the image's mode, is passed over, and called "damaged".
     """
-    content = image.info.get("icc_profile")
-    if not content:
+    if "icc_profile" not in image.info:
         return image, ""
+    content = image.info["icc_profile"] or b""  # Pillow has nothing of a JPEG's profile where a part of it is missing
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
         name = ImageCms.getProfileDescription(profile).strip() or "unnamed"
