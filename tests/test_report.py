@@ -413,6 +413,13 @@ def test_names_that_latex_cannot_take_are_refused(tmp_path, names):
         quoting.read(path)
 
 
+def test_a_key_that_a_number_holds_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "numbers.yaml"
+    path.write_text("numbers:\n- {name: a, published: 1,\n   published: 2}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"numbers\.0\.published stands in lines 2 and 3; keep one"):
+        quoting.read(path)
+
+
 def test_provenance_sums_costs_by_rule(run, tmp_path):
     lines = [
         {"s": 2.0, "max_rss": 100.0, "rule_name": "lcr_replace"},
