@@ -131,6 +131,8 @@ def given_as(hint: Any) -> str:
         return " or ".join(given_as(part) for part in parts)
     if origin is list:
         return f"a list of one at least, each {given_as(parts[0])}"
+    if origin is dict:
+        return f"a mapping of {given_as(parts[0])} to {given_as(parts[1])}"
     if origin is tuple and parts[-1] is Ellipsis:
         return f"a list, each {given_as(parts[0])}"
     if origin is tuple:
