@@ -19,6 +19,7 @@ LISTS = {
     "main_preset": "corrected",
     "rules": EDITS,
     "sets": {role: role for role in ROLES},
+    "test_sets": {"reproduce_2025": "forget_test", "corrected": "forget_test"},
     "explicit_sets": [],
 }
 TABLES, FIGURES = (

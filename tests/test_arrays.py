@@ -436,7 +436,7 @@ def test_no_step_mixes_the_codes_of_two_models(made, tmp_path, name):
 def test_steps_refuse_options_out_of_range(made, tmp_path):
     settings = {"images": 2, "draws": 2, "batch": 2}
     paths = (made / NETWORK, made / "forget_images.npy", tmp_path / "c", tmp_path / "m")
-    for change in ({"images": 0}, {"draws": 1}, {"batch": 2.0}, {"images": True}):
+    for change in ({"images": 0}, {"draws": 1}, {"batch": 2.5}, {"images": True}):
         with pytest.raises(UserError, match=r"params of the encoder's noise: .* a whole number from"):
             encoder_noise(*paths, model="m", preset="p", set="s", params=settings | change)
     paths = (made / NETWORK, made / "forget_codes.npy", tmp_path / "c", tmp_path / "m")
@@ -446,12 +446,13 @@ def test_steps_refuse_options_out_of_range(made, tmp_path):
 
 def test_the_judges_check_what_they_are_given(made, tmp_path):
     paths = [made / name for name in ("forget_images.npy", "forget_masks.npy", "forget_m.parquet")] * 2
-    with pytest.raises(UserError, match=r"kind of the judge is 'clasifier'\. Give one of classifier, detector"):
-        train(*paths, tmp_path / "n", params={"kind": "clasifier"})
-    with pytest.raises(UserError, match=r"kind of the judge is None\. Give one of descriptor, attributes"):
-        train_faces(paths[0], paths[2], paths[0], paths[2], tmp_path / "n", params={})
+    settings = {"width": 4, "batch": 2, "steps": 1, "learning_rate": 0.001}
+    with pytest.raises(UserError, match=r"judge: kind is 'clasifier'\. Give one of classifier, detector"):
+        train(*paths, tmp_path / "n", params=settings | {"kind": "clasifier"})
+    with pytest.raises(UserError, match=r"the option kind is missing\. Give one of descriptor, attributes"):
+        train_faces(paths[0], paths[2], paths[0], paths[2], tmp_path / "n", params=dict(settings))
     with pytest.raises(UserError, match=r"forget_m\.parquet: the table has no column emblem"):
-        train(*paths, tmp_path / "n", params={"kind": "detector"})
+        train(*paths, tmp_path / "n", params=settings | {"kind": "detector", "depth": 1})
     pd.DataFrame({"emblem": [True] * IMAGES}).to_parquet(tmp_path / "m.parquet")
     with pytest.raises(UserError, match=r"forget_masks\.npy: masks \(n, H, W\) must be bool \(6, 32, 32\)"):
         calibrate([made / "judge.safetensors"], *paths[:2], tmp_path / "m.parquet", tmp_path / "x", set="s")

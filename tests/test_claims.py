@@ -430,3 +430,11 @@ def test_a_wrong_definition_is_refused(tmp_path, change):
     path.write_text(yaml.safe_dump({"claims": [claim]}), encoding="utf-8")
     with pytest.raises(UserError):
         claims.read([path])
+
+
+def test_a_key_that_a_claim_holds_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "lcr.yaml"
+    path.write_text("optional: [auc]\nclaims:\n- id: one\n  margin: 0.5\n  margin: 0.1\n", encoding="utf-8")
+    for read in (claims.read, claims.may_lack):
+        with pytest.raises(UserError, match=r"claims\.0\.margin stands in lines 4 and 5; keep one"):
+            read([path])

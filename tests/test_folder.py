@@ -236,6 +236,21 @@ def test_near_duplicates_are_dropped_kept_or_refused(repeats):
         folder.make(str(repeats), 64, near_duplicates="error")
 
 
+def test_which_pictures_are_kept_does_not_depend_on_how_they_are_resized(tmp_path):
+    """Two wide pictures with one centre are different ones, although a crop shows the same of both."""
+    centre, wide = photograph("coffee").resize((128, 128)), Image.new("RGB", (384, 128))
+    for index, sides in enumerate(("astronaut", "chelsea")):
+        for place, part in ((0, photograph(sides).resize((128, 128))), (128, centre), (256, photograph("rocket"))):
+            wide.paste(part, (place, 0))
+        wide.save(tmp_path / f"{index}.png")
+    wide.resize((300, 100)).save(tmp_path / "2.jpg", quality=80)
+    worlds = {resize: folder.make(str(tmp_path), 64, resize) for resize in folder.RESIZES}
+    assert duplicates.first_of_group(duplicates.fingerprint(worlds["crop"].images)).tolist() == [0, 0]
+    for world in worlds.values():
+        assert list(world.manifest.path) == ["0.png", "1.png"] and world.report["near_duplicates"] == 1
+    assert len({tuple(world.manifest.id) for world in worlds.values()}) == 1
+
+
 def test_near_duplicates_across_sets():
     images = [np.asarray(folder.fit(photograph(name), 96, "crop")) for name in PHOTOGRAPHS[:5]]
     train = duplicates.fingerprint(np.stack(images[:4]))
@@ -355,6 +370,24 @@ def test_a_damaged_profile_is_said_and_the_picture_kept(tmp_path):
     world = folder.make(str(tmp_path), 16)
     assert (world.images[0] == (200, 120, 90)).all() and (world.images[1] == 90).all()
     assert list(world.manifest.profile) == ["damaged", "damaged"]
+
+
+def test_a_jpeg_that_lost_a_part_of_its_profile_is_said_and_kept(tmp_path):
+    """A profile of more than 64 kB stands in several segments, each with its number and theirs: one of two is left."""
+    profile, whole = wide_gamut_profile(), tmp_path / "whole.jpg"
+    profile = struct.pack(">I", 70_000) + profile[4:] + bytes(70_000 - len(profile))
+    photograph().save(whole, icc_profile=profile)
+    content = whole.read_bytes()
+    start = content.index(b"ICC_PROFILE\0\x02\x02") - 4
+    length = 2 + struct.unpack(">H", content[start + 2 : start + 4])[0]
+    assert content[start : start + 2] == b"\xff\xe2"
+    (tmp_path / "part.jpg").write_bytes(content[:start] + content[start + length :])
+    photograph().save(tmp_path / "without.jpg")
+    world = folder.make(str(tmp_path), 64, near_duplicates="keep")
+    profiles = dict(zip(world.manifest.path, world.manifest.profile, strict=True))
+    assert profiles == {"part.jpg": "damaged", "whole.jpg": "Display P3 of a test", "without.jpg": ""}
+    part, _, without = world.images
+    assert np.array_equal(part, without)
 
 
 def test_squash_is_bilinear_as_the_original_resizes():

@@ -34,6 +34,7 @@ def photographs(tmp_path_factory):
         for kind in ("forget", "safe")
         for half, part in halves.items()
     }
+    datasets |= dict.fromkeys([f"{name}_squashed" for name in datasets])  # of the preset that is left out
     architecture = configuration()["networks"]["tiny_vq"]["params"]
     overlay = {
         "experiment": "photographs",

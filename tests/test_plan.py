@@ -1,5 +1,7 @@
 """From the configuration to runs and files: how it is composed, and what the plans of the families say."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from snakemake.iocontainers import Wildcards
@@ -83,6 +85,29 @@ def test_a_preset_may_give_a_role_a_set_of_its_own():
         given = wildcards(preset=preset, model="tiny_vq")
         assert plan.codes("safe_fit")(given) == f"<results>/lcr/{preset}/tiny_vq/codes/{name}.npy"
     assert "<results>/lcr/reproduce_2025/tiny_vq/grid/safe_test/fixed/measurements.parquet" in plan.groups()["grid"]
+
+
+@pytest.mark.parametrize("experiment", ["full", "rehearsal"])
+def test_the_released_preset_squashes_photographs_and_the_corrected_one_crops_the_same(experiment):
+    config = configuration(experiment)
+    plan, sources = Lcr(config), Sources(config)
+    for role in ("forget_fit", "safe_fit", "forget_test", "safe_test"):
+        cropped, squashed = (plan.set_of(role, preset) for preset in ("corrected", "reproduce_2025"))
+        rows = [sources.params_of_set(name) for name in (cropped, squashed)]
+        assert [row.pop("resize") for row in rows] == ["crop", "squash"] and rows[0] == rows[1]
+        assert plan.shows_concept(cropped) == plan.shows_concept(squashed) == role.startswith("forget")
+    tested = {"corrected": {"forget_test", "safe_test"}, "reproduce_2025": {"forget_test_squashed"}}
+    groups = plan.groups()
+    for preset, names in tested.items():
+        made = [path.split("/")[4:] for path in (*groups["reconstruction"], *groups["grid"]) if f"/{preset}/" in path]
+        assert {Path(parts[1]).stem for parts in made} == names
+
+
+def test_twins_belong_to_the_roles_in_which_their_set_stands():
+    config = configuration()
+    config["lcr"]["presets"]["reproduce_2025"]["roles"] = {"forget_test": "train_c"}
+    twins = Lcr(config).twins("{twin}")
+    assert twins(wildcards(set="train_c")) == [] and twins(wildcards(set="forget_test")) == "<results>/twin_test"
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import ROOT, configuration
 from palimpsest.lcr.figures import pareto, threshold_sweep
 from palimpsest.lcr.tables._rows import measured_on
 from palimpsest.lcr.thresholds import THRESHOLD
 from palimpsest.metrics import measurements
+from palimpsest.metrics.measurements import row
+from palimpsest.plan.lcr import Lcr
+from palimpsest.plan.paper import Paper
 from palimpsest.report import collect as collecting
 from palimpsest.report import figures as plotting
 from palimpsest.report import join as joining
 from palimpsest.report import numbers as quoting
 from palimpsest.report import provenance as origin
 from palimpsest.report import tables as tabulating
-from palimpsest.report.lookup import Lookup
+from palimpsest.report.claims import of_family
+from palimpsest.report.lookup import Lookup, evaluate
 from palimpsest.report.parts import part_of
 from palimpsest.report.typeset import Estimate, Format, Table, number, tex
 from palimpsest.run import UserError, code_fingerprint
@@ -46,6 +51,47 @@ def joined(collections, folder, **settings):
     table, csv = folder / "joined.parquet", folder / "joined.csv"
     joining.join(collections, table, csv, experiment="test", **settings)
     return table, csv
+
+
+def planned_replacements(plan):
+    """A measurement for each file of replacements that a plan has: its value says which set it is of."""
+    values, rows = {"forget_test_squashed": 0.1, "forget_test": 0.2, "safe_test": 0.3}, []
+    for path in (path for group in ("reconstruction", "grid", "sweep") for path in plan.groups()[group]):
+        preset, model, design, name, *rule = path.removeprefix("<results>/lcr/").removesuffix(".parquet").split("/")
+        labels = {"model": model, "preset": preset, "set": name}
+        variants = [{"method": "original"}, {"method": "reconstruction"}]
+        if design == "grid":
+            pairs = plan.own("presets", preset, "variants")
+            variants = [{"method": rule[0], "scope": scope, "cells": cells} for scope, cells in pairs]
+        elif design == "sweep":
+            variants = [{"method": rule[0], "scope": "global", "cells": "explicit", "top": 20}]
+        metrics = ("detection_rate", "images_with_mask", "mask_share", "psnr", "cells_changed")
+        rows += [row(metric, values[name], n=10, **labels, **variant) for metric in metrics for variant in variants]
+    return rows
+
+
+def test_each_preset_of_the_full_experiment_is_read_on_its_own_test_set(tmp_path):
+    """A preset may have sets of its own: what is said of it selects what its jobs measure, and one row of that."""
+    config = configuration("full")
+    plan, path = Lcr(config), tmp_path / "measured.parquet"
+    measurements.write(path, planned_replacements(plan), family="lcr", concept="face")
+    lookup = Lookup([path], "lcr")
+    entries = [entry for entry in quoting.read(ROOT / "paper/numbers.yaml") if "reproduce_2025" in str(entry)]
+    assert len(entries) == 4
+    (claim,) = (each for each in of_family(ROOT / "config/claims/lcr.yaml") if "reproduce_2025" in each["holds"])
+    for model in plan.own("models"):
+        assert {evaluate(entry["value"], lookup.of(model=model)) for entry in entries} == {0.1}
+        here = lookup.of(model=model, **claim["where"])
+        assert [evaluate(part["value"], here) for part in claim["ours"]] == [0.1, 0.2]
+        assert [evaluate(claim[part], here, {"margin": claim["margin"]}) for part in ("holds", "fails")] == [
+            True,
+            False,
+        ]
+    asked = Paper(config, {"lcr": plan}, set()).part("lcr", "tables", "presets").params
+    table = part_of("lcr", "tables", "presets").build(lookup, asked)
+    for (_, preset), column in table.frame.iloc[:, 2:].items():
+        assert {cell.value for cell in column} == {{"released": 0.1, "corrected": 0.2}[preset]}
+    assert "set forget test, n\u2009=\u200910; set forget test squashed, n" in table.caption
 
 
 def one_file(folder, name="m", record=None, family="lcr", value=1 / 3):
@@ -364,6 +410,13 @@ def test_names_that_latex_cannot_take_are_refused(tmp_path, names):
     path = tmp_path / "numbers.yaml"
     path.write_text(json.dumps({"numbers": [{"name": name, "published": 1} for name in names]}), encoding="utf-8")
     with pytest.raises(UserError):
+        quoting.read(path)
+
+
+def test_a_key_that_a_number_holds_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "numbers.yaml"
+    path.write_text("numbers:\n- {name: a, published: 1,\n   published: 2}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"numbers\.0\.published stands in lines 2 and 3; keep one"):
         quoting.read(path)
 
 

@@ -140,7 +140,7 @@ def test_an_edit_without_a_gradient_comes_through_the_same_door(tmp_path, monkey
     with pytest.raises(UserError, match=r"method closed_form with .*'power'"):
         enter(tmp_path, "closed_form", network, training={}, settings={"power": 3.0})
     with pytest.raises(UserError, match=r"method closed_form: the weights are not finite.*failed"):
-        enter(tmp_path, "closed_form", network, training={}, settings={"factor": float("nan")})
+        enter(tmp_path, "closed_form", network, training={}, settings={"factor": 1e39})
     # The last finite weights are those before the edit.
     assert network.scale.item() == torch.load(tmp_path / "failed", weights_only=True)["scale"].item() == 3.0
 

@@ -43,6 +43,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 
 from palimpsest.errors import UserError
+from palimpsest.options import fits, given_as
 
 Input = Annotated[Path, "input"]
 Output = Annotated[Path, "output"]
@@ -140,7 +141,7 @@ def _parameters(function) -> dict[str, str]:
         inner = get_args(hints[name])[0] if get_origin(hints[name]) is list else hints[name]
         inner = next((part for part in get_args(inner) if get_origin(part) is Annotated), inner)
         tag = inner.__metadata__[0] if get_origin(inner) is Annotated else "value"
-        kinds[name] = tag
+        kinds[name] = tag if tag in ("input", "output") else "value"  # what a range says in words is no tag
     return kinds
 
 
@@ -151,7 +152,7 @@ def _parser(function, kinds) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         hint = hints[name]
         options = [part for part in get_args(hint) if part is not type(None)]
@@ -164,15 +165,31 @@ def _parser(function, kinds) -> argparse.ArgumentParser:
         if get_origin(hint) is Literal:
             settings["choices"] = get_args(hint)
         elif get_origin(hint) is list:
-            settings.update(nargs="+", type=get_args(hint)[0])
+            settings.update(nargs="+", type=_reader(get_args(hint)[0]))
         elif hint is bool:
             settings.update(type=_boolean, metavar="{true,false}")
         elif hint is dict or get_origin(hint) is dict:
             settings.update(type=_json_object, metavar="JSON")
         else:
-            settings["type"] = hint
+            settings["type"] = _reader(hint)
         parser.add_argument(f"--{name.replace('_', '-')}", **settings)
     return parser
+
+
+def _reader(hint: Any) -> Callable[[str], Any]:
+    """What reads one value of a type from text, and refuses a number out of the range that the type states."""
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if kind not in (int, float):
+        return kind
+
+    def read(text: str) -> int | float:
+        value = kind(text)
+        if not fits(value, hint):
+            raise argparse.ArgumentTypeError(f"expected {given_as(hint)}, got {text}")
+        return value
+
+    read.__name__ = kind.__name__  # which argparse says of a text that is no number
+    return read
 
 
 def _boolean(text: str) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+from palimpsest.options import Count, Positive
 from palimpsest.run import Output, UserError, step
 from palimpsest.worlds import flags
 
@@ -44,7 +45,7 @@ def repaired_flags(n: int, size: int, rng: np.random.Generator) -> list[np.ndarr
 KINDS = {kind.__name__: kind for kind in (portraits, things, wrong_flags, repaired_flags)}
 
 
-def write(folder: Output, *, kind: str, n: int, size: int, seed: int = 0) -> dict:
+def write(folder: Output, *, kind: str, n: Positive, size: Positive, seed: Count = 0) -> dict:
     """Write n pictures of size x size pixels as 00000.png and so on."""
     if kind not in KINDS:
         raise UserError(f"pictures to rehearse with are {', '.join(KINDS)}, not {kind}")

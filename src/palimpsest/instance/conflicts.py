@@ -13,6 +13,7 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise, surrogate_noise
 from palimpsest.models.pixels import to_tensor
+from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.engine import FlatParameters
 from palimpsest.unlearning.losses import squared_errors
@@ -35,9 +36,9 @@ def conflicts(
     measurements: Output,
     *,
     model: str,
-    timesteps: list[int],
-    batch: int = 32,
-    seed: int = 0,
+    timesteps: list[Count],
+    batch: Positive = 32,
+    seed: Count = 0,
     device: str = "auto",
 ) -> None:
     """cosines: of both gradients by target and timestep, with the forget loss there; shares: of the weighted forget

@@ -9,6 +9,7 @@ from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 PANEL = 8  # reconstructions and samples kept as pictures
@@ -33,7 +34,7 @@ def evaluate(
     network: Input | None = None,
     plan: dict | None = None,
     study: str = "",
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Measure every model of a study (models, runs), or one network as if it had forgotten the targets of each study.

@@ -13,6 +13,7 @@ from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import row, write
 from palimpsest.metrics.similarity import ssim
 from palimpsest.models import stable_diffusion_3 as sd3
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 PANEL = 8
@@ -31,7 +32,7 @@ def evaluate(
     case: str,
     modules: dict,
     sampling: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """sampling: `samples` of each prompt, `steps`, `guidance`. panel: `<before|after>.<own|kept>` pictures."""

@@ -8,6 +8,7 @@ from palimpsest.judges import networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import write
 from palimpsest.models import diffusion
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 
@@ -20,7 +21,7 @@ def reference(
     model: str,
     fault: dict,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """params: `samples` of the class, `others`, `sampling_steps`, `remember` (good pictures of the class).

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.instance.surrogates.context import Context, check
+from palimpsest.options import Count, check_types
 from palimpsest.run import Input, Output, UserError, step
 
 
@@ -19,15 +20,17 @@ def make_surrogates(
     *,
     kind: str,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
     """Write surrogates (targets, h, w, 3) uint8, in the order of the targets."""
     targets = np.load(images)
     context = Context(
         targets, pd.read_parquet(manifest), np.load(data_images, mmap_mode="r"), np.load(neighbours), network, seed
     )
+    make = import_module(f"palimpsest.instance.surrogates.{kind}").make
+    check_types(make, params, f"params of the surrogate {kind}")
     try:
-        made = import_module(f"palimpsest.instance.surrogates.{kind}").make(context, **params)
+        made = make(context, **params)
     except (TypeError, ValueError, IndexError) as error:
         raise UserError(f"surrogate {kind} with {params}: {error}") from error
     check(made, targets, list(context.manifest["target"]), kind)

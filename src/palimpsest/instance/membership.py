@@ -11,6 +11,7 @@ from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.intervals import bootstrap, t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.worlds.duplicates import squared_distances
 
@@ -29,7 +30,7 @@ def membership(
     model: str,
     modules: dict,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Reconstruct every target from every timestep with both networks.

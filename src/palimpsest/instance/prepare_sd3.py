@@ -7,6 +7,7 @@ import numpy as np
 
 from palimpsest.instance.surrogates.context import check
 from palimpsest.models import stable_diffusion_3 as sd3
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 
@@ -20,7 +21,7 @@ def prepare(
     prompt: str,
     kept: list[str],
     sampling: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """latents: an .npz of `targets`, `surrogates` and `remember` (n, c, h, w); embeddings: an .npz of each embedding of

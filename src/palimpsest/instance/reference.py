@@ -12,6 +12,7 @@ from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 
@@ -32,7 +33,7 @@ def reference(
     model: str,
     modules: dict,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Sample, inject and describe.

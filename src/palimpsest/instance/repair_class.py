@@ -16,6 +16,7 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.pixels import to_tensor
+from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, seed_everything, step, torch_device
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.door import edit
@@ -42,8 +43,8 @@ def repair(
     params: dict,
     training: dict,
     settings: dict,
-    rank: int,
-    seeds: list[int],
+    rank: Positive,
+    seeds: list[Count],
     device: str = "auto",
 ) -> dict:
     """Train adapters of a rank once per seed; adapter: their weights, `<seed>.<name>`; edits: a row for each.

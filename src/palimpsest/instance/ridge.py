@@ -15,6 +15,7 @@ import pandas as pd
 from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row as measurement
 from palimpsest.metrics.measurements import write
+from palimpsest.options import Count, Positive, Size
 from palimpsest.run import Output, UserError, step
 
 LARGEST = (40, 8)  # rows and columns of the random problems of the closed forms
@@ -168,12 +169,12 @@ def ridge(
     curves: Output,
     measurements: Output,
     *,
-    problems: int,
-    points: int,
+    problems: Positive,
+    points: Positive,
     penalty: float,
-    noise: float,
+    noise: Size,
     edits: list[float],
-    seed: int = 0,
+    seed: Count = 0,
 ) -> None:
     """Check the closed forms on random problems, and measure how often a surrogate stays nearer than exact removal.
 

@@ -12,6 +12,7 @@ import scipy  # scipy.stats loads when first used
 
 from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.measurements import read, row, write
+from palimpsest.options import Share
 from palimpsest.run import Input, Output, step
 
 READ = ("perceptual", "plausible", "frechet_pretrained")
@@ -26,7 +27,7 @@ def select(
     method: str,
     model: str,
     grid: dict,
-    level: float = 0.05,
+    level: Share = 0.05,
 ) -> dict:
     """selected: JSON of the chosen overrides; chosen: which one it was, and what it read there, as measurements.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from palimpsest.instance.methods import flow_matching
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.stable_diffusion_3 import load_transformer
+from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
 from palimpsest.unlearning.context import Context, Examples
 from palimpsest.unlearning.door import edit
@@ -56,8 +57,8 @@ def unlearn_sd3(
     case: str,
     training: dict,
     settings: dict,
-    rank: int = 16,
-    seed: int = 0,
+    rank: Positive = 16,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Train adapters of a rank.

@@ -1,6 +1,6 @@
 """Train a judge of the scenes world and measure it on held-out scenes."""
 
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -14,8 +14,19 @@ from palimpsest.judges.quality import HEADS, boxes_of, detector_quality, factor_
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
-from palimpsest.options import choice
+from palimpsest.options import Count, Positive, Size, check
 from palimpsest.run import Input, Output, step
+
+
+class Settings(TypedDict):
+    """Options of the training. width: channels of the first layer; depth: blocks of a detector."""
+
+    kind: Literal["classifier", "detector"]
+    width: Positive
+    depth: NotRequired[Positive]
+    batch: Positive
+    steps: Positive
+    learning_rate: Size
 
 
 def train(
@@ -28,10 +39,10 @@ def train(
     network: Output,
     *,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
-    """Train the network that params describe: `kind` classifier or detector, `width`, `steps`, `batch`, ..."""
-    choice(params.get("kind"), Literal["classifier", "detector"], "kind of the judge")
+    """Train the network that params describe."""
+    check(Settings, params, "params of the judge")
     images, shown = read_pictures(train_images), read_pictures(test_images)
     rows = read_table(train_manifest, ("emblem",), len(images))
     test, test_rows = to_tensor(shown), read_table(test_manifest, ("emblem",), len(shown))

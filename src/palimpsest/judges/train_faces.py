@@ -1,6 +1,6 @@
 """Train a judge of the faces world, and measure it on people it has not seen."""
 
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -13,9 +13,22 @@ from palimpsest.judges.face_quality import ATTRIBUTES, attribute_quality, descri
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
-from palimpsest.options import choice
+from palimpsest.options import Count, Positive, Size, check
 from palimpsest.run import Input, Output, step
 from palimpsest.worlds.faces import IDENTITY
+
+
+class Settings(TypedDict):
+    """Options of the training; of a descriptor also its dimensions, temperature and the spreading loss's weight."""
+
+    kind: Literal["descriptor", "attributes"]
+    width: Positive
+    batch: Positive
+    steps: Positive
+    learning_rate: Size
+    outputs: NotRequired[Positive]
+    temperature: NotRequired[Size]
+    spreading: NotRequired[Size]
 
 
 def train(
@@ -26,13 +39,10 @@ def train(
     network: Output,
     *,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
-    """Train the network that params describe: `kind` descriptor or attributes, `width`, `steps`, `batch`, ...
-
-    A descriptor also has `outputs` (the dimensions), `temperature` and `spreading` (the weight of the spreading loss).
-    """
-    choice(params.get("kind"), Literal["descriptor", "attributes"], "kind of the judge")
+    """Train the network that params describe."""
+    check(Settings, params, "params of the judge")
     images, shown = read_pictures(train_images), read_pictures(test_images)
     people, test_people = (
         read_table(path, ATTRIBUTES, len(pictures))

@@ -1,5 +1,7 @@
 """Train a classifier of the factors that a world's manifest names, and measure it on held-out pictures."""
 
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +14,18 @@ from palimpsest.judges.networks import FactorClassifier
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
+from palimpsest.options import Count, Positive, Size, check
 from palimpsest.run import Input, Output, step
+
+
+class Settings(TypedDict):
+    """Options of the training. factors: manifest columns, each with its values in the order of the outputs."""
+
+    factors: dict[str, list]
+    width: Positive
+    batch: Positive
+    steps: Positive
+    learning_rate: Size
 
 
 def train(
@@ -23,9 +36,10 @@ def train(
     network: Output,
     *,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
-    """params: `factors` (manifest columns, each with its values in the order of the outputs), `width`, `steps`, ..."""
+    """Train the classifier that params describe."""
+    check(Settings, params, "params of the classifier")
     images, shown = read_pictures(train_images), read_pictures(test_images)
     factors, rng = params["factors"], np.random.default_rng(seed)
     wanted, wanted_test = (

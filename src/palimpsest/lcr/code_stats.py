@@ -15,6 +15,7 @@ from palimpsest.lcr.codes import (
 )
 from palimpsest.lcr.selection import shrunken_log_odds
 from palimpsest.metrics.measurements import row, write
+from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, step
 
 PAIR_MINIMUM = 5  # a pair seen less often has no stable pointwise mutual information
@@ -31,9 +32,9 @@ def code_stats(
     model: str,
     preset: str,
     set: str,
-    codebook_size: int,
-    draws: int,
-    seed: int = 0,
+    codebook_size: Positive,
+    draws: Positive,
+    seed: Count = 0,
 ) -> dict:
     """Write the most frequent codes in the masks, and every statistic with its null.
 

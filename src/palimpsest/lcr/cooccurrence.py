@@ -13,6 +13,7 @@ from palimpsest.lcr.codes import patches as number_patches
 from palimpsest.lcr.selection import g_squared
 from palimpsest.metrics.intervals import benjamini_hochberg
 from palimpsest.metrics.measurements import row, write
+from palimpsest.options import Count, Positive, Size
 from palimpsest.run import Input, Output, step
 
 DIRECTIONS = {"horizontal": (0, 1), "vertical": (1, 0), "falling": (1, 1), "rising": (1, -1)}
@@ -33,12 +34,12 @@ def cooccurrence(
     *,
     model: str,
     preset: str,
-    codebook_size: int,
-    min_count: int,
-    ratio: float,
-    draws: int,
+    codebook_size: Positive,
+    min_count: Positive,
+    ratio: Size,
+    draws: Positive,
     neighbourhood: Literal["4", "8"] = "4",
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
     """Write pair counts of the retain set, and the pairs and patches that are more frequent in the forget set.
 

@@ -5,10 +5,11 @@ import pandas as pd
 
 from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.codes import count_codes, document_frequency
+from palimpsest.options import Positive
 from palimpsest.run import Input, Output, step
 
 
-def count(codes: Input, masks: Input, counts: Output, *, codebook_size: int) -> dict:
+def count(codes: Input, masks: Input, counts: Output, *, codebook_size: Positive) -> dict:
     """Write one row per code: cells (all, inside, outside) and images (anywhere, inside, outside) it occurs in."""
     origin = same_network(codes, masks)
     grid = load_codes(codes, codebook_size)

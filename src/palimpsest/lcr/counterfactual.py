@@ -20,6 +20,7 @@ from palimpsest.lcr.linear_code_model import LinearCodeModel
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
+from palimpsest.options import Count, Positive, Share
 from palimpsest.run import Input, Output, UserError, step
 
 # The original's search: random sets among the codes of highest single importance, and its replacement codes.
@@ -37,12 +38,12 @@ def counterfactual(
     *,
     model: str,
     preset: str,
-    codebook_size: int,
-    baseline_token: int,
-    budget: int,
-    combination_size: int,
-    threshold: float,
-    seed: int = 0,
+    codebook_size: Positive,
+    baseline_token: Count,
+    budget: Positive,
+    combination_size: Positive,
+    threshold: Share,
+    seed: Count = 0,
 ) -> dict:
     """Measure what single codes, the best sets of codes and the fewest changed cells do to the logit.
 

@@ -10,7 +10,7 @@ from palimpsest.lcr.arrays import same_network
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.vqgan import pick
-from palimpsest.options import choice
+from palimpsest.options import Count, Positive, choice
 from palimpsest.run import Input, Output, step, torch_device
 
 Sampling = Literal["argmax", "gumbel"]
@@ -23,9 +23,9 @@ def encode(
     entropy: Output,
     *,
     sampling: Sampling = "argmax",
-    batch: int = 64,
+    batch: Positive = 64,
     device: str = "auto",
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
     """Write codes (n, h, w) and the entropy in bits of each cell's code distribution (n, h, w) float16.
 

@@ -21,7 +21,7 @@ from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.models.vqgan import VQGAN
-from palimpsest.options import Positive, check
+from palimpsest.options import Count, Positive, check
 from palimpsest.run import Input, Output, step, torch_device
 
 DECIDED = 0.1  # bits: below it a cell is as good as decided
@@ -46,7 +46,7 @@ def encoder_noise(
     preset: str,
     set: str,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Measure the first params[`images`] pictures with params[`draws`] draws each, params[`batch`] at once.

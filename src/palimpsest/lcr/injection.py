@@ -28,7 +28,7 @@ from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_uint8, to_unit
 from palimpsest.models.vqgan import VQGAN
-from palimpsest.options import Positive, check
+from palimpsest.options import Count, Positive, Share, check
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 GREY_LEVELS = 127.5  # per unit of a picture in [-1, 1]
@@ -63,9 +63,9 @@ def injection(
     *,
     model: str,
     preset: str,
-    threshold: float,
+    threshold: Share,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Inject the codes of forget image i into safe image i, for the first params[`images`] forget images with a mask.

@@ -24,6 +24,7 @@ from palimpsest.lcr.codes import (
 )
 from palimpsest.lcr.selection import shrunken_log_odds
 from palimpsest.metrics.measurements import row, write
+from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, step
 
 UNITS = {"1x1": [(1, 1)], "pair": [(1, 2), (2, 1)], "2x2": [(2, 2)], "3x3": [(3, 3)]}
@@ -53,9 +54,9 @@ def localise(
     *,
     model: str,
     preset: str,
-    codebook_size: int,
-    draws: int,
-    seed: int = 0,
+    codebook_size: Positive,
+    draws: Positive,
+    seed: Count = 0,
 ) -> dict:
     """Write the localisation curve of every unit, and its area, with the null of masks moved to random places.
 

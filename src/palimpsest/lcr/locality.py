@@ -27,7 +27,7 @@ from palimpsest.metrics.intervals import bootstrap
 from palimpsest.metrics.measurements import row
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import VQGAN
-from palimpsest.options import Positive, check
+from palimpsest.options import Count, Positive, check
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 GREY_LEVELS = 127.5  # per unit of a picture in [-1, 1]
@@ -51,7 +51,7 @@ def locality(
     model: str,
     preset: str,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Follow the change; params: `images`, `sites` (edits per image), `blocks` (their sides in cells), `batch`.

@@ -14,6 +14,7 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.models.vqgan import decode
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 CONFIDENT = 0.5
@@ -29,7 +30,7 @@ def model_card(
     *,
     model: str,
     set: str,
-    seed: int = 0,
+    seed: Count = 0,
     device: str = "auto",
 ) -> None:
     """Write PSNR, SSIM, live codes, perplexity, codebook geometry, and the judges' readings of both pictures."""

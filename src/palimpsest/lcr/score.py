@@ -11,6 +11,7 @@ from palimpsest.lcr.arrays import load_codes, load_counts, load_masks, same_netw
 from palimpsest.lcr.codes import image_histograms, resampled_counts, resampling_weights
 from palimpsest.lcr.selection import g_squared, log_odds
 from palimpsest.metrics.intervals import benjamini_hochberg
+from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, UserError, step
 
 LEGACY_EPSILON = 1e-8
@@ -35,10 +36,10 @@ def score(
     safe_fit_codes: Input,
     scores: Output,
     *,
-    codebook_size: int,
+    codebook_size: Positive,
     prior: float,
-    draws: int,
-    seed: int = 0,
+    draws: Positive,
+    seed: Count = 0,
 ) -> dict:
     """Write one row per score, contrast and code.
 

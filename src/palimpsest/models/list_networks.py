@@ -8,6 +8,7 @@ from pathlib import Path
 
 from palimpsest.models import diffusion, vqgan, weights
 from palimpsest.models.edit_table import write
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, seed_everything, step
 
 
@@ -19,7 +20,7 @@ def list_networks(
     family: str,
     model: str,
     oracle: Input | None = None,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> None:
     """random: a folder with the random network; edits: a row for each network; model: the base's name."""
     seed_everything(seed)

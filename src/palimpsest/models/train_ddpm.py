@@ -1,6 +1,7 @@
 """Train a diffusion model that predicts noise (Ho et al. 2020), and measure its loss on held-out pictures."""
 
 import copy
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,27 @@ from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
 from palimpsest.models.unet import DDPMScheduler, UNet2DModel
+from palimpsest.options import Count, Positive, Share, Size, check, check_types
 from palimpsest.run import Input, Output, step
 
 DROPPED_LABELS = 0.1
 BANDS = ((0, 10), (10, 50), (50, 100), (100, 250), (250, 500), (500, 1000))  # timesteps that the loss is reported for
+
+
+class Settings(TypedDict):
+    """Options of the training. architecture, schedule: as diffusers names them.
+
+    average: decay of the moving average of the weights, which is what is kept. labels: for a class-conditional network,
+    the manifest's column with the class of each picture.
+    """
+
+    architecture: dict
+    schedule: dict
+    batch: Positive
+    steps: Positive
+    learning_rate: Size
+    average: Share
+    labels: NotRequired[str]
 
 
 def train(
@@ -25,14 +43,16 @@ def train(
     network: Output,
     *,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
-    """Train the network that params describe: `architecture` and `schedule` as diffusers names them, `steps`, ...
+    """Train the network that params describe.
 
-    `average` is the decay of the moving average of the weights, which is what is kept. `labels` names the manifest's
-    column with the class of each picture, for a class-conditional network; the last class, of no picture,
-    then stands in for a tenth of them, as classifier-free guidance asks (Ho and Salimans 2022).
+    Of a class-conditional network the last class, of no picture, stands in for a tenth of the others, as
+    classifier-free guidance asks (Ho and Salimans 2022).
     """
+    check(Settings, params, "params of the diffusion model")
+    check_types(UNet2DModel.__init__, params["architecture"], "architecture of the diffusion model")
+    check_types(DDPMScheduler.__init__, params["schedule"], "schedule of the diffusion model")
     images = np.load(train_images, mmap_mode="r")
     scheduler, model = DDPMScheduler(**params["schedule"]), UNet2DModel(**params["architecture"])
     kept, rng = copy.deepcopy(model).requires_grad_(False), np.random.default_rng(seed)

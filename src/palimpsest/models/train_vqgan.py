@@ -7,6 +7,7 @@ softmax at a falling temperature (Jang et al. 2017), and a term for diverse code
 """
 
 import math
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -18,7 +19,25 @@ from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import fit
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
+from palimpsest.options import Count, Positive, Size, check, check_types
 from palimpsest.run import Input, Output, step
+
+
+class Settings(TypedDict):
+    """Options of the training. architecture: of VQGANConfig; mask_weight: how much more a pixel of the concept counts.
+
+    For gumbel also the first and last temperature, the weight of diverse codes, and the gain of the first logits.
+    """
+
+    architecture: dict
+    batch: Positive
+    steps: Positive
+    learning_rate: Size
+    perceptual_weight: Size
+    mask_weight: Size
+    temperatures: NotRequired[tuple[float, float]]
+    diversity_weight: NotRequired[Size]
+    logit_gain: NotRequired[Size]
 
 
 def train(
@@ -30,13 +49,11 @@ def train(
     *,
     start: Input | None = None,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
-    """Train the model that params describe, from the weights of `start` where that is given.
-
-    params: `architecture` (VQGANConfig), `batch`, `steps`, `learning_rate`, `perceptual_weight`, `mask_weight` (how
-    much more a pixel of the concept counts); for gumbel `temperatures` (first, last), `diversity_weight`, `logit_gain`.
-    """
+    """Train the model that params describe, from the weights of `start` where that is given."""
+    check(Settings, params, "params of the VQ-GAN")
+    check_types(VQGANConfig, params["architecture"], "architecture of the VQ-GAN")
     images, masks = np.load(train_images, mmap_mode="r"), np.load(train_masks, mmap_mode="r")
     config = VQGANConfig(**params["architecture"])
     model = VQGAN(config)

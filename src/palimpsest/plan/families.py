@@ -7,10 +7,9 @@ import ast
 from importlib import import_module
 from pathlib import Path
 
-import yaml
-
 from palimpsest.errors import UserError
 from palimpsest.plan.base import Family
+from palimpsest.plan.reading import read_yaml
 
 
 def known_families(root: Path) -> set[str]:
@@ -90,7 +89,7 @@ def missing_entries(root: Path, config: dict, family: str) -> list[str]:
             f"{path} (report.{family}.{kind}.{name})" for name, path in modules.items() if not (root / path).is_file()
         ]
     claims = root / f"config/claims/{family}.yaml"
-    if not claims.is_file() or not yaml.safe_load(claims.read_text(encoding="utf-8")).get("claims"):
+    if not claims.is_file() or not read_yaml(claims).get("claims"):
         found.append(f"config/claims/{family}.yaml (at least one claim of its source)")
     return found
 

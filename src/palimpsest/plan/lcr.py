@@ -62,16 +62,21 @@ class Lcr(Family):
         """A params function: the data set that plays a role."""
         return lambda wildcards: self.set_of(role, wildcards.get("preset"))
 
-    def sets(self) -> dict[str, str]:
+    def sets(self, preset: str) -> dict[str, str]:
         """The data set that plays each role; `twin_of_<role>` are the same pictures without the concept."""
-        roles = dict(self.own("roles"))
+        roles = {**self.own("roles"), **self.own("presets", preset).get("roles", {})}
         twins = {f"twin_of_{role}": name for role, name in roles.pop("twin_of", {}).items()}
         return {**roles, **twins}
 
     def role_of(self, name: str) -> str | None:
         """The role that a data set plays, in any preset."""
+        return self.role_and_twin(name)[0]
+
+    def role_and_twin(self, name: str) -> tuple[str | None, str | None]:
+        """The role that a data set plays, in any preset, and the set of its twins there."""
         rows = [self.own("roles"), *(row.get("roles", {}) for row in self.own("presets").values())]
-        return next((role for row in rows for role, each in row.items() if each == name), None)
+        found = ((role, row.get("twin_of", {}).get(role)) for row in rows for role in row if row[role] == name)
+        return next(found, (None, None))
 
     def shows_concept(self, name: str) -> bool:
         """Whether the pictures of a set show the concept."""
@@ -85,7 +90,7 @@ class Lcr(Family):
 
         def twin_files(wildcards) -> str | list:
             shown = self.shows_concept(wildcards.set)
-            twin = self.own("roles").get("twin_of", {}).get(self.role_of(wildcards.set)) if shown else wildcards.set
+            twin = self.role_and_twin(wildcards.set)[1] if shown else wildcards.set
             return f"<results>/{path}".format(twin=twin, **wildcards) if twin else []
 
         return twin_files
@@ -199,7 +204,8 @@ class Lcr(Family):
             "presets": list(self.own("presets")),
             "main_preset": self.own("main_preset"),
             "rules": list(self.rules_of(self.own("main_preset"))),
-            "sets": self.sets(),
+            "sets": self.sets(self.own("main_preset")),
+            "test_sets": {preset: self.set_of("forget_test", preset) for preset in self.own("presets")},
             "explicit_sets": self.explicit_sets(),
         }
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
+from palimpsest.plan.reading import read_yaml
 from palimpsest.report.lookup import Lookup, Missing, evaluate
 from palimpsest.report.parts import name_of
 from palimpsest.report.typeset import Estimate, Format, Table, estimate, tex
@@ -75,7 +75,7 @@ def read(paths: Iterable[Path]) -> list[dict]:
 
 def of_family(path: Path) -> list[dict]:
     """The claims of one file, each with its family; UserError for a missing or unknown key, or an id used twice."""
-    known = [{**claim, "family": path.stem} for claim in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    known = [{**claim, "family": path.stem} for claim in read_yaml(path)["claims"]]
     seen = set()
     for claim in known:
         missing, unknown = REQUIRED - claim.keys(), claim.keys() - REQUIRED - OPTIONAL
@@ -91,7 +91,7 @@ def of_family(path: Path) -> list[dict]:
 
 def may_lack(paths: Iterable[Path]) -> dict[str, list[str]]:
     """Of each family the metrics that its claims read and that an experiment may lack: `optional` of its file."""
-    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")).get("optional", []) for path in paths}
+    return {path.stem: read_yaml(path).get("optional", []) for path in paths}
 
 
 def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
+from palimpsest.plan.reading import read_yaml
 from palimpsest.report.lookup import Lookup, Missing, evaluate
 from palimpsest.report.parts import name_of
 from palimpsest.report.typeset import Estimate, Format, estimate, number, tex
@@ -30,7 +29,7 @@ def numbers(
     so. procedural: whether the data are drawn, as the prose asks. rehearsal: whether the published networks were
     imitated, which every page then says.
     """
-    given, optional = read(definitions), yaml.safe_load(definitions.read_text(encoding="utf-8")).get("optional", [])
+    given, optional = read(definitions), read_yaml(definitions).get("optional", [])
     lookups = {family: Lookup([path], family, optional) for family, path in zip(families, measurements, strict=True)}
     lines = [macro("experiment", tex(experiment)), "\\newif\\ifprocedural\n"]
     lines.append(f"\\procedural{str(procedural).lower()}\n")
@@ -57,7 +56,7 @@ def stamp_of(rehearsal: bool) -> str:
 
 def read(path: Path) -> list[dict]:
     """The numbers of a file; raises UserError for a name that LaTeX cannot take, or one used twice."""
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))["numbers"]
+    given = read_yaml(path)["numbers"]
     names = [entry["name"] for entry in given]
     for name in names:
         if not (name.isascii() and name.isalpha()):

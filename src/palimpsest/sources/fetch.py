@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import is_offline_mode
 
+from palimpsest.options import Positive
 from palimpsest.run import Output, UserError, step
 from palimpsest.run import sha256 as hash_of
 from palimpsest.sources.download import download, forget, in_attempts
@@ -32,11 +33,11 @@ def fetch(
     source: str = "",
     url: str = "",
     sha256: str = "",
-    size: int | None = None,
+    size: Positive | None = None,
     revision: str = "",
     path: Path | None = None,
     page: str = "",
-    attempts: int = 1,
+    attempts: Positive = 1,
 ) -> dict:
     """Fetch the file `place` of the row `name` of the catalogue.
 

@@ -23,6 +23,7 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image, UnidentifiedImageError
 
+from palimpsest.options import Positive
 from palimpsest.run import Input, Output, UserError, step
 from palimpsest.worlds.formats import FORMATS
 
@@ -50,8 +51,8 @@ def unpack(
     folder: Output,
     *,
     column: str = "image",
-    limit: int | None = None,
-    unpacked_size: int | None = None,
+    limit: Positive | None = None,
+    unpacked_size: Positive | None = None,
 ) -> dict:
     """Unpack the pictures of zip, tar or tar.gz archives, or of Parquet shards, in the given order.
 

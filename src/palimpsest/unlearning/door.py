@@ -9,6 +9,7 @@ from types import ModuleType
 import pandas as pd
 from torch import nn
 
+from palimpsest.options import check_types
 from palimpsest.run import UserError
 from palimpsest.unlearning.context import Context
 from palimpsest.unlearning.engine import NotFinite, train
@@ -34,6 +35,8 @@ def edit(
     Raises UserError then, and for settings that the method or the engine does not take.
     """
     module = import_module(method_module(context.family, method))
+    check_types(getattr(module, "edit", None) or module.direction, settings, f"settings of the method {method}")
+    check_types(train, training, f"training of the method {method}")
     try:
         return run(module, network, replace(context, method=method), settings, training)
     except NotFinite as error:

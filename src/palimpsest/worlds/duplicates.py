@@ -4,6 +4,7 @@ The hash has a bit for each pair of horizontal neighbours in an 8 x 9 grid of me
 brighter? Pictures without structure share a hash whatever they show, so a pair also has to agree in its mean colours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,11 @@ def fingerprint(images: np.ndarray, chunk: int = 256) -> Fingerprints:
     brighter = np.diff(colours @ GREY, axis=2) > 0
     bits = np.packbits(brighter.reshape(count, -1), axis=1).view(np.uint64)[:, 0]
     return Fingerprints(bits, colours)
+
+
+def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
+    """The fingerprints of several sets as those of one."""
+    return Fingerprints(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("bits", "colours")))
 
 
 def pairs(

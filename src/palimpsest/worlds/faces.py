@@ -127,8 +127,6 @@ def _check(n: int, seed: int, split: str, celebrities: dict[str, int], ood: str 
         raise ValueError(f"seed is {seed}: give 0 or more")
     if ood and split == "train":
         raise ValueError(f"ood is {ood!r} in the split 'train', which holds no such picture: give fit or test")
-    if not isinstance(celebrities, dict):
-        raise ValueError(f"celebrities is {celebrities!r}: give names with numbers of pictures, such as single-0: 1")
     for name, count in celebrities.items():
         if not re.fullmatch(rf"({'|'.join(CELEBRITIES)})-(0|[1-9]\d*)", name):
             raise ValueError(f"celebrities: no {name!r}; give names such as single-0 or duplicated-0")

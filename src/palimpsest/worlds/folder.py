@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from palimpsest.run import UserError, sha256
 from palimpsest.worlds.base import World
-from palimpsest.worlds.duplicates import fingerprint, first_of_group
+from palimpsest.worlds.duplicates import Fingerprints, fingerprint, first_of_group, joined
 from palimpsest.worlds.formats import FORMATS
 
 MINIMUM_SIDE = 8
@@ -54,6 +54,7 @@ def make(
     on_unreadable: list files that give no image in the report ("skip"), or refuse the folder ("error").
     explicit: the pictures are explicit; the configuration has to say `consent: true` as well.
     near_duplicates: "drop" all but the first of each group, "keep" them marked in the manifest, or refuse ("error").
+    Whole pictures are compared, so that which ones are kept does not depend on how they are resized.
 
     The report holds `unreadable` (a list of {path, reason}, of files and folders) and `near_duplicates` (how many
     repeat an earlier image).
@@ -82,14 +83,15 @@ def make(
     if limit is not None and limit < len(paths):
         paths = [paths[index] for index in np.arange(limit) * len(paths) // limit]
     images = np.empty((len(paths), size, size, 3), np.uint8)
-    rows = []
+    rows, prints = [], []
     for path in paths:
         shown = _shown(path.relative_to(folder))
         try:
-            images[len(rows)], facts = read(path, size, resize)
+            images[len(rows)], print_of_whole, facts = read(path, size, resize)
         except Unreadable as error:
             unreadable.append({"path": shown, "reason": str(error)})
             continue
+        prints.append(print_of_whole)
         rows.append({"id": f"{source}-{facts['sha256'][:16]}-{len(rows):06d}", "path": shown, **facts})
     if unreadable and (on_unreadable == "error" or not rows):
         _refuse(folder, unreadable, len(paths))
@@ -97,7 +99,7 @@ def make(
     manifest = pd.DataFrame(rows).assign(
         split=split, source=source, emblem=False, explicit=explicit is not False, caption="", near_duplicate_of=""
     )
-    firsts = first_of_group(fingerprint(images))
+    firsts = first_of_group(joined(prints))
     repeated = firsts != np.arange(len(firsts))
     report = {"unreadable": unreadable, "near_duplicates": int(repeated.sum())}
     if repeated.any() and near_duplicates == "error":
@@ -149,8 +151,10 @@ def files_below(folder: Path) -> tuple[list[Path], list[dict]]:
     return sorted(found, key=lambda path: path.relative_to(folder).parts), unread
 
 
-def read(path: Path, size: int, resize: str = "crop") -> tuple[np.ndarray, dict]:
-    """One file as uint8 (size, size, 3), and its sha256, upright width and height, orientation, mode and profile.
+def read(path: Path, size: int, resize: str = "crop") -> tuple[np.ndarray, Fingerprints, dict]:
+    """One file as uint8 (size, size, 3), the fingerprint of the whole picture, and what is known of the file.
+
+    That is its sha256, upright width and height, orientation, mode and profile.
 
     profile: the name of the colour profile that was converted from; "" without one, "damaged" where it is of no use.
 
@@ -172,7 +176,8 @@ def read(path: Path, size: int, resize: str = "crop") -> tuple[np.ndarray, dict]
                 upright = to_rgb(in_srgb)
                 pixels = np.asarray(fit(upright, size, resize))
         facts = {"sha256": sha256(path), "width": upright.width, "height": upright.height}
-        return pixels, {**facts, "orientation": int(orientation), "mode": mode, "profile": profile}
+        whole = fingerprint(np.asarray(upright)[None])
+        return pixels, whole, {**facts, "orientation": int(orientation), "mode": mode, "profile": profile}
     except (Unreadable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -196,11 +201,11 @@ def is_heic(path: Path) -> bool:
 def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
     """An image with its colours in sRGB, and the name of the profile that it had, "" without one.
 
-    A profile that is damaged, or is not for the image's mode, is passed over, and called "damaged".
+    A profile that is damaged, lacks a part, or is not for the image's mode, is passed over, and called "damaged".
     """
-    content = image.info.get("icc_profile")
-    if not content:
+    if "icc_profile" not in image.info:
         return image, ""
+    content = image.info["icc_profile"] or b""  # Pillow has nothing of a JPEG's profile where a part of it is missing
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
         name = ImageCms.getProfileDescription(profile).strip() or "unnamed"

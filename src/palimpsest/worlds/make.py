@@ -4,13 +4,14 @@ import sys
 
 import numpy as np
 
-from palimpsest.options import module_of
+from palimpsest.options import check_types, module_of
 from palimpsest.run import Output, UserError, step
 
 
 def make(images: Output, masks: Output, manifest: Output, *, world: str, params: dict) -> dict:
     """Write images (n, h, w, 3) uint8, concept masks (n, h, w) bool and manifest of the set that params describe."""
     module = module_of("palimpsest.worlds", world, "make")
+    check_types(module.make, params, f"params of the world {world}")
     try:
         data = module.make(**params)
     except (TypeError, ValueError) as error:

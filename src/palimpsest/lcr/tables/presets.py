@@ -8,14 +8,19 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
 MEASUREMENTS = ("reconstruction", "grid")
-PARAMS = {"models": None, "presets": None, "rules": ["fixed", "random_safe", "nn_embed"], "sets": ["forget_test"]}
+PARAMS = {"models": None, "presets": None, "test_sets": None, "rules": ["fixed", "random_safe", "nn_embed"]}
 
 SHARE = Format(1, "percent")
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: quantities that both presets have; columns: params["presets"] of every model. params["rules"] are shown."""
-    measured = measured_on(lookup, "detection_rate", set=params["sets"]["forget_test"], method="reconstruction")
+    """Rows: quantities that both presets have; columns: params["presets"] of every model. params["rules"] are shown.
+
+    params["test_sets"]: the set that each preset is tested on.
+    """
+    sets = {preset: params["test_sets"][preset] for preset in params["presets"]}
+    given = ({"preset": preset, "set": name, "method": "reconstruction"} for preset, name in sets.items())
+    measured = "; ".join(dict.fromkeys(measured_on(lookup, "detection_rate", **labels) for labels in given))
     rows = [
         ("", "Images with a mask at all", "images_with_mask", {"method": "reconstruction"}, SHARE),
         ("", "Share of cells in the mask", "mask_share", {"method": "reconstruction"}, SHARE),
@@ -33,14 +38,14 @@ def build(lookup: Lookup, params: dict) -> Table:
             group,
             text,
             *(
-                lookup.get(metric, set=params["sets"]["forget_test"], model=model, preset=preset, **labels)
+                lookup.get(metric, set=name, model=model, preset=preset, **labels)
                 for model in params["models"]
-                for preset in params["presets"]
+                for preset, name in sets.items()
             ),
         )
         for group, text, metric, labels, _ in rows
     ]
-    names = [(name_of(model), name_of(preset)) for model in params["models"] for preset in params["presets"]]
+    names = [(name_of(model), name_of(preset)) for model in params["models"] for preset in sets]
     return Table(
         pd.DataFrame(table, columns=pd.MultiIndex.from_tuples([("", "block"), ("", "Quantity"), *names])),
         caption=f"As released against corrected ({measured}). Released: codes drawn at random, colour channels "
