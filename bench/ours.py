@@ -75,7 +75,7 @@ class Ours:
     def context(self, explicit: np.ndarray, counts: np.ndarray) -> Context:
         empty = np.empty((0, 0, 0), np.uint16)
         chosen = {"explicit": explicit, "safe": safe_codes(counts, explicit, 1), "counts": counts}
-        unused = {"bank": empty, "pairs": {}, "fit_codes": empty, "fit_cells": empty}
+        unused = {"bank": empty, "fit_codes": empty, "fit_cells": empty}
         return Context(model=self.rules_model, images=empty, **chosen, **unused)
 
 

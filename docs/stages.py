@@ -15,7 +15,8 @@ STAGES = {
     "base models": ["train", "convert", "list_networks"],
     "judges": ["detect", "calibrate_judges", "calibrate_face_judges"],
     "prepare": [
-        *("lcr_encode", "lcr_masks", "lcr_count", "lcr_score", "lcr_cooccurrence", "lcr_reconstruct"),
+        *("lcr_encode", "lcr_masks", "lcr_count", "lcr_score", "lcr_cooccurrence"),
+        *("lcr_gather", "lcr_reconstruct"),
         *("instance_targets", "instance_surrogate", "instance_reference"),
         *("instance_faulty_reference", "instance_prepare_prompt"),
     ],

@@ -18,15 +18,17 @@ from palimpsest.judges.detect import detect
 from palimpsest.judges.networks import EmblemDetector
 from palimpsest.judges.train import train
 from palimpsest.judges.train_faces import train as train_faces
-from palimpsest.lcr.arrays import load_counts, load_pairs, load_scores, network_of, same_network
+from palimpsest.lcr.arrays import load_counts, load_fit, load_scores, network_of, same_network
 from palimpsest.lcr.cells import cells_of
 from palimpsest.lcr.classify import classify
 from palimpsest.lcr.code_stats import code_stats
+from palimpsest.lcr.codes import count_codes, pair_counts
 from palimpsest.lcr.cooccurrence import cooccurrence
 from palimpsest.lcr.count import count
 from palimpsest.lcr.counterfactual import counterfactual
 from palimpsest.lcr.encode import encode
 from palimpsest.lcr.encoder_noise import encoder_noise
+from palimpsest.lcr.gather import gather
 from palimpsest.lcr.injection import injection
 from palimpsest.lcr.localise import localise
 from palimpsest.lcr.locality import locality
@@ -34,7 +36,8 @@ from palimpsest.lcr.masks import masks
 from palimpsest.lcr.reconstruct import reconstruct
 from palimpsest.lcr.replace import replace
 from palimpsest.lcr.score import score
-from palimpsest.models import weights
+from palimpsest.lcr.selection import choose
+from palimpsest.models import edits, weights
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
 from palimpsest.run import Input, Output, UserError, read_record, sha256, step
 from palimpsest.worlds.make import make
@@ -42,13 +45,13 @@ from palimpsest.worlds.make import make
 K, SIDE, GRID, IMAGES = 24, 32, 8, 6
 SETS = ("forget", "safe")
 DETECTOR = {"module": "emblem", "params": {"channels": "rgb"}}
+EVALUATED = {"concept": "emblem", "classes": ["emblem"], "shows_concept": True, "detector": DETECTOR}
 CHOSEN = {
     "selection": {"score": "ratio_legacy", "contrast": "whole", "top": 4},
     "min_count": 1,
     "variants": [["mask", "all"]],
     "seeds": [0],
-    "classes": ["emblem"],
-    "shows_concept": True,
+    **EVALUATED,
 }
 MASKS = {"classes": ["emblem"], "min_score": 0.5, "expand": 0.0, "coverage": "any"}
 NETWORK, OTHER = "network.safetensors", "other.safetensors"
@@ -96,15 +99,21 @@ def made(tmp_path_factory):
     out = {"pairs": "pairs.npz", "table": "t.parquet", "patches": "p.parquet", "measurements": "co.parquet"}
     labels = {"model": "m", "preset": "p", "min_count": 1, "ratio": 1.0}
     run(cooccurrence, folder, values | labels, **files, **out)
-    labels = {"model": "m", "preset": "p", "set": "forget", "concept": "emblem", "detector": DETECTOR}
+    run(gather, folder, {"codebook_size": K}, **FIT, fit="fit.npz")
+    labels = {"model": "m", "preset": "p", "set": "forget"}
     out = {"reconstruction": "plain.npy", "measurements": "plain.parquet", "judge": "judge.safetensors"}
-    shown = {"classes": ["emblem"], "shows_concept": True}
     inputs = {"codes": "forget_codes.npy", "masks": "forget_masks.npy", "images": "forget_images.npy"}
     inputs |= {"network": NETWORK, "manifest": "forget_m.parquet"}
-    run(reconstruct, folder, labels | {"params": shown}, **inputs, **out)
+    run(reconstruct, folder, labels | {"params": EVALUATED}, **inputs, **out)
     return folder
 
 
+FIT = {
+    "scores": "scores.parquet",
+    "safe_fit_codes": "safe_codes.npy",
+    "forget_fit_codes": "forget_codes.npy",
+    "forget_fit_masks": "forget_masks.npy",
+}
 REPLACE = {
     "network": NETWORK,
     "codes": "forget_codes.npy",
@@ -112,25 +121,23 @@ REPLACE = {
     "images": "forget_images.npy",
     "manifest": "forget_m.parquet",
     "reconstruction": "plain.npy",
-    "scores": "scores.parquet",
-    "safe_fit_counts": "safe_counts.parquet",
-    "pairs": "pairs.npz",
-    "safe_fit_codes": "safe_codes.npy",
-    "forget_fit_codes": "forget_codes.npy",
-    "forget_fit_masks": "forget_masks.npy",
+    "fit": "fit.npz",
     "judge": "judge.safetensors",
 }
 
 
-def replaced(folder, out, params=None, rule="random_safe", detector=None, **changes):
+def gathered(folder, out, **changes):
+    """Run lcr.gather on the files of `made`, some of them changed."""
+    return gather(**{name: folder / file for name, file in (FIT | changes).items()}, fit=out, codebook_size=K)
+
+
+def replaced(folder, out, params=None, rule="random_safe", **changes):
     """Run lcr.replace on the files of `made`, some of them changed."""
     function_inputs = {name: folder / file for name, file in (REPLACE | changes).items()}
     names = ("edited.npz", "per_image.parquet", "panel.npz", "measurements.parquet", "edits.parquet")
     outputs = {Path(name).stem: out / name for name in names}
-    labels = {"model": "m", "preset": "p", "set": "forget", "concept": "emblem", "rule": rule}
-    return replace(
-        **function_inputs, **outputs, **labels, detector=detector or DETECTOR, params=CHOSEN | (params or {})
-    )
+    labels = {"model": "m", "preset": "p", "set": "forget", "rule": rule}
+    return replace(**function_inputs, **outputs, **labels, params=CHOSEN | (params or {}))
 
 
 def test_each_artifact_says_of_which_network_it_is(made):
@@ -141,6 +148,7 @@ def test_each_artifact_says_of_which_network_it_is(made):
         "safe_counts.parquet",
         "scores.parquet",
         "pairs.npz",
+        "fit.npz",
         "plain.npy",
     ):
         assert network_of(made / name) == owner
@@ -160,11 +168,22 @@ def test_replace_takes_what_belongs_together(made, tmp_path):
     assert replaced(made, tmp_path)["variants"] == 1
 
 
-@pytest.mark.parametrize("name", ["codes", "safe_fit_codes", "forget_fit_codes", "twin_codes"])
+@pytest.mark.parametrize("name", ["codes", "twin_codes"])
 def test_replace_refuses_codes_of_another_model_with_as_many_codes(made, tmp_path, name):
-    file = "safe_foreign.npy" if name == "safe_fit_codes" else "forget_foreign.npy"
-    with pytest.raises(UserError, match=rf"{file}: its record says .*{NETWORK}.*[Ee]ncode the sets"):
-        replaced(made, tmp_path, **{name: file})
+    with pytest.raises(UserError, match=rf"forget_foreign\.npy: its record says .*{NETWORK}.*[Ee]ncode the sets"):
+        replaced(made, tmp_path, **{name: "forget_foreign.npy"})
+
+
+def test_replace_refuses_what_fit_sets_of_another_model_teach(made, tmp_path):
+    """A fit of the other model, with a record that says so."""
+    files = FIT | {"safe_fit_codes": "safe_foreign.npy", "forget_fit_codes": "forget_foreign.npy"}
+    files = {name: made / file for name, file in files.items()}
+    for name in ("scores", "forget_fit_masks"):  # without a record they belong to nobody
+        files[name] = shutil.copy(files[name], tmp_path)
+    run(gather, tmp_path, {"codebook_size": K}, **files, fit="fit.npz")
+    assert network_of(tmp_path / "fit.npz") == sha256(made / OTHER)[:16]
+    with pytest.raises(UserError, match=rf"fit\.npz: its record says .*{NETWORK}.*[Ee]ncode the sets"):
+        replaced(made, tmp_path, fit=tmp_path / "fit.npz")
 
 
 def test_replace_refuses_another_network_than_the_codes(made, tmp_path):
@@ -172,7 +191,7 @@ def test_replace_refuses_another_network_than_the_codes(made, tmp_path):
         replaced(made, tmp_path, network=OTHER)
 
 
-# Of each: the input of lcr.replace, the array of its file made wrong, the message.
+# Of each: the input of lcr.replace, or of lcr.gather, the array of its file made wrong, the message.
 PIXELS = np.ones((IMAGES, SIDE, SIDE), bool)
 FAULTS = {
     "float masks": (
@@ -186,7 +205,7 @@ FAULTS = {
     "float codes": ("codes", lambda codes: codes.astype(float), r"codes must be uint16 or uint32"),
     "a large code": ("codes", lambda codes: codes + np.uint16(K), r"the largest code is \d+, but the codebook has 24"),
     "another grid": (
-        "safe_fit_codes",
+        "forget_fit_codes",
         lambda codes: codes[:, :4],
         r"codes must be .*\(any, 8, 8\), this is uint16 \(6, 4, 8\)",
     ),
@@ -206,39 +225,76 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_replace_refuses_arrays_of_another_kind(made, tmp_path, fault):
     name, spoilt, message = FAULTS[fault]
-    file = {"twin_codes": "forget_codes.npy", "twins": "forget_images.npy"} | REPLACE
+    file = {"twin_codes": "forget_codes.npy", "twins": "forget_images.npy"} | REPLACE | FIT
     np.save(tmp_path / "wrong.npy", spoilt(np.load(made / file[name])))
     with pytest.raises(UserError, match=rf"wrong\.npy: .*{message}"):
-        replaced(made, tmp_path, **{name: tmp_path / "wrong.npy"})
+        (gathered if name in FIT else replaced)(made, tmp_path / "out", **{name: tmp_path / "wrong.npy"})
 
 
-def test_replace_refuses_tables_of_another_codebook(made, tmp_path):
+def test_tables_of_another_codebook_and_of_another_set_are_refused(made, tmp_path):
     counts, scores = (pd.read_parquet(made / name) for name in ("safe_counts.parquet", "scores.parquet"))
     wrong = {
-        "safe_fit_counts": [counts[:-1], counts.assign(all=counts["all"] + 1), counts.drop(columns="inside")],
+        "counts": [counts[:-1], counts.assign(all=counts["all"] + 1), counts.drop(columns="inside")],
         "scores": [scores[scores["code"] < 20], scores.assign(code=scores["code"] - 1), scores.drop(columns="rank")],
         "manifest": [pd.read_parquet(made / "forget_m.parquet")[:-1]],
+    }
+    readers = {
+        "counts": lambda path: load_counts(path, K),
+        "scores": lambda path: gathered(made, tmp_path / "fit.npz", scores=path),
+        "manifest": lambda path: replaced(made, tmp_path, manifest=path),
     }
     for name, tables in wrong.items():
         for table in tables:
             table.to_parquet(tmp_path / "wrong.parquet")
             with pytest.raises(UserError, match=r"wrong\.parquet: .*(expected|no column)"):
-                replaced(made, tmp_path, **{name: tmp_path / "wrong.parquet"})
+                readers[name](tmp_path / "wrong.parquet")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"cut\.parquet: not a readable"):
         replaced(made, tmp_path, manifest=tmp_path / "cut.parquet")
 
 
-def test_pairs_are_checked_by_their_heads(made, tmp_path):
-    with np.load(made / "pairs.npz") as file:
-        pairs = dict(file)
-    assert load_pairs(made / "pairs.npz", K)["vertical"].shape == (K, K)
-    for wrong in ({"horizontal": pairs["horizontal"]}, pairs | {"vertical": pairs["vertical"][:5]}):
-        np.savez(tmp_path / "wrong.npz", **wrong)
-        with pytest.raises(UserError, match=r"wrong\.npz: expected a table 'vertical' of int32 \(24, 24\), found"):
-            replaced(made, tmp_path, pairs=tmp_path / "wrong.npz")
-    with pytest.raises(UserError, match=r"not a readable \.npz"):
-        load_pairs(made / "safe_counts.parquet", K)
+def test_what_the_fit_sets_teach_is_read_as_it_was_made(made, tmp_path):
+    fit = load_fit(made / "fit.npz", K, (GRID, GRID))
+    for name, file in (("safe_codes", "safe_codes"), ("forget_codes", "forget_codes"), ("forget_masks",) * 2):
+        expected = np.load(made / f"{file}.npy")
+        assert np.array_equal(getattr(fit, name), expected) and getattr(fit, name).dtype == expected.dtype
+    scores = pd.read_parquet(made / "scores.parquet")
+    pd.testing.assert_frame_equal(fit.scores, scores[list(fit.scores)], check_exact=True, check_dtype=False)
+    for name, contrast in (("log_odds", "masked"), ("ratio_legacy", "whole")):
+        chosen = [choose(table, score=name, contrast=contrast).tolist() for table in (fit.scores, scores)]
+        assert chosen[0] == chosen[1] != []
+    # What a rule may ask for follows from the grids, so the file need not hold it.
+    assert np.array_equal(count_codes(fit.safe_codes, K), pd.read_parquet(made / "safe_counts.parquet")["all"])
+    with np.load(made / "pairs.npz") as pairs:
+        for name, direction in (("horizontal", (0, 1)), ("vertical", (1, 0))):
+            assert np.array_equal(pair_counts(fit.safe_codes, K, direction), pairs[name])
+    gathered(made, tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == (made / "fit.npz").read_bytes()
+
+
+def test_a_fit_of_other_grids_or_of_none_is_refused(made, tmp_path):
+    for name in ("safe", "forget"):
+        np.save(tmp_path / f"{name}.npy", np.load(made / f"{name}_codes.npy")[:, :4])
+    np.save(tmp_path / "masks.npy", np.load(made / "forget_masks.npy")[:, :4])
+    files = {"safe_fit_codes": "safe.npy", "forget_fit_codes": "forget.npy", "forget_fit_masks": "masks.npy"}
+    gathered(made, tmp_path / "low.npz", **{name: tmp_path / file for name, file in files.items()})
+    with pytest.raises(UserError, match=r"low\.npz: .*grids of \(8, 8\), found 24 and \(4, 8\)\. Run .*lcr\.gather"):
+        replaced(made, tmp_path, fit=tmp_path / "low.npz")
+    with pytest.raises(UserError, match=r"fit\.npz: expected scores of 25 codes"):
+        load_fit(made / "fit.npz", K + 1, (GRID, GRID))
+    for file in ("pairs.npz", "scores.parquet", "forget_codes.npy"):
+        with pytest.raises(UserError, match=rf"{file}: not what the fit sets teach.*Run palimpsest\.lcr\.gather"):
+            replaced(made, tmp_path, fit=file)
+
+
+def test_rows_of_two_presets_and_sets_differ_and_each_opens_its_codes(made, tmp_path):
+    replaced(made, tmp_path, {"variants": [["mask", "all"], ["global", "all"]]})
+    rows = edits.read(tmp_path / "edits.parquet")
+    assert [row.setting for row in rows] == ["p/forget/mask-all-0", "p/forget/global-all-0"]
+    with np.load(tmp_path / "edited.npz") as codes:
+        assert codes.files == ["mask-all-0", "global-all-0"]
+        for row in rows:
+            assert np.array_equal(edits.open_edit(row), codes[row.setting.split("/")[2]])
 
 
 @pytest.mark.parametrize(
@@ -274,11 +330,11 @@ def test_modules_that_an_option_names_are_looked_up(made, tmp_path):
     with pytest.raises(UserError, match=r"no module 'randomsafe'.*random_safe"):
         replaced(made, tmp_path, rule="randomsafe")
     with pytest.raises(UserError, match=r"no module 'emblems'.*emblem, "):
-        replaced(made, tmp_path, detector={"module": "emblems"})
+        replaced(made, tmp_path, {"detector": {"module": "emblems"}})
     with pytest.raises(UserError, match=r"palimpsest\.judges\.boxes has no opened"):
         detect(made / "forget_images.npy", tmp_path / "b", detector="boxes")
     with pytest.raises(UserError, match=r"channels is 'grb'.*one of rgb, bgr"):
-        replaced(made, tmp_path, detector={"module": "emblem", "params": {"channels": "grb"}})
+        replaced(made, tmp_path, {"detector": {"module": "emblem", "params": {"channels": "grb"}}})
     with pytest.raises(UserError, match=r"the detector emblem: no option chanels; there are channels, floor"):
         network = made / "judge.safetensors"
         detect(
@@ -405,11 +461,8 @@ STEPS = {
         {"safe_test_codes": "safe_foreign"},
         {"threshold": 0.5, "params": {"images": 2, "batch": 2, "panel": 1}},
     ),
-    "reconstruct": (
-        reconstruct,
-        {"codes": "forget_foreign"},
-        {"concept": "c", "detector": DETECTOR, "params": {"classes": ["emblem"], "shows_concept": True}},
-    ),
+    "gather": (gather, {"safe_fit_codes": "safe_foreign"}, {}),
+    "reconstruct": (reconstruct, {"codes": "forget_foreign"}, {"params": EVALUATED}),
 }
 
 
@@ -427,6 +480,7 @@ def test_no_step_mixes_the_codes_of_two_models(made, tmp_path, name):
             side = "safe" if part[0] in ("safe", "retain", "background") else "forget"
             file = foreign.get(argument, f"{side}_{part[-1]}")
             own = {"network": NETWORK, "detector": "judge.safetensors", "manifest": f"{side}_m.parquet"}
+            own |= {"scores": "scores.parquet"}
             given[argument] = made / own.get(part[-1], f"{file}{kinds.get(file.split('_')[-1], '')}")
     wanted = inspect.signature(function).parameters
     with pytest.raises(UserError, match=r"its record says that it is of the network .*two models"):

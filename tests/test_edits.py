@@ -151,12 +151,12 @@ def test_adapters_of_several_seeds_in_one_file_are_opened_each_for_itself(tmp_pa
 def test_codes_are_opened_by_their_setting(tmp_path, base):
     grids = {"mask-all-0": np.arange(8).reshape(2, 2, 2), "global-all-1": np.ones((2, 2, 2), int)}
     np.savez(tmp_path / "edited.npz", **grids)
-    rows = [{"setting": name, "path": tmp_path / "edited.npz"} for name in grids]
+    rows = [{"setting": f"{place}{name}", "path": tmp_path / "edited.npz"} for place in ("", "p/s/") for name in grids]
     common = {**COMMON, "seed": 0, "format": "codes", "base_path": base}
     common.pop("setting")
     edit_table.write(tmp_path / "edits.parquet", rows, **common)
     for edit in edits.read(tmp_path / "edits.parquet"):
-        assert np.array_equal(edits.open_edit(edit), grids[edit.setting])
+        assert np.array_equal(edits.open_edit(edit), grids[edit.setting.removeprefix("p/s/")])
     with pytest.raises(UserError, match=r"no codes of the setting x; it has mask-all-0, global-all-1"):
         edits.open_edit(replace(edit, setting="x"))
     # A rule that paints edits no codes: its table is empty, and a table.

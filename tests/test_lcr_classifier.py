@@ -281,10 +281,9 @@ def write_sets(folder, rng, confound):
 
 
 def run_classify(folder, name="a", **changes):
-    codes = {"forget": "forget", "safe-fit": "safe", "forget-test": "forget_test", "safe-test": "safe_test"}
-    manifests = {"forget": "forget", "safe": "safe", "forget-test": "forget_test", "safe-test": "safe_test"}
-    arguments = [f"--{option}-codes={folder / f'{name}_codes.npy'}" for option, name in codes.items()]
-    arguments += [f"--{option}-manifest={folder / f'{name}_manifest.parquet'}" for option, name in manifests.items()]
+    sets = {"forget-fit": "forget", "safe-fit": "safe", "forget-test": "forget_test", "safe-test": "safe_test"}
+    arguments = [f"--{option}-codes={folder / f'{name}_codes.npy'}" for option, name in sets.items()]
+    arguments += [f"--{option}-manifest={folder / f'{name}_manifest.parquet'}" for option, name in sets.items()]
     outputs = folder / f"{name}.safetensors", folder / f"{name}.parquet"
     step(
         classify,

@@ -210,7 +210,7 @@ def test_neighbours_are_each_adjacency_once(direction):
             pairs[grid[n, y, x], grid[n, y + down, x + right]] += 1
             if masks[n, y, x] and masks[n, y + down, x + right]:
                 inside[grid[n, y, x], grid[n, y + down, x + right]] += 1
-    table = cooccurrence.pair_counts(grid, K, direction)
+    table = codes.pair_counts(grid, K, direction)
     assert {pair: table[pair] for pair in zip(*np.nonzero(table), strict=True)} == pairs
     first, second = codes.neighbours_inside(masks, direction)
     values = grid[masks]
@@ -542,7 +542,7 @@ def test_pair_information_of_a_copy_is_its_entropy_and_of_independent_codes_noth
 def test_pair_tests_agree_with_loops():
     grid, masks, safe = random_codes(1, codebook_size=4), box_masks(2), random_codes(3, codebook_size=4)
     places = {name: codes.neighbours_inside(masks, step) for name, step in cooccurrence.DIRECTIONS.items()}
-    tables = {name: cooccurrence.pair_counts(safe, K, step) for name, step in cooccurrence.DIRECTIONS.items()}
+    tables = {name: codes.pair_counts(safe, K, step) for name, step in cooccurrence.DIRECTIONS.items()}
     values = grid[masks].astype(np.int64)
     totals = {name: table.sum() for name, table in tables.items()}
     found = cooccurrence.score_pairs(values, places, tables, totals, min_count=4)

@@ -51,25 +51,12 @@ def context_of(quantiser, **given):
         "safe": np.arange(30),
         "counts": np.bincount(bank.ravel(), minlength=CODES),
         "bank": bank,
-        "pairs": pairs_of(bank),
         "fit_codes": rng.integers(0, 36, (IMAGES, SIDE, SIDE)).astype(np.uint16),
         "fit_cells": fit_cells,
         "guide": EmblemDetector(4, 1).eval().requires_grad_(False),
         "twin_codes": rng.integers(0, 30, (IMAGES, SIDE, SIDE)),
     }
     return Context(**(values | given))
-
-
-def pairs_of(bank):
-    """How often each code follows each other one to the right and below, (K, K)."""
-    tables = {}
-    for name, first, second in (
-        ("horizontal", bank[:, :, :-1], bank[:, :, 1:]),
-        ("vertical", bank[:, :-1], bank[:, 1:]),
-    ):
-        tables[name] = np.zeros((CODES, CODES), np.int64)
-        np.add.at(tables[name], (first.ravel().astype(int), second.ravel().astype(int)), 1)
-    return tables
 
 
 @pytest.fixture(scope="module", params=["gumbel", "nearest"])
@@ -211,15 +198,27 @@ def test_nn_decoded_is_the_safe_code_that_looks_most_alike(codes, cells, context
         assert distance[context.safe == now][0] == pytest.approx(distance.min(), rel=1e-3)
 
 
-def test_nn_cooccurrence_finds_the_code_of_the_same_company(codes, cells, context):
+def test_pairs_are_how_often_a_code_follows_another_in_the_bank(context):
+    bank = context.bank.astype(int)
+    for direction, first, second in (
+        ((0, 1), bank[:, :, :-1], bank[:, :, 1:]),
+        ((1, 0), bank[:, :-1], bank[:, 1:]),
+    ):
+        expected = np.zeros((CODES, CODES), np.int64)
+        np.add.at(expected, (first.ravel(), second.ravel()), 1)
+        assert np.array_equal(context.pairs(direction), expected)
+
+
+def test_nn_cooccurrence_finds_the_code_of_the_same_company(codes, cells, context, monkeypatch):
     # Explicit code 30 keeps exactly the company of safe code 7.
     tables = {}
-    for name, counts in context.pairs.items():
-        table = counts.copy()
+    for direction in ((0, 1), (1, 0)):
+        table = context.pairs(direction).copy()
         table[30], table[:, 30] = table[7], table[:, 7]
         table[7, 30] = table[30, 7] = table[30, 30] = table[7, 7] = 0
-        tables[name] = table
-    after = replaced("nn_cooccurrence", codes, cells, context_of("nearest", pairs=tables))
+        tables[direction] = table
+    monkeypatch.setattr(Context, "pairs", lambda context, direction: tables[direction])
+    after = replaced("nn_cooccurrence", codes, cells, context_of("nearest"))
     mine = cells & (codes == 30)
     assert mine.any() and (after[mine] == 7).all()
 
@@ -303,7 +302,7 @@ def test_context_icm_recovers_a_chain_of_neighbours():
     place = np.add.outer(np.arange(SIDE), np.arange(SIDE))
     bank = np.stack([place + offset for offset in range(12)])
     counts = np.bincount(bank.ravel(), minlength=CODES)
-    context = context_of("nearest", bank=bank, counts=counts, pairs=pairs_of(bank))
+    context = context_of("nearest", bank=bank, counts=counts)
     cells = np.zeros((3, SIDE, SIDE), bool)
     cells[0, 3, 4] = cells[1, 2, 2:5] = cells[2, 1, 1] = cells[2, 5:7, 6] = True
     truth = np.stack([place + offset for offset in (1, 5, 9)])
@@ -317,7 +316,7 @@ def test_context_icm_reads_each_of_the_four_sides(place):
     offsets = np.arange(20)[:, None, None]
     bank = offsets + np.add.outer(5 * np.arange(3), np.arange(3))
     counts = np.bincount(bank.ravel(), minlength=CODES)
-    context = context_of("nearest", bank=bank, counts=counts, pairs=pairs_of(bank))
+    context = context_of("nearest", bank=bank, counts=counts)
     down, second = place
     truth = 7 + np.array([0, 5 if down else 1]).reshape((1, 2, 1) if down else (1, 1, 2))
     cells = np.zeros(truth.shape, bool)

@@ -154,6 +154,35 @@ rule lcr_cooccurrence:
         "python -m palimpsest.lcr.cooccurrence {params.paths} --model {wildcards.model} --preset {wildcards.preset} --codebook-size {params.codebook_size} {params.settings} > {log} 2>&1"
 
 
+rule lcr_gather:
+    """Gather what the fit sets teach the rules of replacement."""
+    input:
+        code=code_of("palimpsest.lcr.gather"),
+        scores="<results>/lcr/{preset}/{model}/scores.parquet",
+        safe_fit_codes=lcr.codes("safe_fit"),
+        forget_fit_codes=lcr.codes("forget_fit"),
+        forget_fit_masks=lcr.masks("forget_fit"),
+    output:
+        fit="<results>/lcr/{preset}/{model}/fit.npz",
+    log:
+        "<logs>/lcr/gather/{preset}/{model}.log",
+    benchmark:
+        "<benchmarks>/lcr_gather/{preset}/{model}.jsonl"
+    wildcard_constraints:
+        **lcr.wildcards,
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
+    params:
+        paths=paths,
+        codebook_size=lcr.codebook_size,
+    shell:
+        "python -m palimpsest.lcr.gather {params.paths} --codebook-size {params.codebook_size} > {log} 2>&1"
+
+
 rule lcr_reconstruct:
     """Decode the plain codes, and measure originals, twins and reconstructions."""
     input:
@@ -184,12 +213,9 @@ rule lcr_reconstruct:
         gpu=1,
     params:
         paths=paths,
-        concept=lcr.own("concept"),
-        detector=lambda wildcards: as_json(lcr.judge()),
         params=lcr.evaluation_params,
     shell:
-        "python -m palimpsest.lcr.reconstruct {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {wildcards.set}"
-        " --concept {params.concept} --detector {params.detector:q} --params {params.params:q} > {log} 2>&1"
+        "python -m palimpsest.lcr.reconstruct {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {wildcards.set} --params {params.params:q} > {log} 2>&1"
 
 
 rule lcr_replace:
@@ -202,12 +228,7 @@ rule lcr_replace:
         images="<results>/data/{set}/images.npy",
         manifest="<results>/data/{set}/manifest.parquet",
         reconstruction="<results>/lcr/{preset}/{model}/reconstruction/{set}.npy",
-        scores="<results>/lcr/{preset}/{model}/scores.parquet",
-        safe_fit_counts=lcr.counts("safe_fit"),
-        pairs="<results>/lcr/{preset}/{model}/cooccurrence/pairs.npz",
-        safe_fit_codes=lcr.codes("safe_fit"),
-        forget_fit_codes=lcr.codes("forget_fit"),
-        forget_fit_masks=lcr.masks("forget_fit"),
+        fit="<results>/lcr/{preset}/{model}/fit.npz",
         twins=lcr.twins("data/{twin}/images.npy"),
         twin_codes=lcr.twins("lcr/{preset}/{model}/codes/{twin}.npy"),
         guide=lcr.network_in("guide"),
@@ -236,9 +257,6 @@ rule lcr_replace:
         gpu=1,
     params:
         paths=paths,
-        concept=lcr.own("concept"),
-        detector=lambda wildcards: as_json(lcr.judge()),
         params=lcr.replace_params,
     shell:
-        "python -m palimpsest.lcr.replace {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {wildcards.set} --rule {wildcards.rule}"
-        " --concept {params.concept} --detector {params.detector:q} --params {params.params:q} > {log} 2>&1"
+        "python -m palimpsest.lcr.replace {params.paths} --model {wildcards.model} --preset {wildcards.preset} --set {wildcards.set} --rule {wildcards.rule} --params {params.params:q} > {log} 2>&1"

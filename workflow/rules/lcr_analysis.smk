@@ -130,10 +130,10 @@ rule lcr_classify:
     """Fit linear classifiers of code grids, and their controls."""
     input:
         code=code_of("palimpsest.lcr.classify"),
-        forget_codes=lcr.codes("forget_fit"),
+        forget_fit_codes=lcr.codes("forget_fit"),
         safe_fit_codes=lcr.codes("safe_fit"),
-        forget_manifest=lcr.data("forget_fit", "manifest.parquet"),
-        safe_manifest=lcr.data("safe_fit", "manifest.parquet"),
+        forget_fit_manifest=lcr.data("forget_fit", "manifest.parquet"),
+        safe_fit_manifest=lcr.data("safe_fit", "manifest.parquet"),
         forget_test_codes=lcr.codes("forget_test"),
         safe_test_codes=lcr.codes("safe_test"),
         forget_test_manifest=lcr.data("forget_test", "manifest.parquet"),

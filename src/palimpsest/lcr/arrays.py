@@ -7,6 +7,7 @@ step that reads codes hands it on.
 
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,29 +83,43 @@ def load_scores(path: Path, codebook_size: int) -> pd.DataFrame:
     return table
 
 
-def load_pairs(path: Path, codebook_size: int) -> np.lib.npyio.NpzFile:
-    """Tables (K, K) of neighbouring codes, read when asked for; their heads are checked now."""
-    remedy = "Run palimpsest.lcr.cooccurrence again, on codes of this model."
+class Fit(NamedTuple):
+    """What the fit sets teach the rules, as `palimpsest.lcr.gather` writes it.
+
+    scores: the table of `palimpsest.lcr.score`. safe_codes (m, h, w): grids without the concept. forget_codes and
+    forget_masks (n, h, w): grids that show it, and its cells.
+    """
+
+    scores: pd.DataFrame
+    safe_codes: np.ndarray
+    forget_codes: np.ndarray
+    forget_masks: np.ndarray
+
+
+def save_fit(path: Path, fit: Fit) -> None:
+    """Write what the fit sets teach as an .npz file, the scores as one array with a field for each column."""
+    table = fit.scores[list(SCORED)]
+    texts = {name: f"U{table[name].str.len().max()}" for name in ("score", "contrast")}
+    scores = np.asarray(table.to_records(index=False, column_dtypes=texts))
+    np.savez(path, **fit._replace(scores=scores)._asdict())
+
+
+def load_fit(path: Path, codebook_size: int, grid: tuple[int, int]) -> Fit:
+    """What the fit sets teach of this codebook, for pictures of grid (h, w) codes; UserError where it is of others."""
+    remedy = "Run palimpsest.lcr.gather again, on codes of this model."
     try:
-        with zipfile.ZipFile(path) as archive:
-            heads = {name.removesuffix(".npy"): head_of(archive, name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npz file ({error}). {remedy}") from error
-    for name in ("horizontal", "vertical"):
-        wanted = ((codebook_size, codebook_size), np.dtype(np.int32))
-        if heads.get(name) != wanted:
-            found = f"{heads[name][1]} {heads[name][0]}" if name in heads else "no such table"
-            raise UserError(f"{path}: expected a table {name!r} of int32 {wanted[0]}, found {found}. {remedy}")
-    return np.load(path, allow_pickle=False)
-
-
-def head_of(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of an array in a .npz file; a table of 8,192 codes takes 268 MB, its head a few bytes."""
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return shape, dtype
+        with np.load(path, allow_pickle=False) as file:
+            fit = Fit(**{name: file[name] for name in Fit._fields})
+        fit = fit._replace(scores=pd.DataFrame(fit.scores))
+        found = (int(fit.scores["code"].max()) + 1, fit.safe_codes.shape[1:])
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not what the fit sets teach, an .npz file ({error}). {remedy}") from error
+    if found != (codebook_size, grid):
+        raise UserError(
+            f"{path}: expected scores of {codebook_size} codes and grids of {grid}, found {found[0]} and {found[1]}. "
+            f"{remedy}"
+        )
+    return fit
 
 
 def network_of(path: Path) -> str | None:

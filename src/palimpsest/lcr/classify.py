@@ -62,10 +62,10 @@ class Settings(TypedDict):
 
 
 def classify(
-    forget_codes: Input,
+    forget_fit_codes: Input,
     safe_fit_codes: Input,
-    forget_manifest: Input,
-    safe_manifest: Input,
+    forget_fit_manifest: Input,
+    safe_fit_manifest: Input,
     forget_test_codes: Input,
     safe_test_codes: Input,
     forget_test_manifest: Input,
@@ -87,12 +87,12 @@ def classify(
     `carriers` (objects of the `figures` evaluation).
     """
     check(Settings, params, "params of the classifier")
-    origin = same_network(forget_codes, safe_fit_codes, forget_test_codes, safe_test_codes, forget_test_masks)
+    origin = same_network(forget_fit_codes, safe_fit_codes, forget_test_codes, safe_test_codes, forget_test_masks)
     forget, safe, forget_test, safe_test = (
         read_grids(codes, manifest, codebook_size)
         for codes, manifest in (
-            (forget_codes, forget_manifest),
-            (safe_fit_codes, safe_manifest),
+            (forget_fit_codes, forget_fit_manifest),
+            (safe_fit_codes, safe_fit_manifest),
             (forget_test_codes, forget_test_manifest),
             (safe_test_codes, safe_test_manifest),
         )

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 CHUNK = 1 << 18  # cells looked at together: bounds the memory of every count, whatever the number of images
+PAIRS_AT_ONCE = 1 << 22  # bounds the memory beside a table of pairs
 INT64_MAX = np.iinfo(np.int64).max
 
 
@@ -162,6 +163,17 @@ def neighbours(grid: np.ndarray, direction: tuple[int, int]) -> tuple[np.ndarray
     first = grid[:, : grid.shape[1] - down, max(0, -right) : grid.shape[2] - max(0, right)]
     second = grid[:, down:, max(0, right) : grid.shape[2] - max(0, -right)]
     return first, second
+
+
+def pair_counts(codes: np.ndarray, codebook_size: int, direction: tuple[int, int]) -> np.ndarray:
+    """How often each ordered pair of codes is adjacent in this direction: int32 (codebook_size, codebook_size)."""
+    table = np.zeros(codebook_size**2, np.int32)
+    images = max(1, PAIRS_AT_ONCE // codes[0].size)
+    for start in range(0, len(codes), images):
+        first, second = neighbours(codes[start : start + images], direction)
+        keys, counts = np.unique(first.astype(np.int64) * codebook_size + second, return_counts=True)
+        table[keys] += counts.astype(np.int32)
+    return table.reshape(codebook_size, codebook_size)
 
 
 def neighbours_inside(masks: np.ndarray, direction: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

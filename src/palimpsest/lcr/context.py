@@ -1,12 +1,13 @@
 """What a replacement rule may know: the model, the codes' statistics, a bank of safe grids. Heavy parts on demand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from palimpsest.judges.networks import EmblemDetector
+from palimpsest.lcr.codes import pair_counts
 from palimpsest.models.vqgan import VQGAN
 
 BLOCK = 1024  # codes that are compared with the safe ones at once
@@ -19,8 +20,6 @@ class Context:
     images: uint8 (n, H, W, 3), the pictures being edited. explicit: codes of the concept, most typical first. safe:
     codes allowed as replacements. counts: cells of the safe fit set per code (K,). bank: code grids of the safe fit
     set (m, h, w). twin_codes: codes of the same scenes without the concept, where the world knows them.
-    pairs: how often code j follows code i to the right (`horizontal`) or below (`vertical`) in the bank, (K, K) each,
-    as a file of arrays, which reads what is asked for.
     fit_codes, fit_cells: grids that show the concept, and its cells, for rules that learn. guide: the detector that
     makes the masks; a rule may learn from it, and the judge is another network. learned: what a rule has found out
     (`once`).
@@ -32,7 +31,6 @@ class Context:
     safe: np.ndarray
     counts: np.ndarray
     bank: np.ndarray
-    pairs: Mapping[str, np.ndarray]
     fit_codes: np.ndarray
     fit_cells: np.ndarray
     guide: EmblemDetector | None = None
@@ -48,6 +46,13 @@ class Context:
     def codebook(self) -> np.ndarray:
         """The embedding rows (K, d)."""
         return self.model.codebook.detach().cpu().numpy()
+
+    def pairs(self, direction: tuple[int, int]) -> np.ndarray:
+        """How often code b follows code a in the bank, to its right (0, 1) or below it (1, 0): [a, b], int32 (K, K).
+
+        Counted when a rule asks, and not kept: a table of 16,384 codes takes 1 GB.
+        """
+        return pair_counts(self.bank, len(self.counts), direction)
 
     def once(self, name: str, find_out: Callable[[], np.ndarray]) -> np.ndarray:
         """What `find_out` gives, called for the first scope alone: every scope of a rule edits the same codes.

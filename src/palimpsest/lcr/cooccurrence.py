@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import xlogy
 
 from palimpsest.lcr.arrays import load_codes, load_masks, same_network
-from palimpsest.lcr.codes import cover, neighbours, neighbours_inside
+from palimpsest.lcr.codes import cover, neighbours_inside, pair_counts
 from palimpsest.lcr.codes import patches as number_patches
 from palimpsest.lcr.selection import g_squared
 from palimpsest.metrics.intervals import benjamini_hochberg
@@ -18,7 +18,6 @@ from palimpsest.run import Input, Output, step
 
 DIRECTIONS = {"horizontal": (0, 1), "vertical": (1, 0), "falling": (1, 1), "rising": (1, -1)}
 PATCHES = {"2x2": (2, 2), "3x3": (3, 3)}
-PAIRS_AT_ONCE = 1 << 22  # bounds the memory beside the tables
 TABLE_ROWS = 20
 LEGACY_EPSILON = 1e-8
 
@@ -84,17 +83,6 @@ def cooccurrence(
     pd.concat(parts, ignore_index=True).to_parquet(patches, index=False)
     write(measurements, rows, family="lcr", model=model, preset=preset, neighbourhood=neighbourhood, seed=seed)
     return {"pairs_tested": len(found), "cells_inside": len(inside), **origin}
-
-
-def pair_counts(codes: np.ndarray, codebook_size: int, direction: tuple[int, int]) -> np.ndarray:
-    """How often each ordered pair of codes is adjacent in this direction: int32 (codebook_size, codebook_size)."""
-    table = np.zeros(codebook_size**2, np.int32)
-    images = max(1, PAIRS_AT_ONCE // codes[0].size)
-    for start in range(0, len(codes), images):
-        first, second = neighbours(codes[start : start + images], direction)
-        keys, counts = np.unique(first.astype(np.int64) * codebook_size + second, return_counts=True)
-        table[keys] += counts.astype(np.int32)
-    return table.reshape(codebook_size, codebook_size)
 
 
 def score_pairs(

@@ -26,11 +26,15 @@ MARGIN = 1
 BATCH = 32  # pictures whose features are compared at a time
 
 
-class Shown(TypedDict):
-    """Options of an evaluation: classes, labels of the detector that are the concept; whether the set shows it."""
+class Evaluated(TypedDict):
+    """Options of an evaluation. concept: its name in the measurements; classes: labels of the detector that are the
+    concept; shows_concept: whether the set shows it; detector: the judge, a `Detector`.
+    """
 
+    concept: str
     classes: list[str]
     shows_concept: bool
+    detector: dict
 
 
 class Detector(TypedDict):

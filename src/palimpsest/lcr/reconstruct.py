@@ -4,7 +4,7 @@ import numpy as np
 
 from palimpsest.arrays import read_pictures, read_table
 from palimpsest.lcr.arrays import load_codes, load_masks, same_network
-from palimpsest.lcr.evaluation import Evaluation, Judges, Shown
+from palimpsest.lcr.evaluation import Evaluated, Evaluation, Judges
 from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import vqgan as vqgans
@@ -28,13 +28,14 @@ def reconstruct(
     model: str,
     preset: str,
     set: str,
-    concept: str,
-    detector: dict,
     params: dict,
     device: str = "auto",
 ) -> dict:
-    """Write the reconstructions (n, H, W, 3) uint8, and measure originals, twins and reconstructions alike."""
-    check(Shown, params, "params of the evaluation")
+    """Write the reconstructions (n, H, W, 3) uint8, and measure originals, twins and reconstructions alike.
+
+    params: `Evaluated` of palimpsest.lcr.evaluation; judge: the weights of its detector.
+    """
+    check(Evaluated, params, "params of the evaluation")
     vqgan = vqgans.load(network).to(torch_device(device))
     origin = same_network(codes, masks, network=network)
     grid = load_codes(codes, vqgan.config.codes)
@@ -47,7 +48,7 @@ def reconstruct(
     np.save(reconstruction, decoded)
     pictures = {"reconstruction": decoded, **pictures}
     evaluation = Evaluation(
-        Judges.load(detector, judge, classifier),
+        Judges.load(params["detector"], judge, classifier),
         params["classes"],
         decoded,
         cells,
@@ -63,7 +64,7 @@ def reconstruct(
     ]
     for method, shown in pictures.items():
         rows += evaluation.summary(evaluation.per_image(shown, None), params["shows_concept"], method=method)
-    write(measurements, rows, family="lcr", model=model, set=set, concept=concept, preset=preset)
+    write(measurements, rows, family="lcr", model=model, set=set, concept=params["concept"], preset=preset)
     return {"images": len(decoded), **origin}
 
 

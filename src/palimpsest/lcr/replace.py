@@ -19,10 +19,11 @@ import pandas as pd
 from palimpsest.arrays import read_pictures, read_table
 from palimpsest.judges import networks as judges
 from palimpsest.lcr import selection
-from palimpsest.lcr.arrays import load_codes, load_counts, load_masks, load_pairs, load_scores, same_network
+from palimpsest.lcr.arrays import load_codes, load_fit, load_masks, same_network
 from palimpsest.lcr.cells import moved, to_pixels
+from palimpsest.lcr.codes import count_codes
 from palimpsest.lcr.context import Context
-from palimpsest.lcr.evaluation import Evaluation, Judges, Shown
+from palimpsest.lcr.evaluation import Evaluated, Evaluation, Judges
 from palimpsest.metrics.measurements import write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.edit_table import write as list_edits
@@ -36,7 +37,7 @@ PANEL = 12  # pictures kept for the qualitative figures
 Scope, Cells = Literal["mask", "elsewhere", "global"], Literal["all", "explicit"]
 
 
-class Settings(Shown):
+class Settings(Evaluated):
     """See `replace`; `settings` are the rule's own."""
 
     selection: dict
@@ -54,12 +55,7 @@ def replace(
     images: Input,
     manifest: Input,
     reconstruction: Input,
-    scores: Input,
-    safe_fit_counts: Input,
-    pairs: Input,
-    safe_fit_codes: Input,
-    forget_fit_codes: Input,
-    forget_fit_masks: Input,
+    fit: Input,
     edited: Output,
     per_image: Output,
     panel: Output,
@@ -74,17 +70,15 @@ def replace(
     model: str,
     preset: str,
     set: str,
-    concept: str,
     rule: str,
-    detector: dict,
     params: dict,
     device: str = "auto",
 ) -> dict:
     """Apply one rule under every variant of params.
 
     params: `selection` of the explicit codes (and `tops`, to sweep their number), `min_count` of a safe code,
-    `variants` [[scope, cells], ...], `seeds`, `settings` of the rule, `classes` that are the concept, `shows_concept`.
-    detector: module and params of the judge, `judge` its weights.
+    `variants` [[scope, cells], ...], `seeds`, `settings` of the rule, and those of an evaluation (`Evaluated`). fit:
+    what palimpsest.lcr.gather wrote. judge, guide: weights of the detectors that score and that make the masks.
     """
     check(Settings, params, "params of the replacement")
     check(selection.choose, params["selection"], "selection of the explicit codes")
@@ -93,18 +87,15 @@ def replace(
     check(edit_of, params.get("settings", {}), f"settings of the rule {rule}")
     vqgan = vqgans.load(network).to(torch_device(device))
     size = vqgan.config.codes
-    fits = (scores, safe_fit_counts, pairs, safe_fit_codes, forget_fit_codes, forget_fit_masks)
-    made = (codes, masks, reconstruction, *fits)
-    same_network(*made, *([twin_codes] if twin_codes else []), network=network)
+    same_network(codes, masks, reconstruction, fit, *([twin_codes] if twin_codes else []), network=network)
     grid = load_codes(codes, size).astype(np.int64)
     cells = np.array(load_masks(masks, grid.shape))
-    bank = load_codes(safe_fit_codes, size, (None, *grid.shape[1:]))
-    fit_grids = load_codes(forget_fit_codes, size, (None, *grid.shape[1:]))
-    counts = load_counts(safe_fit_counts, size)["all"].to_numpy()
-    ranked = selection.choose(load_scores(scores, size), **params["selection"])
+    taught = load_fit(fit, size, grid.shape[1:])
+    counts = count_codes(taught.safe_codes, size)
+    ranked = selection.choose(taught.scores, **params["selection"])
     if not len(ranked):
         raise UserError(
-            f"no code of {scores} passes the selection {params['selection']}: loosen it in the preset {preset!r}"
+            f"no code of {fit} passes the selection {params['selection']}: loosen it in the preset {preset!r}"
         )
     plain = read_pictures(reconstruction, len(grid))
     context = Context(
@@ -113,22 +104,21 @@ def replace(
         explicit=ranked,
         safe=selection.safe_codes(counts, ranked, params["min_count"]),
         counts=counts,
-        bank=bank,
-        pairs=load_pairs(pairs, size),
-        fit_codes=fit_grids,
-        fit_cells=load_masks(forget_fit_masks, fit_grids.shape),
+        bank=taught.safe_codes,
+        fit_codes=taught.forget_codes,
+        fit_cells=taught.forget_masks,
         guide=judges.load(guide) if guide else None,
         twin_codes=load_codes(twin_codes, size, grid.shape).astype(np.int64) if twin_codes else None,
     )
     evaluation = Evaluation(
-        Judges.load(detector, judge, classifier),
+        Judges.load(params["detector"], judge, classifier),
         params["classes"],
         plain,
         cells,
         read_table(manifest, count=len(grid)),
         read_pictures(twins, len(grid), plain.shape[1:3]) if twins else None,
     )
-    rows, tables, grids, pictures = [], [], {}, {}
+    rows, tables, grids, pictures, listed = [], [], {}, {}, []
     for variant in variants(module, params):
         if variant.top is not None:
             few = ranked[: variant.top]
@@ -137,7 +127,7 @@ def replace(
         if not len(context.safe):
             raise UserError(
                 f"{len(context.explicit)} explicit codes leave none of the {np.count_nonzero(counts)} codes that occur "
-                f"in {safe_fit_codes} at least {params['min_count']} times: lower `tops`, `q` or `min_count`"
+                f"in the safe grids of {fit} at least {params['min_count']} times: lower `tops`, `q` or `min_count`"
             )
         edit = apply(module, variant, grid, cells, plain, context, params.get("settings", {}))
         table = evaluation.per_image(edit.pictures, edit.changed)
@@ -146,11 +136,12 @@ def replace(
         tables.append(table.assign(image=np.arange(len(table)), **labels))
         if edit.codes is not None:
             grids[variant.name] = edit.codes.astype(np.uint16 if size <= 2**16 else np.uint32)
+            listed.append({"seed": variant.seed, "setting": f"{preset}/{set}/{variant.name}", "path": edited})
         pictures[variant.name] = edit.pictures[:PANEL]
     np.savez(edited, **grids)
     np.savez(panel, **pictures)
     pd.concat(tables, ignore_index=True).to_parquet(per_image, index=False)
-    listed = [{"seed": int(name.split("-")[2]), "setting": name, "path": edited} for name in grids]
+    concept = params["concept"]
     base = {"base": model, "base_path": network, "family": "lcr", "method": rule, "target": concept, "format": "codes"}
     list_edits(edits, listed, **base)
     write(measurements, rows, family="lcr", model=model, set=set, concept=concept, method=rule, preset=preset)

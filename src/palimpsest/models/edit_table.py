@@ -8,7 +8,8 @@ Paths are relative to the table, so that results can be moved. Formats:
 * `delta`: safetensors of the tensors that differ from the base's, under their names, with the base's sha256
 * `lora`: safetensors of low-rank adapters; names may begin with `<seed>.`, where one file holds several seeds, or with
   `transformer.`, as diffusers' pipelines name them
-* `codes`: an .npz of edited codes (images, h, w), one array for each setting
+* `codes`: an .npz of edited codes (images, h, w), one array for each setting, under the last part of its name: the
+  parts before a `/` say how and of what pictures the codes were made
 """
 
 import os

@@ -121,7 +121,8 @@ def with_adapters(edit: Edit) -> nn.Module:
 
 def codes_of(edit: Edit) -> np.ndarray:
     """The edited codes of the row's setting (images, h, w)."""
+    name = edit.setting.rpartition("/")[2]
     with np.load(edit.path) as file:
-        if edit.setting not in file:
-            raise UserError(f"{edit.path} has no codes of the setting {edit.setting}; it has {', '.join(file.files)}")
-        return file[edit.setting]
+        if name not in file:
+            raise UserError(f"{edit.path} has no codes of the setting {name}; it has {', '.join(file.files)}")
+        return file[name]

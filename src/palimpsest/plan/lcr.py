@@ -134,19 +134,22 @@ class Lcr(Family):
         """How boxes become masks of cells."""
         return as_json({**self.own("presets", wildcards.preset, "masks"), "classes": self.own("classes")})
 
+    def evaluated(self, name: str) -> dict:
+        """What the evaluation of a set's pictures counts, and by which judge."""
+        asked = {key: self.own(key) for key in ("concept", "classes")}
+        return {**asked, "shows_concept": self.shows_concept(name), "detector": self.judge()}
+
     def evaluation_params(self, wildcards) -> str:
-        """What the evaluation of a set's pictures counts."""
-        shown = self.shows_concept(wildcards.set)
-        return as_json({"classes": self.own("classes"), "shows_concept": shown})
+        """The evaluation of a set's pictures."""
+        return as_json(self.evaluated(wildcards.set))
 
     def replace_params(self, wildcards) -> str:
         """What one replacement job does: the grid of variants, or the sweep over the number of explicit codes."""
         chosen = self.own("presets", wildcards.preset)
         given = {
+            **self.evaluated(wildcards.set),
             "selection": chosen["selection"],
             "min_count": chosen["min_count"],
-            "classes": self.own("classes"),
-            "shows_concept": self.shows_concept(wildcards.set),
             "settings": self.rules_of(wildcards.preset)[wildcards.rule],
         }
         if wildcards.design == "sweep":

@@ -17,8 +17,8 @@ def replace(
 ):
     # given[j, c]: log P(c | j lies to the left), and so on for the other three sides; c: of the safe codes.
     given = {}
-    for side, name in (((0, 1), "horizontal"), ((1, 0), "vertical")):
-        table = context.pairs[name]
+    for side in ((0, 1), (1, 0)):
+        table = context.pairs(side)
         given[-side[0], -side[1]] = log_conditional(table, context.safe, prior)
         given[side] = log_conditional(table.T, context.safe, prior)
     result = border_fill.replace(codes, cells, context, rng)

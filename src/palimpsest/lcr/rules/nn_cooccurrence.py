@@ -15,8 +15,8 @@ def company(context: Context, codes: np.ndarray) -> np.ndarray:
     """Square roots of the shares that each other code has in the neighbours of these, by side; (m, 4 live codes)."""
     live = context.live
     sides = np.empty((len(codes), 4, len(live)), np.float32)
-    for side, name in ((0, "horizontal"), (2, "vertical")):
-        table = context.pairs[name]
+    for side, direction in ((0, (0, 1)), (2, (1, 0))):
+        table = context.pairs(direction)
         sides[:, side], sides[:, side + 1] = table[np.ix_(codes, live)], table[np.ix_(live, codes)].T
     shares = sides.reshape(len(codes), -1)
     shares /= np.maximum(shares.sum(1, keepdims=True), 1)
