@@ -9,10 +9,23 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from conftest import ROOT, SMOKE, copy_of_the_project, heed_interrupts, tables
+from conftest import ROOT, SMOKE, copy_of_the_project, heed_interrupts, snakemake, tables
 
 pytestmark = pytest.mark.slurm
+# A part of the smoke experiment that has every kind of job: of groups, of arrays, with and without a GPU, and local.
+PART = {
+    "families": ["lcr"],
+    "networks": dict.fromkeys(["tiny_gumbel_first", "tiny_gumbel_second", "tiny_gumbel"]),
+    "lcr": {
+        "models": ["tiny_vq"],
+        "released_preset": "corrected",
+        "presets": {"reproduce_2025": None},
+        "rules": dict.fromkeys(["masked_requant", "nn_embed", "shuffle_in_mask", "twin", "black", "learned_map"]),
+    },
+    "report": {"lcr": {"tables": {"presets": None}}},
+}
 # Short waits: the first look at a job comes after so many seconds.
 PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
 # The step that is made to fail, and the sets it makes, one job each.
@@ -44,9 +57,24 @@ def cluster(tmp_path_factory):
         os.environ |= before
 
 
+def part_of_the_project(folder: Path) -> Path:
+    """A copy of the project whose experiment `smoke` is the part."""
+    copy_of_the_project(folder)
+    (folder / "part.yaml").write_text(yaml.safe_dump(PART), encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
 def project(cluster, tmp_path) -> Path:
-    return copy_of_the_project(tmp_path / "project")
+    return part_of_the_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Path:
+    """Where the part has run without SLURM."""
+    folder = part_of_the_project(tmp_path_factory.mktemp("local"))
+    snakemake(folder, *SMOKE, "part.yaml")
+    return folder
 
 
 def jobs() -> dict[str, dict[str, str]]:
@@ -60,7 +88,7 @@ def jobs() -> dict[str, dict[str, str]]:
 
 def start(project: Path, *arguments: str) -> subprocess.Popen:
     """Snakemake on the cluster, in the background; its text goes to the file `shown`."""
-    command = [sys.executable, "-m", "snakemake", *PROFILE, *SMOKE, *arguments]
+    command = [sys.executable, "-m", "snakemake", *PROFILE, *SMOKE, "part.yaml", *arguments]
     with (project / "shown").open("w", encoding="utf-8") as shown:
         return subprocess.Popen(
             command, cwd=project, stdout=shown, stderr=shown, start_new_session=True, preexec_fn=heed_interrupts
@@ -116,13 +144,13 @@ def wait_for(condition, process: subprocess.Popen, project: Path, seconds: float
         time.sleep(0.2)
 
 
-def test_the_smoke_experiment_gives_the_local_runs_tables(smoke, project):
-    """And the conda run's: that is the one which `smoke` is. Groups, arrays and GPUs reach SLURM as the table says."""
+def test_a_run_gives_the_local_runs_tables(local, project):
+    """And groups, arrays and GPUs reach SLURM as the table says."""
     earlier = jobs().keys()
     shown = run(project)
-    local, cluster_ = tables(smoke), tables(project)
-    assert local.keys() == cluster_.keys() and len(local) > 50
-    assert [name for name in local if local[name] != cluster_[name]] == []
+    here, there = tables(local), tables(project)
+    assert here.keys() == there.keys() and len(here) > 50
+    assert [name for name in here if here[name] != there[name]] == []
     made = [row for number, row in jobs().items() if number not in earlier]
     assert {row["JobState"] for row in made} == {"COMPLETED"} and len(made) > 60
     # No job holds more than one GPU, and those of a group share one.
@@ -191,7 +219,7 @@ def test_a_job_whose_node_dies_is_queued_again_and_the_run_goes_on(cluster, proj
     assert jobs()[number]["Restarts"] == "1" and (project / "results/smoke/data/forget_fit/images.npy").exists()
 
 
-def test_a_killed_snakemake_goes_on_where_it_was(smoke, project):
+def test_a_killed_snakemake_goes_on_where_it_was(local, project):
     """Its jobs stay in the queue, and are cancelled by the name that it gave them; then the run goes on."""
     inject(project, {"forget_fit": "first and time.sleep(600)"})
     wanted = (*ALONE, *data("forget_fit", "safe_fit"))
@@ -211,5 +239,5 @@ def test_a_killed_snakemake_goes_on_where_it_was(smoke, project):
     run(project, *wanted)
     assert attempts(project, "forget_fit") == ["CANCELLED", "COMPLETED"]
     for path in project.glob("results/smoke/data/*_fit/images.npy"):
-        assert path.read_bytes() == (smoke / path.relative_to(project)).read_bytes()
+        assert path.read_bytes() == (local / path.relative_to(project)).read_bytes()
     assert not list(project.glob("results/**/.partial-*"))
