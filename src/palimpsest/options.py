@@ -22,6 +22,7 @@ Positive = Annotated[int, "a whole number from 1 on", lambda value: value >= 1]
 Count = Annotated[int, "a whole number from 0 on", lambda value: value >= 0]
 Share = Annotated[float, "a number from 0 to 1", lambda value: 0 <= value <= 1]
 Size = Annotated[float, "a number from 0 on", lambda value: value >= 0]
+Amount = Annotated[float, "a number greater than 0", lambda value: value > 0]
 
 
 def check(target: Callable, given: dict, place: str) -> None:

@@ -24,7 +24,7 @@ from palimpsest.lcr.linear_code_model import KINDS, Kind, LinearCodeModel
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import auc, bootstrap, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.options import Positive, Share, Size, check
+from palimpsest.options import Count, Positive, Share, Size, check
 from palimpsest.run import Input, Output, UserError, step
 
 BINS = 512  # of a bootstrapped ROC curve
@@ -76,9 +76,9 @@ def classify(
     *,
     model: str,
     preset: str,
-    codebook_size: int,
+    codebook_size: Positive,
     params: dict,
-    seed: int = 0,
+    seed: Count = 0,
 ) -> dict:
     """Fit and test all classifiers; keep the balanced `full` one.
 

@@ -1,6 +1,7 @@
 """Gather what the fit sets teach a rule of replacement: each code's scores, and the grids of both sets, in one file."""
 
 from palimpsest.lcr.arrays import Fit, load_codes, load_masks, load_scores, same_network, save_fit
+from palimpsest.options import Positive
 from palimpsest.run import Input, Output, step
 
 
@@ -11,7 +12,7 @@ def gather(
     forget_fit_masks: Input,
     fit: Output,
     *,
-    codebook_size: int,
+    codebook_size: Positive,
 ) -> dict:
     """Write a `palimpsest.lcr.arrays.Fit`, once all of it has proved to be of one model and of grids of one size."""
     origin = same_network(scores, safe_fit_codes, forget_fit_codes, forget_fit_masks)

@@ -11,7 +11,7 @@ from palimpsest.lcr.arrays import load_codes, load_counts, load_masks, same_netw
 from palimpsest.lcr.codes import image_histograms, resampled_counts, resampling_weights
 from palimpsest.lcr.selection import g_squared, log_odds
 from palimpsest.metrics.intervals import benjamini_hochberg
-from palimpsest.options import Count, Positive
+from palimpsest.options import Amount, Count, Positive
 from palimpsest.run import Input, Output, UserError, step
 
 LEGACY_EPSILON = 1e-8
@@ -37,7 +37,7 @@ def score(
     scores: Output,
     *,
     codebook_size: Positive,
-    prior: float,
+    prior: Amount,
     draws: Positive,
     seed: Count = 0,
 ) -> dict:
