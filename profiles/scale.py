@@ -25,6 +25,7 @@ from table import ROOT, replace_between, rules
 from unit_costs import OPERATIONS
 
 from palimpsest.lcr.replace import variants
+from palimpsest.plan.configuration import merged, parts, without_nulls
 
 PICTURES = {
     "portraits": 1_000,
@@ -52,7 +53,7 @@ REPLACEMENTS = (
 GIGABYTE = 1e9
 
 
-def experiment(full: dict, mini: dict) -> dict:
+def experiment(full: dict) -> dict:
     """What comes on top of config/full.yaml: 6 VQ-GANs by 10 rules, 6 diffusion models by 10 methods, 6 seeds."""
     codes = {name + copy: {"published": name} for name in SIDES for copy in ("", "_second", "_third")}
     pixels = {f"ddpm_celebahq{copy}": {"published": "ddpm_celebahq"} for copy in ("", *(f"_{n}" for n in range(2, 7)))}
@@ -60,14 +61,15 @@ def experiment(full: dict, mini: dict) -> dict:
         "experiment": "scale",
         "collections": {name: {"path": f"resources/photographs/{name}"} for name in PICTURES},
         "datasets": {
-            f"{kind}_{half}": {"params": {"part": part}}
+            f"{kind}_{half}{suffix}": {"params": {"part": part}}
             for kind in ("forget", "safe")
             for half, part in {"fit": [0, 0.98], "test": [0.98, 1]}.items()
+            for suffix in ("", "_squashed")
         },
         "networks": codes | pixels,
         "lcr": {
             "models": list(codes),
-            "rules": {name: None for name in mini["lcr"]["rules"] if name not in REPLACEMENTS},
+            "rules": {name: None for name in full["lcr"]["rules"] if name not in REPLACEMENTS},
             "presets": {name: {"seeds": SEEDS} for name in full["lcr"]["presets"]},
         },
         "instance": {
@@ -269,10 +271,9 @@ def table(large: Estimate, seconds: float, shipped: Estimate) -> str:
 
 
 if __name__ == "__main__":
-    full, mini = (
-        yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("full", "mini")
-    )
+    full = merged(parts(ROOT, [ROOT / "config/full.yaml"], {}))
+    without_nulls(full)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        shown, seconds = plan(Path(first), MORE, experiment(full, mini))
+        shown, seconds = plan(Path(first), MORE, experiment(full))
         as_shipped = plan(Path(second), PICTURES, {"experiment": "scale"})[0]
     replace_between("scale", table(Estimate(shown, MORE), seconds, Estimate(as_shipped, PICTURES)))
