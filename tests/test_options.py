@@ -147,7 +147,8 @@ def test_a_trainer_refuses_options_that_it_does_not_have_before_it_reads(trainer
     [
         (score.score, "--draws", "0", "a whole number from 1 on"),
         (score.score, "--seed", "-1", "a whole number from 0 on"),
-        (score.score, "--prior", "nan", "a number"),
+        (score.score, "--prior", "nan", "a number greater than 0"),
+        (score.score, "--prior", "0", "a number greater than 0"),
         (encode.encode, "--batch", "-1", "a whole number from 1 on"),
         (cooccurrence.cooccurrence, "--ratio", "-0.5", "a number from 0 on"),
         (counterfactual.counterfactual, "--threshold", "1.5", "a number from 0 to 1"),
