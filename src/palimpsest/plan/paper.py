@@ -66,8 +66,8 @@ class Paper(Plan):
     # What the main job makes
 
     def targets(self, typeset: bool) -> list[str]:
-        """The report's files; typeset: whether there is LaTeX here."""
-        pages = ["<results>/paper/scorecard.html", "<results>/paper/provenance.html"]
+        """The report's files; typeset: whether there is LaTeX here. Without it, all that the PDF is made from."""
+        pages = [f"<results>/paper/{name}" for name in ("scorecard.html", "provenance.html", "numbers.tex")]
         pages += [f"<results>/notebooks/{name}.html" for name in self.plans]
         pdf = ["<results>/paper/paper.pdf"] if typeset else []
         return [*self.files("tables", "html"), *self.files("figures", "png"), *pages, *pdf]
