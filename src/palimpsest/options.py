@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 from palimpsest.errors import UserError
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).resolve().parent
 
 # An annotation's second part says in words what its third part tests.
 Positive = Annotated[int, "a whole number from 1 on", lambda value: value >= 1]

@@ -43,12 +43,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 
 from palimpsest.errors import UserError
-from palimpsest.options import fits, given_as
+from palimpsest.options import PACKAGE, fits, given_as
 
 Input = Annotated[Path, "input"]
 Output = Annotated[Path, "output"]
 
-PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent.parent
 LOCK = ROOT / "envs" / "torch.lock.txt"
 RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxruntime", "nudenet")

@@ -1,6 +1,6 @@
 """Train a judge of the scenes world and measure it on held-out scenes."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
 
 import numpy as np
 import torch
@@ -13,20 +13,17 @@ from palimpsest.judges.networks import STRIDE, EmblemDetector, FactorClassifier
 from palimpsest.judges.quality import HEADS, boxes_of, detector_quality, factor_accuracy, targets_of
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import fit
-from palimpsest.options import Count, Positive, Size, check
+from palimpsest.models.training import Training, fit
+from palimpsest.options import Count, Positive, check
 from palimpsest.run import Input, Output, step
 
 
-class Settings(TypedDict):
+class Settings(Training):
     """Options of the training. width: channels of the first layer; depth: blocks of a detector."""
 
     kind: Literal["classifier", "detector"]
     width: Positive
     depth: NotRequired[Positive]
-    batch: Positive
-    steps: Positive
-    learning_rate: Size
 
 
 def train(

@@ -1,6 +1,6 @@
 """Train a judge of the faces world, and measure it on people it has not seen."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
 
 import numpy as np
 import torch
@@ -12,20 +12,17 @@ from palimpsest.judges.face_networks import FaceNetwork
 from palimpsest.judges.face_quality import ATTRIBUTES, attribute_quality, descriptor_quality, taken_anew
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import fit
+from palimpsest.models.training import Training, fit
 from palimpsest.options import Count, Positive, Size, check
 from palimpsest.run import Input, Output, step
 from palimpsest.worlds.faces import IDENTITY
 
 
-class Settings(TypedDict):
+class Settings(Training):
     """Options of the training; of a descriptor also its dimensions, temperature and the spreading loss's weight."""
 
     kind: Literal["descriptor", "attributes"]
     width: Positive
-    batch: Positive
-    steps: Positive
-    learning_rate: Size
     outputs: NotRequired[Positive]
     temperature: NotRequired[Size]
     spreading: NotRequired[Size]

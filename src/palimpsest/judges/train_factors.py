@@ -1,7 +1,5 @@
 """Train a classifier of the factors that a world's manifest names, and measure it on held-out pictures."""
 
-from typing import TypedDict
-
 import numpy as np
 import pandas as pd
 import torch
@@ -13,19 +11,16 @@ from palimpsest.judges.augment import augment
 from palimpsest.judges.networks import FactorClassifier
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import fit
-from palimpsest.options import Count, Positive, Size, check
+from palimpsest.models.training import Training, fit
+from palimpsest.options import Count, Positive, check
 from palimpsest.run import Input, Output, step
 
 
-class Settings(TypedDict):
+class Settings(Training):
     """Options of the training. factors: manifest columns, each with its values in the order of the outputs."""
 
     factors: dict[str, list]
     width: Positive
-    batch: Positive
-    steps: Positive
-    learning_rate: Size
 
 
 def train(

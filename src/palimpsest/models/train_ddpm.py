@@ -1,7 +1,7 @@
 """Train a diffusion model that predicts noise (Ho et al. 2020), and measure its loss on held-out pictures."""
 
 import copy
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 import numpy as np
 import pandas as pd
@@ -11,16 +11,16 @@ from torch import Tensor
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import fit
+from palimpsest.models.training import Training, fit
 from palimpsest.models.unet import DDPMScheduler, UNet2DModel
-from palimpsest.options import Count, Positive, Share, Size, check, check_types
+from palimpsest.options import Count, Share, check, check_types
 from palimpsest.run import Input, Output, step
 
 DROPPED_LABELS = 0.1
 BANDS = ((0, 10), (10, 50), (50, 100), (100, 250), (250, 500), (500, 1000))  # timesteps that the loss is reported for
 
 
-class Settings(TypedDict):
+class Settings(Training):
     """Options of the training. architecture, schedule: as diffusers names them.
 
     average: decay of the moving average of the weights, which is what is kept. labels: for a class-conditional network,
@@ -29,9 +29,6 @@ class Settings(TypedDict):
 
     architecture: dict
     schedule: dict
-    batch: Positive
-    steps: Positive
-    learning_rate: Size
     average: Share
     labels: NotRequired[str]
 

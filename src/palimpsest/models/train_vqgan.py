@@ -7,7 +7,7 @@ softmax at a falling temperature (Jang et al. 2017), and a term for diverse code
 """
 
 import math
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 import numpy as np
 import torch
@@ -17,22 +17,19 @@ from torch.nn import functional as F
 from palimpsest.judges import networks
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import fit
+from palimpsest.models.training import Training, fit
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
-from palimpsest.options import Count, Positive, Size, check, check_types
+from palimpsest.options import Count, Size, check, check_types
 from palimpsest.run import Input, Output, step
 
 
-class Settings(TypedDict):
+class Settings(Training):
     """Options of the training. architecture: of VQGANConfig; mask_weight: how much more a pixel of the concept counts.
 
     For gumbel also the first and last temperature, the weight of diverse codes, and the gain of the first logits.
     """
 
     architecture: dict
-    batch: Positive
-    steps: Positive
-    learning_rate: Size
     perceptual_weight: Size
     mask_weight: Size
     temperatures: NotRequired[tuple[float, float]]

@@ -2,11 +2,22 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from palimpsest.options import Positive, Size
+
+
+class Training(TypedDict):
+    """Options that every training has."""
+
+    batch: Positive
+    steps: Positive
+    learning_rate: Size
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
