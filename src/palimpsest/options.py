@@ -80,7 +80,10 @@ def whole(value: Any, hint: Any) -> Any:
     if origin in (Union, UnionType):
         return next((made for part in parts if fits(made := whole(value, part), part)), value)
     if origin in (list, tuple) and isinstance(value, list | tuple):
-        return [whole(each, part) for each, part in zip(value, _types_of_items(hint, len(value)), strict=False)]
+        types = _types_of_items(hint, len(value))
+        if len(types) != len(value):  # does not fit, and nothing of it is to be lost
+            return value
+        return [whole(each, part) for each, part in zip(value, types, strict=True)]
     if origin is dict and isinstance(value, dict):
         return {key: whole(each, parts[1]) for key, each in value.items()}
     return int(value) if hint is int and isinstance(value, float) and value.is_integer() else value

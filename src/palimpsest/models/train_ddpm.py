@@ -67,13 +67,8 @@ def train(
             given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks])
         return (model(noisy, times, class_labels=given, return_dict=False)[0].float() - noise).square().mean()
 
-    def average(index: int) -> None:
-        decay = min(params["average"], (1 + index) / (10 + index))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(kept.parameters()), list(model.parameters()), 1 - decay)
-
-    settings = {key: params[key] for key in ("batch", "steps", "learning_rate")}
-    losses = fit(model, loss_of, count=len(images), seed=seed, clip=1.0, after_step=average, **settings)
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
+    losses = fit(model, loss_of, count=len(images), seed=seed, clip=1.0, averaged=kept, **settings)
     quality = {} if labels is not None else held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
     diffusion.save(network, kept, scheduler)
     return {"losses": losses, "quality": quality, "parameters": sum(part.numel() for part in kept.parameters())}

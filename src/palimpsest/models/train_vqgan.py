@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from palimpsest.judges import networks
 from palimpsest.models import weights
+from palimpsest.models.perceptual import perceptual
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import Training, fit
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
@@ -84,15 +85,6 @@ def train(
     )
     weights.save(network, model, model.to_metadata())
     return {"losses": losses, "quality": quality(model, to_tensor(np.load(test_images)[:512]))}
-
-
-def perceptual(critic, made: Tensor, pictures: Tensor) -> Tensor:
-    """Mean squared distance of channel-normalised features of the first three stages."""
-    with torch.no_grad():
-        wanted = critic.features(pictures)[:3]
-    found = critic.features(made)[:3]
-    pairs = zip(found, wanted, strict=True)
-    return sum((F.normalize(a.float(), dim=1) - F.normalize(b.float(), dim=1)).square().sum(1).mean() for a, b in pairs)
 
 
 class NearestTraining:

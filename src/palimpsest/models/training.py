@@ -1,7 +1,9 @@
-"""What the trainings of the small networks share: batches and the optimiser's loop."""
+"""What the trainings of the small networks share: batches, the optimiser's loop, and going on where one was killed."""
 
+import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -10,6 +12,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from palimpsest.options import Positive, Size
+from palimpsest.run import UserError, atomic
+
+SAVED_EVERY = 250  # steps
 
 
 class Training(TypedDict):
@@ -18,6 +23,14 @@ class Training(TypedDict):
     batch: Positive
     steps: Positive
     learning_rate: Size
+
+
+def built(kind: Callable[..., nn.Module], architecture: dict) -> nn.Module:
+    """A network of this kind; raises UserError for an architecture that it does not take."""
+    try:
+        return kind(**architecture)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"architecture of {kind.__name__} with {architecture}: {error}") from error
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
@@ -37,6 +50,42 @@ def has_bfloat16() -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
+class Kept:
+    """The state of a training in a file, for a run that was killed: what it holds after a step, and of which recipe.
+
+    recipe: whatever the result depends on. A file of another recipe is not gone on with. No path: nothing is kept.
+    """
+
+    def __init__(self, path: Path | None, recipe: dict):
+        self.path, self.recipe = path, json.dumps(recipe, sort_keys=True)
+
+    @classmethod
+    def beside(cls, output: Path, recipe: dict) -> "Kept":
+        """In the folder of a training's output, which a step writes under a temporary name."""
+        return cls(output.with_name(f".unfinished-{output.name.removeprefix('.partial-')}"), recipe)
+
+    def read(self, device: torch.device) -> dict | None:
+        """The state, or none where there is nothing to go on with."""
+        if self.path is None or not self.path.exists():
+            return None
+        state = torch.load(self.path, map_location=device, weights_only=True)
+        if state["recipe"] != self.recipe:
+            return None
+        print(f"going on from step {state['index']} of {self.path}", flush=True)
+        return state
+
+    def write(self, state: dict) -> None:
+        """Replace the file."""
+        if self.path is not None:
+            with atomic(self.path) as partial:
+                torch.save({**state, "recipe": self.recipe}, partial)
+
+    def remove(self) -> None:
+        """Forget the state: the training is over."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
 def fit(
     network: nn.Module,
     loss_of: Callable[[np.ndarray, int], Tensor],
@@ -48,22 +97,36 @@ def fit(
     seed: int,
     weight_decay: float = 1e-4,
     clip: float = math.inf,
-    after_step: Callable[[int], None] = lambda index: None,
+    averaged: nn.Module | None = None,
+    average: float = 0.0,
+    kept: Kept | None = None,
 ) -> list[float]:
     """AdamW under a one-cycle schedule; loss_of(indices, step) gives the loss of a batch.
 
-    In bf16 autocast where the processor computes in it; elsewhere it would be emulated, some ten times slower
-    than float32. Gradients are clipped to the length `clip`.
+    In bf16 autocast where the device computes in it; elsewhere it would be emulated, some ten times slower than
+    float32. Gradients are clipped to the length `clip`. averaged: a copy of the network that becomes the moving average
+    of its weights, with the decay `average`. kept: where the state is kept; loss_of must then draw from generators of
+    its own for each step, so that what goes on is what was not interrupted.
 
     Returns the mean loss of each twentieth of the run. A loss that is not finite stops it.
     """
+    device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
+    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    parts |= {} if averaged is None else {"averaged": averaged}
+    losses, done, kept = [], 0, kept or Kept(None, {})
+    if state := kept.read(device):
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        losses, done = state["losses"], state["index"]
     network.train()
-    losses, autocast = [], has_bfloat16()
+    autocast = has_bfloat16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
     progress = tqdm(batches(count, batch, steps, seed), total=steps, mininterval=5)
     for index, picks in enumerate(progress):
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        if index < done:
+            continue
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = loss_of(picks, index)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {index}: lower the learning rate")
@@ -72,8 +135,15 @@ def fit(
         nn.utils.clip_grad_norm_(network.parameters(), clip)
         optimiser.step()
         schedule.step()
-        after_step(index)
+        if averaged is not None:
+            decay = min(average, (1 + index) / (10 + index))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
         losses.append(loss.item())
         progress.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
+        if (index + 1) % SAVED_EVERY == 0:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            kept.write({**states, "index": index + 1, "losses": losses})
     network.eval()
+    kept.remove()
     return [round(float(np.mean(part)), 5) for part in np.array_split(losses, min(20, len(losses)))]

@@ -1,0 +1,40 @@
+"""The autoencoder of a latent diffusion model: diffusers' AutoencoderKL, pictures to scaled latents and back."""
+
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from palimpsest.models.diffusion import device_of
+from palimpsest.models.pixels import to_tensor, to_uint8
+
+
+def save(path: Path, network: AutoencoderKL) -> None:
+    """Write the weights to a path, and the architecture beside it."""
+    network.save_config(path.parent)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+
+
+@torch.inference_mode()
+def encode(network: AutoencoderKL, pictures: np.ndarray, batch: int = 64, scaled: bool = True) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations of the latents of pictures (n, H, W, 3) uint8, each (n, c, h, w) on the CPU.
+
+    scaled: as the diffusion model has them, the posterior's times the configuration's factor.
+    """
+    factor, device, means, spreads = network.config.scaling_factor if scaled else 1.0, device_of(network), [], []
+    for start in range(0, len(pictures), batch):
+        found = network.encode(to_tensor(pictures[start : start + batch]).to(device)).latent_dist
+        means.append((found.mean * factor).cpu())
+        spreads.append((found.std * factor).cpu())
+    return torch.cat(means), torch.cat(spreads)
+
+
+@torch.inference_mode()
+def decode(network: AutoencoderKL, latents: Tensor, batch: int = 64) -> np.ndarray:
+    """Pictures (n, H, W, 3) uint8 of scaled latents (n, c, h, w)."""
+    factor, device = network.config.scaling_factor, device_of(network)
+    return np.concatenate([to_uint8(network.decode(part.to(device) / factor).sample) for part in latents.split(batch)])

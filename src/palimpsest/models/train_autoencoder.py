@@ -1,0 +1,104 @@
+"""Train the autoencoder of a latent diffusion model (Rombach et al. 2022), and measure it on held-out pictures.
+
+Loss: L2 + 0.1 L1 of the pixels, the concept's weighing more, a perceptual distance in the features of the guide
+classifier (a network that judges nothing later), and the divergence of the latents from a standard normal.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from palimpsest.judges import networks
+from palimpsest.models import autoencoder
+from palimpsest.models.perceptual import perceptual
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.training import Kept, Training, built, fit
+from palimpsest.options import Count, Share, Size, check
+from palimpsest.run import Input, Output, sha256, step, torch_device
+
+
+class Settings(Training):
+    """Options of the training. architecture: as diffusers names it; average: decay of the kept weights' average.
+
+    mask_weight: how much more a pixel of the concept counts.
+    """
+
+    architecture: dict
+    average: Share
+    perceptual_weight: Size
+    mask_weight: Size
+    divergence_weight: Size
+
+
+def train(
+    train_images: Input,
+    train_masks: Input,
+    test_images: Input,
+    guide: Input,
+    network: Output,
+    *,
+    params: dict,
+    seed: Count = 0,
+    device: str = "auto",
+) -> dict:
+    """Train the autoencoder that params describe; its latents are scaled to unit variance on the training pictures."""
+    check(Settings, params, "params of the autoencoder")
+    place = torch_device(device)
+    images, masks = np.load(train_images, mmap_mode="r"), np.load(train_masks, mmap_mode="r")
+    model = built(AutoencoderKL, params["architecture"]).to(place)
+    averaged = copy.deepcopy(model).requires_grad_(False)
+    critic = networks.load(guide).to(place)
+
+    def loss_of(picks: np.ndarray, index: int) -> Tensor:
+        rng = np.random.default_rng((seed, index))
+        pictures = to_tensor(images[picks]).to(place)
+        weight = 1 + params["mask_weight"] * torch.from_numpy(masks[picks])[:, None].float().to(place)
+        if rng.random() < 0.5:
+            pictures, weight = pictures.flip(3), weight.flip(3)
+        latents = model.encode(pictures).latent_dist
+        noise = torch.from_numpy(rng.standard_normal(tuple(latents.mean.shape), np.float32)).to(place)
+        made = model.decode(latents.mean + latents.std * noise).sample
+        error = made - pictures
+        pixels = (weight * (error.square() + 0.1 * error.abs())).mean()
+        divergence = 0.5 * (latents.mean.square() + latents.var - 1 - latents.logvar).mean()
+        return (
+            pixels
+            + params["perceptual_weight"] * perceptual(critic, made, pictures)
+            + params["divergence_weight"] * divergence
+        )
+
+    recipe = {"params": params, "seed": seed, "data": sha256(train_images), "guide": sha256(guide)}
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
+    losses = fit(
+        model,
+        loss_of,
+        count=len(images),
+        seed=seed,
+        clip=1.0,
+        averaged=averaged,
+        kept=Kept.beside(network, recipe),
+        **settings,
+    )
+    spread = float(autoencoder.encode(averaged, images[:512], scaled=False)[0].std())
+    averaged.register_to_config(scaling_factor=round(1 / spread, 5))
+    autoencoder.save(network, averaged)
+    return {
+        "losses": losses,
+        "quality": {"psnr": ceiling(averaged, np.load(test_images))},
+        "parameters": sum(part.numel() for part in averaged.parameters()),
+    }
+
+
+def ceiling(network: AutoencoderKL, images: np.ndarray) -> float:
+    """PSNR (dB, mean over pictures, of 8 bits) of what comes back from the posterior's means."""
+    latents, _ = autoencoder.encode(network, images)
+    back = autoencoder.decode(network, latents).astype(np.float32)
+    error = np.square((back - images) / 255).mean((1, 2, 3))
+    return float(np.mean(-10 * np.log10(np.maximum(error, 1e-10))))
+
+
+if __name__ == "__main__":
+    step(train)

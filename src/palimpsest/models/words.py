@@ -1,0 +1,41 @@
+"""A tokenizer of CLIP's kind that knows a few words, each of them one token; other words are spelt."""
+
+import json
+import string
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.trainers import BpeTrainer
+from transformers import CLIPTokenizer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+SIGNS = (*string.ascii_lowercase, *string.digits, ",", ".", "-", "'")
+
+
+def tokenizer_of(words: Iterable[str], length: int) -> CLIPTokenizer:
+    """The tokenizer, which pads and cuts to `length` tokens.
+
+    Byte-pair merges are learned from the words until each is one token, and the same merges make it one again.
+    """
+    learned = Tokenizer(BPE())
+    learned.pre_tokenizer = WhitespaceSplit()
+    trainer = BpeTrainer(
+        vocab_size=100_000,
+        min_frequency=1,
+        end_of_word_suffix=END_OF_WORD,
+        special_tokens=[*SIGNS, *(sign + END_OF_WORD for sign in SIGNS)],
+        show_progress=False,
+    )
+    learned.train_from_iterator(sorted(set(words)), trainer)
+    model = json.loads(learned.to_str())["model"]
+    tokens = [*sorted(model["vocab"], key=model["vocab"].get), START, END]
+    merges = [tuple(pair) for pair in model["merges"]]
+    return CLIPTokenizer(vocab={token: n for n, token in enumerate(tokens)}, merges=merges, model_max_length=length)
+
+
+def unknown_words(tokenizer: CLIPTokenizer, text: str) -> list[str]:
+    """The words of a text that the tokenizer has to spell: no single token stands for them."""
+    return [word for word in text.replace(",", " ").split() if len(tokenizer.tokenize(word)) != 1]
