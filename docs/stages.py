@@ -18,9 +18,9 @@ STAGES = {
         *("lcr_encode", "lcr_masks", "lcr_count", "lcr_score", "lcr_cooccurrence"),
         *("lcr_gather", "lcr_reconstruct"),
         *("instance_targets", "instance_surrogate", "instance_reference"),
-        *("instance_faulty_reference", "instance_prepare_prompt"),
+        *("instance_faulty_reference", "instance_prepare_prompt", "erasure_draw", "erasure_reference"),
     ],
-    "edit": ["lcr_replace", "instance_unlearn", "instance_repair_class", "instance_unlearn_prompt"],
+    "edit": ["lcr_replace", "instance_unlearn", "instance_repair_class", "instance_unlearn_prompt", "erasure_erase"],
     "generate and score": [
         *(
             "lcr_model_card",
@@ -38,7 +38,7 @@ STAGES = {
             "instance_evaluate_prompt",
         ),
         *("instance_membership", "instance_compare_surrogates", "instance_conflicts", "instance_ridge"),
-        *("instance_select", "instance_pair"),
+        *("instance_select", "instance_pair", "erasure_judge_networks", "erasure_select"),
     ],
     "collect and judge": ["collect", "join", "judge_claims", "number", "trace_provenance"],
     "paper": ["tabulate", "plot", "typeset", "execute_notebook", "compare_runs"],

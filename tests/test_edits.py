@@ -169,7 +169,7 @@ def test_what_a_row_lists_must_be_there_unchanged_and_of_a_known_format(tmp_path
     diffusion.save(other, tiny(1), DDPMScheduler())
     (edit,) = edits.read(table := listed(tmp_path / "run", base, {"path": other, "format": "whole"}))
     for broken, named in (
-        (replace(edit, format="pickle"), "format 'pickle' of the row is unknown; known: whole, delta, lora, codes"),
+        (replace(edit, format="pickle"), "format 'pickle' of the row is unknown; known: whole, delta, text_encoder, lora, codes"),
         (replace(edit, path=tmp_path / "gone"), "gone is missing"),
         (replace(edit, base_path=tmp_path / "gone"), "gone is missing"),
         (replace(edit, sha256="0" * 64), r"is not the file that the row of unpromptable lists \(sha256 000000000000"),
@@ -194,15 +194,15 @@ def test_what_a_row_lists_must_be_there_unchanged_and_of_a_known_format(tmp_path
 
 @pytest.mark.parametrize("kind", ["diffusion", "vqgan"])
 def test_the_base_its_oracle_and_a_random_network_are_rows_too(tmp_path, base, kind):
-    oracle = tmp_path / "oracle/unet" / diffusion.WEIGHTS
-    diffusion.save(oracle, tiny(1), DDPMScheduler())
+    oracle = [tmp_path / "oracle/unet" / diffusion.WEIGHTS]
+    diffusion.save(oracle[0], tiny(1), DDPMScheduler())
     if kind == "vqgan":
-        base, oracle = tmp_path / "vqgan.safetensors", None
+        base, oracle = tmp_path / "vqgan.safetensors", []
         torch.manual_seed(0)
         network = vqgan.VQGAN(vqgan.VQGANConfig(**VQGAN, num_res_blocks=1))
         weights.save(base, network, network.to_metadata())
     outputs = tmp_path / "networks/random", tmp_path / "networks/edits.parquet"
-    list_networks(base, *outputs, family="instance", model="tiny", oracle=oracle, seed=4)
+    list_networks(base, *outputs, family="instance", model="tiny", oracles=oracle, seed=4)
     found = {edit.method: edits.open_edit(edit).state_dict() for edit in edits.read(outputs[1])}
     assert list(found) == ["pretrained", *(["oracle"] if oracle else []), "random"]
     before, after = found["pretrained"], found["random"]

@@ -119,7 +119,9 @@ rule list_networks:
     input:
         code=code_of("palimpsest.models.list_networks"),
         network=lambda wildcards: sources.network(wildcards.model),
-        oracle=lambda wildcards: plans[wildcards.family].oracle(wildcards.model),
+        oracles=lambda wildcards: [
+            sources.network(name) for name in plans[wildcards.family].oracles(wildcards.model).values()
+        ],
     output:
         random=directory("<results>/{family}/networks/{model}/random"),
         edits="<results>/{family}/networks/{model}/edits.parquet",
@@ -135,5 +137,9 @@ rule list_networks:
         "../../envs/torch.yaml"
     params:
         paths=paths,
+        targets=lambda wildcards: stated(
+            {"targets": [name for name in plans[wildcards.family].oracles(wildcards.model) if name]}, "targets"
+        ),
     shell:
-        "python -m palimpsest.models.list_networks {params.paths} --family {wildcards.family} --model {wildcards.model} > {log} 2>&1"
+        "python -m palimpsest.models.list_networks {params.paths} --family {wildcards.family} --model {wildcards.model}"
+        " {params.targets} > {log} 2>&1"

@@ -136,6 +136,7 @@ rule tabulate:
     params:
         paths=paths,
         settings=lambda wildcards: as_json(paper.part(wildcards.family, "tables", wildcards.name).params),
+        about=lambda wildcards: paper.about(wildcards.family, "tables", wildcards.name),
     shell:
         "python -m palimpsest.report.tables {params.paths} --family {wildcards.family} --name {wildcards.name}"
         " --params {params.settings:q} > {log} 2>&1"
@@ -168,6 +169,7 @@ rule plot:
     params:
         paths=paths,
         settings=lambda wildcards: as_json(paper.part(wildcards.family, "figures", wildcards.name).params),
+        about=lambda wildcards: paper.about(wildcards.family, "figures", wildcards.name),
     shell:
         "python -m palimpsest.report.figures {params.paths} --family {wildcards.family} --name {wildcards.name}"
         " --params {params.settings:q} > {log} 2>&1"

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from palimpsest.models.diffusion import device_of
+from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.pixels import to_tensor, to_uint8
+from palimpsest.models.published import read_state
+from palimpsest.models.weights import check_state
 
 
 def save(path: Path, network: AutoencoderKL) -> None:
@@ -17,6 +19,20 @@ def save(path: Path, network: AutoencoderKL) -> None:
     network.save_config(path.parent)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+
+
+def fill(network: AutoencoderKL, path: Path) -> AutoencoderKL:
+    """A network with the weights of a file, every key and shape checked."""
+    state = read_state(path)
+    check_state(state, network, path)
+    network.load_state_dict(state)
+    return network
+
+
+def load(path: Path) -> AutoencoderKL:
+    """The autoencoder behind a file of weights, in evaluation mode and frozen."""
+    network = AutoencoderKL.from_config(AutoencoderKL.load_config(path.parent))
+    return fill(network, path).eval().requires_grad_(False)
 
 
 @torch.inference_mode()

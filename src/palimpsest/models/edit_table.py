@@ -5,7 +5,9 @@ Paths are relative to the table, so that results can be moved. Formats:
 
 * `whole`: a network in the layout of its base: the weights' file of a diffusers folder, a VQ-GAN's safetensors, or what
   `check_pipeline` wrote of a pipeline of Stable Diffusion 3
-* `delta`: safetensors of the tensors that differ from the base's, under their names, with the base's sha256
+* `delta`: safetensors of the tensors that differ from the base's, under their names, with the base's sha256; of a
+  text-to-image model those of its UNet
+* `text_encoder`: the same of a text-to-image model's text encoder, whose UNet is the base's
 * `lora`: safetensors of low-rank adapters; names may begin with `<seed>.`, where one file holds several seeds, or with
   `transformer.`, as diffusers' pipelines name them
 * `codes`: an .npz of edited codes (images, h, w), one array for each setting, under the last part of its name: the
@@ -20,7 +22,7 @@ import pandas as pd
 
 from palimpsest.run import UserError, sha256
 
-FORMATS = ("whole", "delta", "lora", "codes")
+FORMATS = ("whole", "delta", "text_encoder", "lora", "codes")
 
 
 @dataclass(frozen=True)

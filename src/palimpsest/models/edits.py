@@ -12,6 +12,8 @@ from palimpsest.models.edit_table import FORMATS, Edit, read
 from palimpsest.models.published import read_state
 from palimpsest.run import UserError, sha256
 
+TEXT_PREFIX = "text_encoder."
+
 __all__ = ["open_edit", "read", "save_delta"]
 
 
@@ -21,7 +23,8 @@ def open_edit(edit: Edit, device: torch.device | str = "cpu") -> nn.Module | np.
     Raises UserError for an unknown format, a missing file, a file with another sha256, and what does not fit the base.
     """
     openers = {"whole": lambda: open_network(edit.path), "delta": lambda: with_delta(edit)}
-    openers |= {"lora": lambda: with_adapters(edit), "codes": lambda: codes_of(edit)}
+    openers |= {"text_encoder": lambda: with_delta(edit), "lora": lambda: with_adapters(edit)}
+    openers |= {"codes": lambda: codes_of(edit)}
     if edit.format not in openers:
         raise UserError(f"{edit.path}: the format {edit.format!r} of the row is unknown; known: {', '.join(FORMATS)}")
     for path in (edit.base_path, edit.path):
@@ -43,6 +46,10 @@ def open_network(path: Path) -> nn.Module:
         from palimpsest.models.stable_diffusion_3 import load_transformer
 
         return load_transformer(path)
+    if is_text_diffusion(path):
+        from palimpsest.models import text_diffusion
+
+        return text_diffusion.open_model(path).network
     if (path.parent / "config.json").exists():
         from palimpsest.models import diffusion
 
@@ -52,8 +59,17 @@ def open_network(path: Path) -> nn.Module:
     return vqgan.load(path)
 
 
-def save_delta(path: Path, network: nn.Module, base_path: Path) -> None:
-    """Write the tensors of a network that differ from its base's; they replace the base's when they are read."""
+def is_text_diffusion(path: Path) -> bool:
+    """Whether a file of weights is that of the UNet of a text-to-image pipeline."""
+    return (path.parent.parent / "text_encoder").is_dir()
+
+
+def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
+    """Write the tensors of a network that differ from its base's; they replace the base's when they are read.
+
+    Gives the row's format. Of a text-to-image model either the UNet or the text encoder may differ, and the names are
+    those of the part alone, as diffusers and transformers load them.
+    """
     base, edited = open_network(base_path).state_dict(), network.state_dict()
     if base.keys() != edited.keys():
         raise ValueError(f"the network has other tensors than {base_path}: {sorted(base.keys() ^ edited.keys())[:5]}")
@@ -62,17 +78,31 @@ def save_delta(path: Path, network: nn.Module, base_path: Path) -> None:
         for name, tensor in edited.items()
         if not torch.equal(tensor.detach().cpu(), base[name])
     }
+    found = "text_encoder" if any(name.startswith(TEXT_PREFIX) for name in changed) else "delta"
+    prefix = prefix_of(base_path, found)
+    if others := [name for name in changed if not name.startswith(prefix)]:
+        raise ValueError(f"both the UNet and the text encoder differ from {base_path}: {others[:3]}")
+    changed = {name.removeprefix(prefix): tensor for name, tensor in changed.items()}
     save_file(changed, path, metadata={"base": sha256(base_path)})
+    return found
+
+
+def prefix_of(base_path: Path, kind: str) -> str:
+    """What the names in a file of a format lack of the names of the network's tensors."""
+    if kind == "text_encoder":
+        return TEXT_PREFIX
+    return "unet." if is_text_diffusion(base_path) else ""
 
 
 def with_delta(edit: Edit) -> nn.Module:
     """The base with the tensors that changed; names, shapes and the base itself are checked."""
-    network, changed = open_network(edit.base_path), read_state(edit.path)
+    network, prefix = open_network(edit.base_path), prefix_of(edit.base_path, edit.format)
     with safe_open(edit.path, "pt") as file:
         base = (file.metadata() or {}).get("base")
     if base != sha256(edit.base_path):
         raise UserError(f"{edit.path} was made of another base than {edit.base_path} (sha256 {base}): give that one")
     state = network.state_dict()
+    changed = {f"{prefix}{name}": tensor for name, tensor in read_state(edit.path).items()}
     check_names(edit.path, changed, state)
     network.load_state_dict({**state, **changed})
     return network

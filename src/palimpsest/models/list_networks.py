@@ -1,6 +1,6 @@
 """List a family's networks that nothing was erased from as edited models, so that audits compare with them.
 
-They are the base ("pretrained"), where there is one its oracle, and a network of the base's architecture with random
+They are the base ("pretrained"), its oracles, and a network of the base's architecture with random
 weights ("random"), which is made here: it never saw anything.
 """
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from palimpsest.models import diffusion, vqgan, weights
 from palimpsest.models.edit_table import write
+from palimpsest.models.edits import is_text_diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, seed_everything, step
 
@@ -19,19 +20,31 @@ def list_networks(
     *,
     family: str,
     model: str,
-    oracle: Input | None = None,
+    oracles: list[Input] | None = None,
+    targets: list[str] | None = None,
     seed: Count = 0,
 ) -> None:
-    """random: a folder with the random network; edits: a row for each network; model: the base's name."""
+    """random: a folder with the random network; edits: a row for each network; model: the base's name.
+
+    targets: what each oracle was trained without, where that is not all that is forgotten.
+    """
     seed_everything(seed)
-    files = {"pretrained": network, "oracle": oracle, "random": save_random(random, network)}
-    rows = [{"method": method, "path": file} for method, file in files.items() if file]
+    rows, oracles = [{"method": "pretrained", "path": network}], oracles or []
+    without = zip(oracles, targets or [""] * len(oracles), strict=True)
+    rows += [{"method": "oracle", "path": file, "target": name} for file, name in without]
+    rows.append({"method": "random", "path": save_random(random, network)})
     common = {"family": family, "base": model, "base_path": network, "format": "whole"}
-    write(edits, rows, **common, target="", seed=seed, setting="")
+    write(edits, [{"target": ""} | row for row in rows], **common, seed=seed, setting="")
 
 
 def save_random(folder: Path, network: Path) -> Path:
     """Write a network of another's architecture with random weights; gives the file of its weights."""
+    if is_text_diffusion(network):
+        from palimpsest.models import text_diffusion
+
+        file = folder / "unet" / diffusion.WEIGHTS
+        text_diffusion.save(file, text_diffusion.random_like(text_diffusion.open_model(network)))
+        return file
     if (network.parent / "config.json").exists():
         like, scheduler = diffusion.load(network)
         file = folder / "unet" / diffusion.WEIGHTS

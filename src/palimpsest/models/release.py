@@ -24,7 +24,7 @@ def release(network: Input, data: Input, released: Output, record: Output, *, st
         shutil.copytree(
             network.parent.parent,
             released.parent.parent,
-            ignore=shutil.ignore_patterns("*.record.json", ".partial-*"),
+            ignore=shutil.ignore_patterns("*.record.json", ".partial-*", ".unfinished-*"),
             dirs_exist_ok=True,
         )
     shutil.copyfile(network, released)

@@ -14,15 +14,20 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from palimpsest.models import autoencoder
 from palimpsest.models.diffusion import WEIGHTS, device_of, scheduler_of
 from palimpsest.models.forward_process import drawn_noise
+from palimpsest.models.latent_networks import (
+    AutoencoderKL,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    UNet2DConditionModel,
+)
 from palimpsest.models.published import read_state
-from palimpsest.models.unet import VERSION
+from palimpsest.models.unet import VERSION, DDIMScheduler
 from palimpsest.models.weights import check_state
 from palimpsest.run import UserError
 
@@ -105,7 +110,6 @@ def open_model(path: Path, device: torch.device | str = "cpu") -> TextDiffusion:
         if not (folder / needed).exists():
             raise UserError(f"{folder / needed} is missing: {folder} is not in the layout of Stable Diffusion 1.x")
     unet = filled(UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(path.parent)), path)
-    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(folder / "vae"))
     text = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
     scheduler = scheduler_of(DDIMScheduler, DDIMScheduler.load_config(folder / "scheduler"))
     if scheduler.config.prediction_type != "epsilon":
@@ -121,11 +125,18 @@ def open_model(path: Path, device: torch.device | str = "cpu") -> TextDiffusion:
     network = Conditioned(unet, filled(text, folder / "text_encoder" / TEXT_WEIGHTS))
     return TextDiffusion(
         network.eval().requires_grad_(False).to(device),
-        filled(vae, folder / "vae" / WEIGHTS).eval().requires_grad_(False).to(device),
+        autoencoder.load(folder / "vae" / WEIGHTS).to(device),
         CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         scheduler,
         folder,
     )
+
+
+def random_like(model: TextDiffusion) -> TextDiffusion:
+    """The same model with random weights in its UNet and text encoder; the autoencoder stays."""
+    unet, text = model.network.unet, model.network.text_encoder
+    fresh = Conditioned(UNet2DConditionModel.from_config(unet.config), CLIPTextModel(text.config))
+    return model.with_network(fresh.eval().requires_grad_(False))
 
 
 def filled(network: nn.Module, path: Path) -> nn.Module:

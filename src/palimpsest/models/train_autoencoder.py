@@ -5,14 +5,15 @@ classifier (a network that judges nothing later), and the divergence of the late
 """
 
 import copy
+from typing import Literal, NotRequired
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from palimpsest.judges import networks
 from palimpsest.models import autoencoder
+from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.perceptual import perceptual
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import Kept, Training, built, fit
@@ -23,7 +24,8 @@ from palimpsest.run import Input, Output, sha256, step, torch_device
 class Settings(Training):
     """Options of the training. architecture: as diffusers names it; average: decay of the kept weights' average.
 
-    mask_weight: how much more a pixel of the concept counts.
+    mask_weight: how much more a pixel of the concept counts. trained: a later stage may leave the encoder, and so the
+    latents, as they are, and train the decoder alone.
     """
 
     architecture: dict
@@ -31,6 +33,7 @@ class Settings(Training):
     perceptual_weight: Size
     mask_weight: Size
     divergence_weight: Size
+    trained: NotRequired[Literal["both", "decoder"]]
 
 
 def train(
@@ -40,15 +43,24 @@ def train(
     guide: Input,
     network: Output,
     *,
+    start: Input | None = None,
     params: dict,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
-    """Train the autoencoder that params describe; its latents are scaled to unit variance on the training pictures."""
+    """Train the autoencoder that params describe, from the weights of `start` where that is given.
+
+    Its latents are scaled to unit variance on the training pictures.
+    """
     check(Settings, params, "params of the autoencoder")
     place = torch_device(device)
     images, masks = np.load(train_images, mmap_mode="r"), np.load(train_masks, mmap_mode="r")
     model = built(AutoencoderKL, params["architecture"]).to(place)
+    if start is not None:
+        autoencoder.fill(model, start)
+    if params.get("trained") == "decoder":
+        for part in (model.encoder, model.quant_conv):
+            part.requires_grad_(False)
     averaged = copy.deepcopy(model).requires_grad_(False)
     critic = networks.load(guide).to(place)
 
@@ -71,6 +83,7 @@ def train(
         )
 
     recipe = {"params": params, "seed": seed, "data": sha256(train_images), "guide": sha256(guide)}
+    recipe |= {} if start is None else {"start": sha256(start)}
     settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
     losses = fit(
         model,

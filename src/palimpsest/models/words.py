@@ -8,7 +8,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import BpeTrainer
-from transformers import CLIPTokenizer
+
+from palimpsest.models.latent_networks import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"

@@ -19,6 +19,8 @@ from palimpsest.plan.code import files_of
 # the layout of the Hub, a single file as such. A pipeline stays where it is: its file says where.
 WEIGHTS = {
     "ddpm": "{name}/unet/diffusion_pytorch_model.safetensors",
+    "text_diffusion": "{name}/unet/diffusion_pytorch_model.safetensors",
+    "autoencoder": "{name}/vae/diffusion_pytorch_model.safetensors",
     "diffusion": "{name}/unet/diffusion_pytorch_model.safetensors",
     "torchscript": "{name}.pt",
     "state_dict": "{name}.pt",
@@ -27,6 +29,8 @@ WEIGHTS = {
 }
 RELEASED = Path("resources/models")
 # Trainer to module, and what it reads of the set that it is trained on, and of the one that it is measured on.
+# Other networks that a training reads, by the key of its row and the name of its argument.
+ROLES = ("guide", "start", "autoencoder", "judge", "detector")
 PICTURES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.parquet"
 TRAINERS = {
     "judge": ("palimpsest.judges.train", (PICTURES, MASKS, MANIFEST), (PICTURES, MASKS, MANIFEST)),
@@ -34,6 +38,8 @@ TRAINERS = {
     "factors": ("palimpsest.judges.train_factors", (PICTURES, MANIFEST), (PICTURES, MANIFEST)),
     "vqgan": ("palimpsest.models.train_vqgan", (PICTURES, MASKS), (PICTURES,)),
     "ddpm": ("palimpsest.models.train_ddpm", (PICTURES, MANIFEST), (PICTURES,)),
+    "autoencoder": ("palimpsest.models.train_autoencoder", (PICTURES, MASKS), (PICTURES,)),
+    "text_diffusion": ("palimpsest.models.train_text_diffusion", (PICTURES, MASKS, MANIFEST), (MANIFEST,)),
 }
 
 
@@ -120,7 +126,7 @@ class Plan:
         row, (module, train, test) = self.trained(wildcards.weights), self.trainer_of(wildcards.weights)
         given = {f"train_{Path(file).stem}": f"<results>/data/{row['train']}/{file}" for file in train}
         given |= {f"test_{Path(file).stem}": f"<results>/data/{row['test']}/{file}" for file in test}
-        given |= {role: self.network(row[role]) for role in ("guide", "start") if role in row}
+        given |= {role: self.network(row[role]) for role in ROLES if role in row}
         return {"code": files_of(module), **given}
 
     # Data sets and detectors
@@ -161,7 +167,7 @@ class Plan:
             self.kind_of(name)
             for key in {"train", "test"} & row.keys():
                 self.setting("datasets", row[key])
-            for key in {"guide", "start"} & row.keys():
+            for key in set(ROLES) & row.keys():
                 self.setting("networks", row[key])
 
 
@@ -182,9 +188,10 @@ class Family(Plan):
         """What all of the family's tables and figures may ask for: models, methods, sets by role."""
         raise NotImplementedError
 
-    def oracle(self, model: str) -> str | list:
-        """The network that was trained as a model was, without what is forgotten; no input where there is none."""
-        return self.optional_network(self.own().get("oracles", {}).get(model))
+    def oracles(self, model: str) -> dict[str, str]:
+        """Networks that were trained as a model was, by what they lack: "" is all that is forgotten."""
+        found = self.own().get("oracles", {}).get(model, {})
+        return {"": found} if isinstance(found, str) else found
 
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, an `edits.parquet` each: what audits read."""

@@ -58,10 +58,14 @@ class Paper(Plan):
     def part(self, family: str, kind: str, name: str) -> report.Part:
         """What a table or figure is made from."""
         files_of(f"palimpsest.{family}.{kind}.{name}")
-        source = Path(SOURCE, "palimpsest", family, kind, f"{name}.py").read_text(encoding="utf-8")
+        source = source_of(family, kind, name)
         plan, given = self.plans[family], self.entries(family, kind)[name]
         key = f"report.{family}.{kind}.{name}"
         return report.part(source, key, plan.lists(), plan.groups(), given, self.dropped)
+
+    def about(self, family: str, kind: str, name: str) -> str:
+        """What a table or figure shows, as its module says first."""
+        return ast.get_docstring(ast.parse(source_of(family, kind, name))).splitlines()[0]
 
     # What the main job makes
 
@@ -82,6 +86,11 @@ class Paper(Plan):
             for kind in KINDS:
                 for name in self.entries(family, kind):
                     self.part(family, kind, name)
+
+
+def source_of(family: str, kind: str, name: str) -> str:
+    """The module of a table or figure."""
+    return Path(SOURCE, "palimpsest", family, kind, f"{name}.py").read_text(encoding="utf-8")
 
 
 def collected(experiment: str) -> list[str]:

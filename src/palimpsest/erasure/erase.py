@@ -1,0 +1,177 @@
+"""Make a text-to-image model forget concepts by one method: every concept, setting and seed of a study.
+
+What an edited model draws is judged at once: to load the libraries again would take longer.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from palimpsest.erasure.concepts import Concept
+from palimpsest.erasure.judging import Judging, Readers
+from palimpsest.metrics.measurements import write
+from palimpsest.models import text_diffusion
+from palimpsest.models.edit_table import write as list_edits
+from palimpsest.models.edits import save_delta
+from palimpsest.models.text_diffusion import Conditioned, TextDiffusion
+from palimpsest.options import Count
+from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
+from palimpsest.unlearning.context import Conditioning, Context, Examples
+from palimpsest.unlearning.door import edit
+from palimpsest.unlearning.selectors import select
+
+ADAPTER = "adapter"  # a selection of its own: what is trained is added, and merged when it is saved
+
+
+def erase(
+    network: Input,
+    latents: Input,
+    prompts: Input,
+    judged_prompts: Input,
+    judged_pictures: Input,
+    classifier: Input,
+    detector: Input,
+    weights: Output,
+    log: Output,
+    edits: Output,
+    measurements: Output,
+    panel: Output,
+    *,
+    model: str,
+    study: str,
+    method: str,
+    module: str,
+    concepts: dict,
+    sampling: dict,
+    plan: dict,
+    selected: Input | None = None,
+    judging_seed: Count = 0,
+    device: str = "auto",
+) -> dict:
+    """weights: a folder with the changed tensors of each run; log: a row per step; edits: a row per run.
+
+    plan: `runs`, each with concept, setting, seed, selection, training and settings; where the tuning chose a setting
+    (selected), each takes that one's. module: of palimpsest.unlearning.methods; selection: the parameters that may
+    change (`unlearning.selectors`, or "adapter"). The other runs of a job go on where one fails; then the step fails.
+    judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
+    the edited models draw for them.
+    """
+    place, table = torch_device(device), pd.read_parquet(prompts)
+    base = text_diffusion.open_model(network, place)
+    chosen = json.loads(selected.read_text(encoding="utf-8")) if selected else {}
+    weights.mkdir(parents=True)
+    rows, logs, failures = [], [], []
+    judged = pd.read_parquet(judged_prompts)
+    pooled = list(dict.fromkeys(run["concept"] for run in plan["runs"]))
+    with np.load(latents) as drawn, np.load(judged_pictures) as before:
+        readers = Readers(classifier, detector)
+        judging = Judging(readers, judged, before, concepts, pooled, sampling, judging_seed)
+        for run in plan["runs"]:
+            name = f"{run['concept']}.{run['setting']}.{run['seed']}"
+            concept = Concept(run["concept"], **concepts[run["concept"]])
+            student = copy.deepcopy(base.network)
+            seed_everything(run["seed"])
+            prepare(student, chosen.get("selection", run["selection"]))
+            try:
+                steps = edit(
+                    module,
+                    student,
+                    context_of(base, concept, drawn, table, run["seed"]),
+                    settings={**run["settings"], **chosen.get("settings", {})},
+                    training={**run["training"], **chosen.get("training", {})},
+                    beside=log,
+                    save=lambda file, student=student: save_delta(file, without_adapters(student, base), network),
+                    what=name,
+                )
+            except UserError as error:
+                failures.append(str(error))
+                continue
+            path, labels = weights / f"{name}.safetensors", {key: run[key] for key in ("setting", "seed")}
+            plain = without_adapters(student, base)
+            kind = save_delta(path, plain, network)
+            judging.judge(base.with_network(plain.eval()), run["concept"], method, **labels)
+            logs.append(pd.DataFrame(steps).assign(concept=run["concept"], **labels))
+            rows.append({"target": run["concept"], "path": path, "format": kind, **labels})
+    if failures:
+        raise UserError("; ".join(failures))
+    pd.concat(logs, ignore_index=True).to_parquet(log, index=False)
+    write(measurements, judging.measurements(), family="erasure", model=model, study=study)
+    np.savez(panel, **judging.panel)
+    list_edits(edits, rows, base=model, base_path=network, family="erasure", method=method)
+    return {"runs": len(rows)}
+
+
+def prepare(student: Conditioned, selection: str) -> None:
+    """Let the parameters of a selection change."""
+    if selection == ADAPTER:
+        from palimpsest.unlearning import adapters  # peft takes seconds to load
+
+        adapters.inject(student.unet)
+    else:
+        select(student, selection)
+
+
+def without_adapters(student: Conditioned, base: TextDiffusion) -> Conditioned:
+    """The network itself, or one of the base's form into which its adapters are merged."""
+    if not any(".lora_" in name for name, _ in student.named_parameters()):
+        return student
+    from palimpsest.unlearning import adapters
+
+    plain = copy.deepcopy(base.network)
+    plain.unet.load_state_dict(adapters.merged(student.unet))
+    return plain
+
+
+def context_of(base: TextDiffusion, concept: Concept, drawn: Mapping, table: pd.DataFrame, seed: int) -> Context:
+    """What the methods may see: the base's own pictures of the concept, of its anchors and of the rest, and prompts."""
+    device = base.alphas_cumprod.device
+    prompts = {
+        role: list(rows["prompt"]) for role, rows in table[table["concept"] == concept.name].groupby("role", sort=False)
+    }
+    ids = {role: base.ids(texts) for role, texts in prompts.items()}
+    pictures = {
+        role: Examples(torch.from_numpy(drawn[f"{concept.name}.{role}"]).to(device), ids[role]) for role in prompts
+    }
+    words = concept.words(prompts["concept"])
+    if not all(words):
+        raise UserError(f"concept {concept.name}: the prompt {prompts['concept'][words.index([])]!r} does not name it")
+    return Context(
+        "erasure",
+        target=pictures["concept"],
+        remember=pictures["others"],
+        anchor=pictures["anchor"],
+        timesteps=len(base.alphas_cumprod),
+        seed=seed,
+        frozen=base.network,
+        alphas_cumprod=base.alphas_cumprod,
+        conditioning=Conditioning(
+            concept=ids["concept"],
+            none=base.ids([""])[0],
+            others=ids["others"],
+            anchors=ids["anchor"],
+            named=named_tokens(base, prompts["concept"], words),
+            anchors_named=named_tokens(base, prompts["anchor"], concept.anchor_words(prompts["anchor"])),
+        ),
+        bounds=None,
+    )
+
+
+def named_tokens(model: TextDiffusion, prompts: list[str], words: list[list[str]]) -> Tensor:
+    """Which tokens (n, length) of each prompt are those of its words; no length of words is cut."""
+    ids, found = model.ids(prompts), torch.zeros(len(prompts), model.tokenizer.model_max_length, dtype=torch.bool)
+    for row, some in enumerate(words):
+        for word in some:
+            pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
+            windows = ids[row].cpu().unfold(0, len(pieces), 1)
+            for start in (windows == torch.tensor(pieces)).all(1).nonzero()[:, 0].tolist():
+                found[row, start : start + len(pieces)] = True
+    return found.to(ids.device)
+
+
+if __name__ == "__main__":
+    step(erase)

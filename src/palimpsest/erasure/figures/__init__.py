@@ -1,0 +1,1 @@
+"""Figures of concept erasure: one module each, named like its entry in the configuration."""

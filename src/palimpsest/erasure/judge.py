@@ -1,0 +1,51 @@
+"""Judge the networks that nothing was erased from as edited models are judged: the base, its oracles, a random one."""
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.erasure.judging import Judging, Readers
+from palimpsest.metrics.measurements import write
+from palimpsest.models import edits as edited
+from palimpsest.models import text_diffusion
+from palimpsest.options import Count
+from palimpsest.run import Input, Output, step, torch_device
+
+
+def judge(
+    network: Input,
+    edits: Input,
+    prompts: Input,
+    pictures: Input,
+    classifier: Input,
+    detector: Input,
+    measurements: Output,
+    panel: Output,
+    *,
+    model: str,
+    study: str,
+    concepts: dict,
+    pooled: list[str],
+    sampling: dict,
+    seed: Count = 0,
+    device: str = "auto",
+) -> dict:
+    """measurements: of each row of edits on its concept, on all of them where it names none; panel: pictures.
+
+    prompts, pictures: as `reference` writes them, which also says what the seed and the sampling mean; pooled: the
+    concepts that are also measured together.
+    """
+    place = torch_device(device)
+    base, table = text_diffusion.open_model(network, place), pd.read_parquet(prompts)
+    with np.load(pictures) as before:
+        judging = Judging(Readers(classifier, detector), table, before, concepts, pooled, sampling, seed)
+        for edit in edited.read(edits):
+            changed = base.with_network(edited.open_edit(edit, place))
+            for name in [edit.target] if edit.target else concepts:
+                judging.judge(changed, name, edit.method, edit.setting, edit.seed)
+    write(measurements, judging.measurements(), family="erasure", model=model, study=study)
+    np.savez(panel, **judging.panel)
+    return {"prompts": len(table)}
+
+
+if __name__ == "__main__":
+    step(judge)

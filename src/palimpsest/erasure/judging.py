@@ -1,0 +1,154 @@
+"""What judges read in pictures of an edited model: the concept by any word, its neighbours, the rest.
+
+Every model draws the same prompts from the same noise, so that its pictures are compared with the base's one by one.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.erasure.concepts import ALL, EMBLEM, SHOWING, Concept
+from palimpsest.judges import networks
+from palimpsest.judges.batches import in_batches
+from palimpsest.judges.emblem import best_scores
+from palimpsest.metrics.distribution import frechet, kernel_distance
+from palimpsest.metrics.intervals import bootstrap, wilson
+from palimpsest.metrics.measurements import row
+from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
+from palimpsest.models.pixels import to_tensor
+from palimpsest.models.text_diffusion import TextDiffusion, draw
+from palimpsest.worlds.scenes import FACTORS
+
+SCORE = 0.5  # of the emblem's detector
+SHOWN = 6  # pictures of each role that figures show
+
+
+def drawn(model: TextDiffusion, rows: pd.DataFrame, sampling: dict, seed: int) -> np.ndarray:
+    """What a model draws for the rows' prompts, (n, H, W, 3) uint8. sampling: `steps`, `guidance`."""
+    return draw(model, list(rows["prompt"]), rows["noise"].to_numpy(), **sampling, seed=seed)
+
+
+class Judging:
+    """Judges edited models one after the other, and keeps what is to be written of all of them.
+
+    prompts: as `reference` writes them; before: what the base drew for them, by concept; concepts: factor, value and
+    anchor by name; pooled: those that are also measured together.
+    """
+
+    def __init__(
+        self,
+        readers: "Readers",
+        prompts: pd.DataFrame,
+        before: Mapping[str, np.ndarray],
+        concepts: dict,
+        pooled: list[str],
+        sampling: dict,
+        seed: int,
+    ):
+        self.readers, self.prompts, self.before, self.concepts = readers, prompts, before, concepts
+        self.pooled, self.sampling, self.seed = pooled, sampling, seed
+        self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
+
+    def judge(self, model: TextDiffusion, name: str, method: str, setting: str, seed: int) -> None:
+        """Let a model draw the prompts of a concept, and read what it drew."""
+        rows = self.prompts[self.prompts["concept"] == name].reset_index(drop=True)
+        made, concept = drawn(model, rows, self.sampling, self.seed), Concept(name, **self.concepts[name])
+        for key, values in self.readers.compare(concept, rows, made, self.before[name]).items():
+            for label in (name, ALL) if name in self.pooled else (name,):
+                self.found[method, label, setting, seed][key].append(values)
+        picks = rows.groupby("role").head(SHOWN).index.to_numpy()
+        self.panel[f"{method}.{name}.{setting}.{seed}"] = made[picks]
+        self.panel["roles"] = rows["role"].to_numpy(str)[picks]
+
+    def measurements(self) -> list[dict]:
+        """A line for each model, concept, metric and role of prompts."""
+        return [
+            {**line, **dict(zip(("method", "concept", "setting", "seed"), labels, strict=True))}
+            for labels, values in self.found.items()
+            for line in summary({key: np.concatenate(parts) for key, parts in values.items()})
+        ]
+
+
+class Readers:
+    """The classifier of factors and the detector of emblems, and what they read of pictures."""
+
+    def __init__(self, classifier: Path, detector: Path):
+        self.classifier, self.detector = networks.load(classifier), networks.load(detector)
+
+    def factors(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """The value (n,) of every factor, by number."""
+        return {
+            name: in_batches(lambda part, name=name: self.classifier(part)[name].argmax(1), pictures).astype(int)
+            for name in FACTORS
+        }
+
+    def emblems(self, pictures: np.ndarray) -> np.ndarray:
+        """Which pictures show an emblem (n,)."""
+        return best_scores(self.detector, to_tensor(pictures)).numpy() >= SCORE
+
+    def features(self, pictures: np.ndarray) -> np.ndarray:
+        """What distances between sets compare (n, d): the last stage's, averaged over the picture."""
+        return in_batches(lambda part: self.classifier.features(part)[-1].mean((2, 3)), pictures)
+
+    def distance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """`lpips_mini` (n,)."""
+
+        def of(one, two):
+            maps = perceptual_map(*(normalised(self.classifier.features(each)) for each in (one, two)))
+            return maps.mean((1, 2))
+
+        return in_batches(of, first, second)
+
+    def compare(
+        self, concept: Concept, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
+        factors, emblems = self.factors(made), self.emblems(made)
+        shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
+        found = {}
+        for role, places in rows.groupby("role").indices.items():
+            if role in SHOWING:
+                found["erased", role] = ~shows[places]
+            elif role == "unnamed":
+                found["appears", role] = shows[places]
+            others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
+            found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
+            if role == "rest":
+                found["perceptual", role] = self.distance(before[places], made[places])
+                found["ssim", role] = ssim(before[places], made[places])
+                found["features", role] = self.features(made[places])
+                found["features_before", role] = self.features(before[places])
+        return found
+
+
+def rightness(rows: pd.DataFrame, factors: dict[str, np.ndarray], emblems: np.ndarray) -> dict[str, np.ndarray]:
+    """Whether a picture shows what its prompt says, by factor (n,): 1, 0, or NaN where the prompt says nothing.
+
+    The emblem is asked of figures only: no other object wears one.
+    """
+    right = {}
+    for name, values in FACTORS.items():
+        asked = rows[name].map({value: number for number, value in enumerate(values)}).fillna(-1).to_numpy(int)
+        right[name] = np.where(asked < 0, np.nan, factors[name] == asked)
+    wears = (rows["object"] == "figure").to_numpy()
+    right[EMBLEM] = np.where(wears, emblems == rows["emblem"].to_numpy(bool), np.nan)
+    return right
+
+
+def summary(values: dict[tuple[str, str], np.ndarray]) -> list[dict]:
+    """A measurement of each metric and role; intervals over prompts."""
+    lines = []
+    for (metric, role), each in values.items():
+        labels = {"prompts": role, "n": len(each)}
+        if each.dtype == bool:
+            lines.append(row(metric, each.mean(), *wilson(int(each.sum()), len(each)), **labels))
+        elif each.ndim == 1:
+            lines.append(row(metric, each.mean(), *bootstrap(each), **labels))
+        elif metric == "features":
+            before = values["features_before", role]
+            lines.append(row("frechet", frechet(each, before), **labels))
+            lines.append(row("kernel", kernel_distance(each, before, paired=True), **labels))
+    return lines

@@ -1,0 +1,52 @@
+"""Choose a method's setting on the tuning's concepts, which are not reported, by one rule for all methods.
+
+A setting is as good as the worse of two rates: of the prompts that name the concept, those that do not show it any
+more; of the other prompts, neighbours among them, how much of what they ask for is shown as before.
+"""
+
+import json
+
+from palimpsest.erasure.concepts import ALL
+from palimpsest.metrics.measurements import read, row, write
+from palimpsest.run import Input, Output, step
+
+
+def select(
+    measurements: Input,
+    baseline: Input,
+    selected: Output,
+    chosen: Output,
+    *,
+    method: str,
+    model: str,
+    grid: dict,
+) -> dict:
+    """selected: JSON of the chosen setting; chosen: which one it was, and both rates, as measurements.
+
+    measurements: of the tuning; baseline: of the networks, among them the pretrained one. grid: {"settings": [{"name",
+    "training", "settings"}, ...]}. What is kept is a share of what the pretrained model shows of the same prompts.
+    """
+    table, before = read([measurements]), read([baseline])
+    table = table[table["concept"] == ALL]
+    concepts = read([measurements])["concept"].unique()
+    before = before[(before["method"] == "pretrained") & before["concept"].isin(concepts) & (before["concept"] != ALL)]
+    rates = {}
+    for name, rows in table.groupby("setting"):
+        erased = mean_of(rows, "erased", ("own",))
+        kept = mean_of(rows, "kept", ("neighbour", "rest")) / mean_of(before, "kept", ("neighbour", "rest"))
+        rates[name] = (min(erased, kept), erased, kept)
+    best = max(sorted(rates), key=rates.get)
+    (settings,) = [each for each in grid["settings"] if each["name"] == best]
+    selected.write_text(json.dumps(settings, sort_keys=True) + "\n", encoding="utf-8")
+    rows = [row("selected", 1, setting=best), row("tuning_erased", rates[best][1]), row("tuning_kept", rates[best][2])]
+    write(chosen, rows, family="erasure", model=model, method=method)
+    return {"setting": best, "rates": {name: list(values) for name, values in rates.items()}}
+
+
+def mean_of(rows, metric: str, roles: tuple[str, ...]) -> float:
+    """The mean of a metric over roles of prompts."""
+    return float(rows[(rows["metric"] == metric) & rows["prompts"].isin(roles)]["value"].mean())
+
+
+if __name__ == "__main__":
+    step(select)

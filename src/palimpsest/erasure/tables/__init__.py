@@ -1,0 +1,1 @@
+"""Tables of concept erasure: one module each, named like its entry in the configuration."""

@@ -1,0 +1,144 @@
+"""Concept erasure: its concepts, methods and studies, and the runs that a study is made of.
+
+A study is every combination of its concepts, settings and seeds, for each of its methods.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from palimpsest.plan.base import Family, as_json, one_of
+from palimpsest.plan.code import code_of
+from palimpsest.unlearning.find import method_module
+
+
+class Erasure(Family):
+    """The plan of concept erasure."""
+
+    family = "erasure"
+    root = "<results>/erasure"
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """The patterns of the wildcards of the family's rules."""
+        return {
+            "model": one_of(self.own("models")),
+            "study": one_of(self.own("studies")),
+            "method": one_of(self.own("methods")),
+        }
+
+    # Concepts and methods
+
+    def concepts(self) -> str:
+        """Every concept that a study erases, as an argument."""
+        used = {name for study in self.own("studies").values() for name in study["concepts"]}
+        return as_json({name: row for name, row in self.own("concepts").items() if name in used})
+
+    def module_of(self, method: str) -> str:
+        """The module of a method, which several methods may be settings of."""
+        return self.own("methods", method).get("module", method)
+
+    def code_of_method(self, module: str) -> Callable:
+        """An input function: the code of a step and of the method that a wildcard names."""
+        return lambda wildcards: code_of(module, method_module(self.family, self.module_of(wildcards.method)))
+
+    # Studies and their runs
+
+    def methods_of(self, study: str) -> list[str]:
+        """The methods of a study: its own, or all."""
+        return self.own("studies", study).get("methods") or list(self.own("methods"))
+
+    def options_of(self, study: str, method: str) -> list[dict]:
+        """The settings that a study tries of a method: in the tuning its grid, else what the tuning chose."""
+        return self.own("methods", method, "grid") if study == self.own("tuning_study") else [{"name": "tuned"}]
+
+    def runs_of(self, study: str, method: str) -> list[dict]:
+        """Every run of a method in a study."""
+        row, chosen = self.own("studies", study), self.own("methods", method)
+        return [
+            {
+                "concept": concept,
+                "setting": option["name"],
+                "seed": seed,
+                "selection": chosen["selection"],
+                "training": {**self.training_of(method), **option.get("training", {})},
+                "settings": {**chosen.get("settings", {}), **option.get("settings", {})},
+            }
+            for concept in row["concepts"]
+            for option in self.options_of(study, method)
+            for seed in row["seeds"]
+        ]
+
+    def training_of(self, method: str) -> dict:
+        """How a method trains; nothing for one that does not."""
+        own = self.own("methods", method).get("training", {})
+        return {} if own is False else {**self.own("training"), **own}
+
+    def plan_of(self, wildcards) -> str:
+        """The runs of a job of a study."""
+        return as_json({"runs": self.runs_of(wildcards.study, wildcards.method)})
+
+    def grid_of(self, wildcards) -> str:
+        """The settings that the tuning tries of a method."""
+        return as_json({"settings": self.own("methods", wildcards.method, "grid")})
+
+    def selected(self, wildcards) -> str | list:
+        """What the tuning chose, where the study is not the tuning."""
+        if wildcards.study == self.own("tuning_study"):
+            return []
+        return f"{self.root}/{wildcards.model}/{self.own('tuning_study')}/{wildcards.method}/selected.json"
+
+    # What the report reads
+
+    def groups(self) -> dict[str, list[str]]:
+        """The family's measurement files, by the name under which tables and figures ask for them."""
+        found: dict[str, list[str]] = {"networks": [], "tuning_choice": []}
+        for model in self.own("models"):
+            base, tuning = f"{self.root}/{model}", self.own("tuning_study")
+            found["networks"].append(f"{base}/networks/measurements.parquet")
+            found["tuning_choice"] += [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.own("methods")]
+            for study in self.own("studies"):
+                files = [f"{base}/{study}/{method}/measurements.parquet" for method in self.methods_of(study)]
+                found.setdefault(study, []).extend(files)
+        return found
+
+    def edits(self) -> list[str]:
+        """The tables of edited models that the family makes, and of the networks that they are compared with."""
+        folders = [
+            f"{model}/{study}/{method}"
+            for model in self.own("models")
+            for study in self.own("studies")
+            for method in self.methods_of(study)
+        ]
+        folders += [f"networks/{model}" for model in self.own("models")]
+        return [f"{self.root}/{folder}/edits.parquet" for folder in folders]
+
+    def lists(self) -> dict[str, Any]:
+        """What all of the family's tables and figures may ask for."""
+        studies = self.own("studies").items()
+        return {
+            "models": self.own("models"),
+            "methods": list(self.own("methods")),
+            "concepts": self.own("concepts"),
+            "oracles": {model: list(self.oracles(model)) for model in self.own("models")},
+            "studies": {name: {key: row[key] for key in ("concepts", "seeds")} for name, row in studies},
+            "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
+            "sampling": self.own("sampling"),
+            "prompts": self.own("prompts"),
+        }
+
+    def check(self) -> None:
+        """Raise UserError for the first thing that the family's configuration names and that is not there."""
+        for name in (self.own("classifier"), self.own("detector"), *self.own("models")):
+            self.network(name)
+        for model in self.own("models"):
+            for name in self.oracles(model).values():
+                self.network(name)
+        for name in self.own("methods"):
+            method_module(self.family, self.module_of(name))
+        for key in ("tuning_study", "reported_study"):
+            self.own("studies", self.own(key))
+        for study, row in self.own("studies").items():
+            for name in row["concepts"]:
+                self.own("concepts", name)
+            for name in self.methods_of(study):
+                self.own("methods", name)

@@ -1,0 +1,315 @@
+"""Concept erasure: concepts and their prompts, the steps from prompts to measurements, the rule of selection."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from palimpsest.erasure import draw, erase, judge, reference, select
+from palimpsest.erasure.concepts import ALL, ROLES, SHOWING, Concept, judging_prompts, training_prompts
+from palimpsest.erasure.judging import rightness, summary
+from palimpsest.judges import networks
+from palimpsest.metrics import measurements
+from palimpsest.models import edits, text_diffusion, weights
+from palimpsest.models.latent_networks import AutoencoderKL
+from palimpsest.models.list_networks import list_networks
+from palimpsest.models.train_text_diffusion import untrained
+from palimpsest.run import UserError
+from palimpsest.worlds.captions import SYNONYMS
+from palimpsest.worlds.scenes import FACTORS, combinations
+
+CHURCH = {"factor": "object", "value": "church", "anchor": "thing"}
+STRIPES = {"factor": "style", "value": "stripes", "anchor": "flat"}
+EMBLEM = {"factor": "emblem", "value": "emblem"}
+CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
+SAMPLING = {"steps": 2, "guidance": 3.0}
+BLOCKS = {
+    "sample_size": 4,
+    "block_out_channels": [8, 8],
+    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
+TEXT = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def tiny(seed: int = 0) -> text_diffusion.TextDiffusion:
+    """An untrained model of pictures of 16 pixels."""
+    torch.manual_seed(seed)
+    vae = AutoencoderKL(
+        block_out_channels=[4, 4, 4],
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        norm_num_groups=4,
+        sample_size=16,
+        mid_block_add_attention=False,
+    )
+    params = {
+        "architecture": {**BLOCKS, "in_channels": 4, "out_channels": 4},
+        "text": TEXT,
+        "schedule": {"beta_schedule": "scaled_linear", "clip_sample": False, "steps_offset": 1},
+        "length": 16,
+    }
+    return untrained(params, vae.eval().requires_grad_(False), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "unet/diffusion_pytorch_model.safetensors"
+    path.parent.mkdir()
+    text_diffusion.save(path, tiny())
+    return path
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("judges")
+    torch.manual_seed(0)
+    heads = {name: len(values) for name, values in FACTORS.items()} | {"emblem": 2}
+    for name, network in {
+        "classifier": networks.FactorClassifier(heads, 4),
+        "detector": networks.EmblemDetector(4, 1),
+    }.items():
+        weights.save(folder / f"{name}.safetensors", network, network.config)
+    return folder / "classifier.safetensors", folder / "detector.safetensors"
+
+
+@pytest.mark.parametrize("row", [CHURCH, STRIPES, EMBLEM], ids=lambda row: row["value"])
+def test_prompts_ask_for_what_their_role_says(row):
+    concept = Concept("c", **row)
+    table = judging_prompts(concept, dict.fromkeys(ROLES, 12), 0)
+    own, synonym, template = (table[table["role"] == role].reset_index() for role in SHOWING)
+    assert all(
+        concept.words(list(part["prompt"])) and all(concept.words(list(part["prompt"]))) for part in (own, template)
+    )
+    assert all(
+        SYNONYMS[concept.value] in prompt and concept.value not in prompt.split() for prompt in synonym["prompt"]
+    )
+    for role in ("unnamed", "neighbour", "rest"):
+        assert not any(concept.words(list(table[table["role"] == role]["prompt"]))), role
+    # The same scenes from the same noise, whatever the words.
+    assert list(own["noise"]) == list(synonym["noise"]) == list(template["noise"])
+    assert list(own["colour"]) == list(synonym["colour"]) == list(template["colour"])
+    held_out = {
+        tuple(values[index] for values, index in zip(FACTORS.values(), pick, strict=True))
+        for pick in combinations("test")
+    }
+    seen = table[table["role"] != "unnamed"][list(FACTORS)].itertuples(index=False, name=None)
+    assert set(seen) <= held_out
+
+
+@pytest.mark.parametrize("row", [CHURCH, STRIPES, EMBLEM], ids=lambda row: row["value"])
+def test_a_training_prompt_and_its_anchor_differ_in_the_concept_alone(row):
+    concept = Concept("c", **row)
+    named, bare = training_prompts(concept, 9, 0)
+    assert len(named) == len(bare) == 9
+    for prompt, without, words in zip(
+        named["prompt"], bare["prompt"], concept.words(list(named["prompt"])), strict=True
+    ):
+        assert words and not concept.words([without])[0]
+        left = set(without.replace(",", " ").split()) - set(prompt.replace(",", " ").split())
+        assert left <= {"thing", "a"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"factor": "mood", "value": "sad"}, "no factor 'mood'"),
+        ({"factor": "object", "value": "house"}, "object is never 'house'"),
+        ({"factor": "object", "value": "church", "anchor": "church"}, "its anchor is the concept itself"),
+        ({"factor": "style", "value": "stripes", "anchor": "church"}, "the anchor 'church' is no style"),
+    ],
+)
+def test_a_concept_that_cannot_be_is_refused(row, message):
+    with pytest.raises(UserError, match=message):
+        Concept("c", **row)
+
+
+def test_named_tokens_are_those_of_the_words(base):
+    model = text_diffusion.open_model(base)
+    prompts = ["a red church in the sea", "sea, red church", "a red tree"]
+    named = erase.named_tokens(model, prompts, [["church"], ["church"], []])
+    ids = model.ids(prompts)
+    (church,) = model.tokenizer("church", add_special_tokens=False)["input_ids"]
+    assert (ids[named] == church).all() and named.sum(1).tolist() == [1, 1, 0]
+    # A word that the tokenizer has to spell is all of its letters.
+    spelt = erase.named_tokens(model, ["a zeppelin"], [["zeppelin"]])
+    assert spelt.sum() == len(model.tokenizer("zeppelin", add_special_tokens=False)["input_ids"]) > 1
+
+
+def test_what_a_prompt_does_not_say_is_neither_right_nor_wrong():
+    rows = pd.DataFrame(
+        {
+            "object": ["thing", "figure"],
+            "colour": ["red", "red"],
+            "style": ["flat"] * 2,
+            "background": ["sea"] * 2,
+            "emblem": [False, True],
+        }
+    )
+    factors = {name: np.zeros(2, int) for name in FACTORS}
+    right = rightness(rows, factors, np.array([False, False]))
+    assert np.isnan(right["object"][0]) and right["object"][1] == 0
+    assert np.isnan(right["emblem"][0]) and right["emblem"][1] == 0
+    assert list(right["colour"]) == [1, 1]
+
+
+def test_equal_pictures_are_at_no_distance():
+    features = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    lines = summary({("features", "rest"): features, ("features_before", "rest"): features})
+    assert {line["metric"]: round(line["value"], 6) for line in lines} == {"frechet": 0.0, "kernel": 0.0}
+
+
+@pytest.fixture(scope="module")
+def ran(base, judges, tmp_path_factory):
+    """The steps on a tiny model: what is learned from, what is judged by, the networks, and two methods."""
+    folder = tmp_path_factory.mktemp("ran")
+    files = {name: folder / name for name in ("latents.npz", "learned.parquet", "prompts.parquet", "pictures.npz")}
+    given = {"concepts": CONCEPTS, "sampling": SAMPLING}
+    draw.draw(base, files["latents.npz"], files["learned.parquet"], counts={"concept": 3, "others": 4}, **given)
+    reference.reference(base, files["prompts.parquet"], files["pictures.npz"], counts=dict.fromkeys(ROLES, 3), **given)
+    judged = (files["prompts.parquet"], files["pictures.npz"], *judges)
+    nets = folder / "networks"
+    nets.mkdir()
+    list_networks(base, nets / "random", nets / "edits.parquet", family="erasure", model="tiny")
+    judge.judge(
+        base,
+        nets / "edits.parquet",
+        *judged,
+        nets / "measurements.parquet",
+        nets / "panel.npz",
+        model="tiny",
+        study="networks",
+        pooled=["church"],
+        **given,
+    )
+
+    def edited(method: str, selection: str, training: dict, settings: dict | None = None, **more) -> Path:
+        out = folder / method
+        out.mkdir()
+        runs = [
+            {
+                "concept": name,
+                "setting": "one",
+                "seed": 0,
+                "selection": selection,
+                "training": training,
+                "settings": settings or {},
+            }
+            for name in CONCEPTS
+        ]
+        outputs = [
+            out / name for name in ("weights", "log.parquet", "edits.parquet", "measurements.parquet", "panel.npz")
+        ]
+        erase.erase(
+            base,
+            files["latents.npz"],
+            files["learned.parquet"],
+            *judged,
+            *outputs,
+            model="tiny",
+            study="tuning",
+            method=method,
+            module=more.pop("module", method),
+            plan={"runs": runs},
+            **given,
+            **more,
+        )
+        return out
+
+    training = {"steps": 2, "learning_rate": 0.01, "batch": 2}
+    return {
+        "networks": nets,
+        "esd": edited("esd", "cross_attention", training, {"sampling_steps": 2, "paths": 2}),
+        "uce": edited("uce", "cross_attention_kv", {}),
+        "spm": edited("spm", "adapter", training, {"sampling_steps": 2, "paths": 2}),
+        "edit": edited,
+    }
+
+
+@pytest.mark.parametrize(("method", "changed"), [("esd", "attn2"), ("uce", "attn2"), ("spm", "attentions")])
+def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ran, method, changed):
+    rows = edits.read(ran[method] / "edits.parquet")
+    assert [(row.target, row.format) for row in rows] == [("church", "delta"), ("emblem", "delta")]
+    before = text_diffusion.open_model(base).network.state_dict()
+    for row in rows:
+        after = edits.open_edit(row).state_dict()
+        different = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+        assert different and all(name.startswith("unet.") and changed in name for name in different)
+
+
+def test_any_user_of_diffusers_loads_an_edit(base, ran):
+    from diffusers import StableDiffusionPipeline
+    from safetensors.torch import load_file
+
+    pipeline = StableDiffusionPipeline.from_pretrained(base.parent.parent, local_files_only=True)
+    (row, _) = edits.read(ran["esd"] / "edits.parquet")
+    found = pipeline.unet.load_state_dict(load_file(row.path), strict=False)
+    assert found.unexpected_keys == []
+    model = text_diffusion.open_model(base)
+    ours = text_diffusion.draw(
+        model.with_network(edits.open_edit(row)), ["a red church"], np.arange(1), steps=3, guidance=3.0, seed=0
+    )
+    theirs = pipeline(
+        ["a red church"], latents=text_diffusion.noise_of(model, np.arange(1), 0), num_inference_steps=3,
+        guidance_scale=3.0, output_type="np", height=16, width=16,
+    ).images  # fmt: skip
+    assert np.abs(theirs * 255 - ours).max() <= 1.01
+
+
+def test_measurements_have_each_role_by_concept_and_together(ran):
+    table = measurements.read([ran["esd"] / "measurements.parquet"])
+    assert set(table["concept"]) == {"church", "emblem", ALL}
+    assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
+    assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
+    assert {"perceptual", "ssim", "frechet", "kernel", "appears"} <= set(table["metric"])
+    one = table[(table["metric"] == "erased") & (table["prompts"] == "own")].set_index("concept")
+    assert one.loc[ALL, "value"] == pytest.approx(one.loc[["church", "emblem"], "value"].mean())
+    assert one.loc[ALL, "n"] == one.loc[["church", "emblem"], "n"].sum()
+
+
+def test_the_base_draws_what_the_reference_holds(ran):
+    table = measurements.read([ran["networks"] / "measurements.parquet"])
+    same = table[(table["method"] == "pretrained") & (table["metric"] == "perceptual")]
+    other = table[(table["method"] == "random") & (table["metric"] == "perceptual")]
+    assert len(same) and (same["value"] < 1e-9).all() and (other["value"] > 0).all()
+    with np.load(ran["networks"] / "panel.npz") as panel:
+        assert set(panel["roles"]) == set(ROLES)
+
+
+def test_a_run_that_fails_loses_no_other(ran, tmp_path):
+    with pytest.raises(UserError, match=r"church\.one\.0.*not finite") as failed:
+        ran["edit"](
+            "broken", "cross_attention", {"steps": 2, "learning_rate": 1e30, "batch": 2, "clip": 1e30},
+            {"sampling_steps": 2, "paths": 2}, module="esd",
+        )  # fmt: skip
+    assert "emblem.one.0" in str(failed.value)
+
+
+def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):
+    def rows(setting: str, erased: float, kept: float) -> list[dict]:
+        labels = {"concept": ALL, "setting": setting, "n": 10}
+        found = [measurements.row("erased", erased, prompts="own", **labels)]
+        return found + [measurements.row("kept", kept, prompts=role, **labels) for role in ("neighbour", "rest")]
+
+    every = [*rows("weak", 0.2, 0.9), *rows("good", 0.8, 0.81), *rows("strong", 1.0, 0.3)]
+    every += [{**line, "concept": "truck"} for line in every]
+    measurements.write(tmp_path / "m.parquet", every, family="erasure", model="tiny", study="tuning", method="esd")
+    base = [measurements.row("kept", 0.9, prompts=role, concept="truck", n=10) for role in ("neighbour", "rest")]
+    measurements.write(
+        tmp_path / "b.parquet", base, family="erasure", model="tiny", study="networks", method="pretrained"
+    )
+    grid = {"settings": [{"name": name} for name in ("weak", "good", "strong")]}
+    found = select.select(
+        tmp_path / "m.parquet", tmp_path / "b.parquet", tmp_path / "s.json", tmp_path / "c.parquet",
+        method="esd", model="tiny", grid=grid,
+    )  # fmt: skip
+    assert found["setting"] == json.loads((tmp_path / "s.json").read_text())["name"] == "good"
+    kept = measurements.read([tmp_path / "c.parquet"]).set_index("metric")["value"]
+    assert kept["tuning_kept"] == pytest.approx(0.9)
