@@ -383,7 +383,7 @@ def test_a_sweep_that_steps_over_the_margin_is_mixed(tmp_path):
     changes = [({**labels, "top": str(top)}, rate, rate) for top, rate in ((4, 0.9), (16, 0.9), (64, 0.1), (256, 0.1))]
     found = claims.judge(claim, Lookup([collected(tmp_path, doctor(changes, 0))], "lcr"), MODELS[:1])
     assert found["verdict"] == "mixed"
-    assert "more than 16, at most 64" in found["ours"]
+    assert "leave more = 16, that leave at most half = 64" in found["ours"]
 
 
 def test_the_scorecard_shows_every_margin_and_marks_what_is_not_of_the_paper(run):
@@ -398,9 +398,9 @@ def test_the_scorecard_shows_every_margin_and_marks_what_is_not_of_the_paper(run
     judged = [claims.judge(claim, lookup, MODELS) for claim in of_family("lcr")]
     added = {row["id"] for row in judged if row["statement"].endswith(claims.MARK)}
     assert added == {"survives_source", "legacy_coverage", "draw_noise", "pixels_suffice"}
-    table = claims.scorecard("lcr", judged, 0)
+    table = claims.scorecard("lcr", judged)
     assert claims.MARK in table.caption and claims.MARK in table.notes and "dagger" in table.latex()
-    plain = claims.scorecard("lcr", [row for row in judged if row["id"] not in added], 0)
+    plain = claims.scorecard("lcr", [row for row in judged if row["id"] not in added])
     assert plain.notes == ""
 
 

@@ -169,7 +169,10 @@ def test_what_a_row_lists_must_be_there_unchanged_and_of_a_known_format(tmp_path
     diffusion.save(other, tiny(1), DDPMScheduler())
     (edit,) = edits.read(table := listed(tmp_path / "run", base, {"path": other, "format": "whole"}))
     for broken, named in (
-        (replace(edit, format="pickle"), "format 'pickle' of the row is unknown; known: whole, delta, text_encoder, lora, codes"),
+        (
+            replace(edit, format="pickle"),
+            "format 'pickle' of the row is unknown; known: whole, delta, text_encoder, lora, codes",
+        ),
         (replace(edit, path=tmp_path / "gone"), "gone is missing"),
         (replace(edit, base_path=tmp_path / "gone"), "gone is missing"),
         (replace(edit, sha256="0" * 64), r"is not the file that the row of unpromptable lists \(sha256 000000000000"),

@@ -69,7 +69,7 @@ def study(name: str, method: str, similarity: float, change: float, targets: str
         (
             [["a"]],
             [0],
-            "one target (a), one seed; 16 draws of the noise, 96 pairs of samples; the interval of S is over the",
+            "one target (a), one seed; 16 draws of the noise, 96 pairs of samples; intervals of S are over the",
         ),
         ([["a", "b"]], [0], "one target (a), one seed"),
         (

@@ -7,29 +7,32 @@ from palimpsest.report import readme
 from palimpsest.run import UserError
 
 TWO = (
-    "Gumbel: recall 18 [14, 21] %, null, matched 9 [8, 10] % (holds); "
-    "nearest: recall 34 [31, 37] %, null, matched 9 [9, 9] % (mixed)"
+    "Gumbel: recall = 18 [14, 21] %, null, matched = 9 [8, 10] % (holds); "
+    "nearest: recall = 34 [31, 37] %, null, matched = 9 [9, 9] % (mixed)"
 )
 
 
 @pytest.mark.parametrize(
     ("ours", "shown"),
     [
-        (TWO, "recall 18 / 34 %, null, matched 9 %"),
+        (TWO, "recall = 18 / 34 %, null, matched = 9 %"),
         # The other model was left out.
         (
-            "Gumbel: agreement 27.2 [25.8, 28.7] %, PSNR lost (dB) 0.25 (holds)",
-            "Gumbel: agreement 27.2 %, PSNR lost (dB) 0.25",
+            "Gumbel: agreement = 27.2 [25.8, 28.7] %, PSNR lost (dB) = 0.25 (holds)",
+            "Gumbel: agreement = 27.2 %, PSNR lost (dB) = 0.25",
         ),
         # One model alone: a comma inside a text, a negative number, a text that ends with a number.
         (
-            "targets 4, difference, once −0.004 [−0.026, 0.018], not held −0.003",
-            "targets 4, difference, once −0.004, not held −0.003",
+            "targets = 4, difference, once = −0.004 [−0.026, 0.018], not held = −0.003",
+            "targets = 4, difference, once = −0.004, not held = −0.003",
         ),
-        ("edit 0.01 97 [96, 98] %, 0.1 71 [69, 73] %", "edit 0.01 97 %, 0.1 71 %"),
-        ("one: S 0.48 [0.42, 0.54], two: S 0.67", "one: S 0.48, two: S 0.67"),
+        ("edit 0.01 = 97 [96, 98] %, edit 0.1 = 71 [69, 73] %", "edit 0.01 = 97 %, edit 0.1 = 71 %"),
+        ("S of one = 0.48 [0.42, 0.54], S of two = 0.67", "S of one = 0.48, S of two = 0.67"),
         # As report.typeset writes numbers: thousands, what is infinite, what is not known.
-        ("codes 1\u2009234 [1\u2009200, 1\u2009300], at most ∞, ratio –", "codes 1\u2009234, at most ∞, ratio –"),
+        (
+            "codes = 1\u2009234 [1\u2009200, 1\u2009300], at most = ∞, ratio = –",
+            "codes = 1\u2009234, at most = ∞, ratio = –",
+        ),
         ("", ""),
     ],
 )
@@ -38,11 +41,11 @@ def test_what_was_measured_stands_side_by_side_without_intervals(ours, shown):
 
 
 def test_a_long_list_says_that_it_goes_on():
-    ours = ", ".join(f"S{index} {index}" for index in range(readme.MOST + 1))
-    assert readme.side_by_side(ours) == ours.removesuffix(f"S{readme.MOST} {readme.MOST}") + "…"
+    ours = ", ".join(f"S{index} = {index}" for index in range(readme.MOST + 1))
+    assert readme.side_by_side(ours) == ours.removesuffix(f"S{readme.MOST} = {readme.MOST}") + "…"
 
 
-@pytest.mark.parametrize("ours", ["Gumbel: a 1 (holds); nearest: b 1 (holds)", "nothing was measured"])
+@pytest.mark.parametrize("ours", ["Gumbel: a = 1 (holds); nearest: b = 1 (holds)", "nothing was measured"])
 def test_what_is_no_list_of_quantities_is_refused(ours):
     with pytest.raises(UserError, match="quantities"):
         readme.side_by_side(ours)
@@ -76,7 +79,7 @@ def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_pat
         readme.BEGIN,
         "| claim | published | here | verdict |",
         "| --- | --- | --- | --- |",
-        "| Codes ¦ are diffused. | none | recall 18 / 34 %, null, matched 9 % | mixed |",
+        "| Codes ¦ are diffused. | none | recall = 18 / 34 %, null, matched = 9 % | mixed |",
         "| It works. † | 1.755 | no SSIM | not testable here |",
         readme.END,
         "after",

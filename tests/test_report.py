@@ -195,7 +195,7 @@ def test_numbers_are_rounded_in_python(value, style, text):
 
 
 def test_text_becomes_latex():
-    assert tex("50 % of a_b & −1") == r"50 \% of a\_b \& $-$1"
+    assert tex("50 % of a_b & −1") == r"50\,\% of a\_b \& $-$1"
 
 
 def best(rows, better):
@@ -221,6 +221,16 @@ def test_twins_of_a_table_hold_the_same_rows(tmp_path):
     csv = pd.read_csv(paths[1])
     assert list(csv["Share"]) == [0.25, 0.5] and list(csv["Share low"].dropna()) == [0.2]
     assert "25 [20, 30]" in paths[2].read_text(encoding="utf-8")
+
+
+def test_the_page_of_a_table_has_its_spanning_heads_and_bold_and_says_what_bold_means_where_there_is_some():
+    values = [Estimate(0.1, 0.05, 0.15), Estimate(0.5, 0.4, 0.6)]
+    columns = pd.MultiIndex.from_tuples([("", "Rule"), ("here", "Score"), ("here", "Other")])
+    frame = pd.DataFrame([("a", values[0], values[0]), ("b", values[1], values[1])], columns=columns)
+    page = Table(frame, "caption", "tab:x", {"Score": Format(2, better="low")}, bold="Bold: the lowest.").html()
+    assert '<th colspan="2">here</th>' in page and "<td><b>0.10 [0.05, 0.15]</b></td>" in page
+    assert "Bold: the lowest." in page
+    assert "Bold" not in Table(frame, "caption", "tab:x", bold="Bold: the lowest.").html()
 
 
 @pytest.mark.parametrize("name", TABLES)

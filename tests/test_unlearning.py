@@ -84,6 +84,7 @@ def test_a_part_that_the_family_lacks_is_an_error_that_names_it(tmp_path, part):
         "alphas_cumprod": ("neggrad", {"alphas_cumprod": None}),
         "surrogate": ("duo", {}),
         "conditioning": ("esd", {}),
+        "anchor": ("ac", {}),
     }
     method, parts = asking.get(part, ("retrack", {}))
     given = context(**parts)
@@ -147,7 +148,7 @@ def test_an_edit_without_a_gradient_comes_through_the_same_door(tmp_path, monkey
 
 def test_pictures_go_with_their_conditions_and_a_concept_with_its_own(tmp_path):
     conditions = torch.arange(6.0).view(6, 1) + 10
-    concept = Conditioning(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([[3.0], [4.0]]))
+    concept = Conditioning(torch.tensor([[1.0]]), torch.tensor([2.0]), torch.tensor([[3.0], [4.0]]))
     pools = {
         "target": Examples(pictures(2, 0), torch.tensor([[1.0], [1.0]])),
         "remember": Examples(pictures(6, 1), conditions),

@@ -21,7 +21,7 @@ NAMES = {
     "spm": "SPM",
     "duo": "DUO",
     # surrogates
-    "edit": "edit",
+    "edit": "full edit",
     "edit_weak": "weak edit",
     "edit_medium": "medium edit",
     "edit_strong": "strong edit",

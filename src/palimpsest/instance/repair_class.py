@@ -105,7 +105,7 @@ def conditioning(unet, faulty: Fault, place: torch.device) -> Conditioning:
     """The faulty class as the concept; the last class of the model is that of no picture."""
     none = unet.config.num_class_embeds - 1
     others = [label for label in range(none) if label != faulty.label]
-    return Conditioning(*(torch.tensor(each, device=place) for each in (faulty.label, none, others)))
+    return Conditioning(*(torch.tensor(each, device=place) for each in ([faulty.label], none, others)))
 
 
 def adapters(unet) -> dict[str, torch.Tensor]:

@@ -77,8 +77,8 @@ class Kept:
     def write(self, state: dict) -> None:
         """Replace the file."""
         if self.path is not None:
-            with atomic(self.path) as partial:
-                torch.save({**state, "recipe": self.recipe}, partial)
+            with atomic(self.path) as partial, partial.open("wb") as file:
+                torch.save({**state, "recipe": self.recipe}, file)
 
     def remove(self) -> None:
         """Forget the state: the training is over."""

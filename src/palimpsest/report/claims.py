@@ -22,7 +22,6 @@ from palimpsest.run import Input, Output, UserError, step
 HOLDS, FAILS, MIXED, UNTESTABLE = "holds", "fails", "mixed", "not testable here"
 REQUIRED = {"id", "family", "source", "statement", "published", "test", "ours", "holds", "fails"}
 OPTIONAL = {"margin", "where", "needs"}
-CLAIMS_PER_TABLE = 9  # what fits on a page
 # What the source of a claim says where its paper does not make it: a control or audit of ours, a reading of its code.
 ADDITIONS = ("audit", "control added", "code of the release")
 MARK = "†"
@@ -49,9 +48,7 @@ def claims(
         lookup = Lookup([path], family, optional.get(family, ()))
         judged = [judge(claim, lookup, models) for claim in known if claim["family"] == family]
         rows += judged
-        if judged:
-            parts = range(0, len(judged), CLAIMS_PER_TABLE)
-            tables += [scorecard(family, judged[start : start + CLAIMS_PER_TABLE], start) for start in parts]
+        tables += [scorecard(family, judged)] if judged else []
     frame = pd.DataFrame([{key: row[key] for key in row if key != "lines"} for row in rows])
     frame.to_parquet(verdicts, index=False)
     frame.to_csv(csv, index=False, lineterminator="\n")
@@ -155,12 +152,12 @@ def overall(verdicts: Iterable[str]) -> str:
 
 
 def quantities(given: list[dict], lookup: Lookup) -> str:
-    """What this run measured for a claim: "AUC 0.62 [0.60, 0.64], null 0.55"."""
+    """What this run measured for a claim: "AUC = 0.62 [0.60, 0.64], null = 0.55"."""
     shown = []
     for entry in given:
         style = Format(entry.get("digits", 2), entry.get("kind", "number"))
         text = " ".join(estimate(estimate_of(entry["value"], lookup), style)).strip()
-        shown.append(f"{entry['text']} {text}{' %' if style.kind == 'percent' else ''}")
+        shown.append(f"{entry['text']} = {text}{' %' if style.kind == 'percent' else ''}")
     return ", ".join(shown)
 
 
@@ -178,25 +175,24 @@ def estimate_of(expression: str, lookup: Lookup) -> Estimate:
     return Estimate(value, *bounds)
 
 
-def scorecard(family: str, judged: list[dict], part: int) -> Table:
-    """The scorecard of one family, or one part of it."""
+def scorecard(family: str, judged: list[dict]) -> Table:
+    """The scorecard of one family."""
     rows = []
     for row in judged:
         ours = row["ours"] or row["reason"]
         rows.append((row["statement"], row["published"], row["test"], ours, row["verdict"]))
     frame = pd.DataFrame(rows, columns=["Claim", "Published", "Test here", "Measured here", "Verdict"])
-    continued = ", continued" if part else ""
     return Table(
         frame,
-        caption=f"Scorecard, {name_of(family, family)}{continued}: the claims of the source, and our own additions "
+        caption=f"Scorecard, {name_of(family, family)}: the claims of the source, and our own additions "
         f"({MARK}), as executable checks over this run. Published values are the source’s own, on its data and model; "
         "a verdict speaks of this run only.",
-        label=f"tab:scorecard-{family}" + (f"-{part}" if part else ""),
+        label=f"tab:scorecard-{family}",
         notes=f"{MARK} Not a claim of the source: a control, an audit or a reading of its code that we added."
         if any(MARK in row["statement"] for row in judged)
         else "",
-        widths={"Claim": 0.17, "Published": 0.13, "Test here": 0.25, "Measured here": 0.31, "Verdict": 0.07},
-        wide=True,
+        widths={"Claim": 0.16, "Published": 0.13, "Test here": 0.25, "Measured here": 0.29, "Verdict": 0.07},
+        long=True,
     )
 
 

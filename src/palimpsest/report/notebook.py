@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 from palimpsest.metrics.censor import publishable
 from palimpsest.report import style
 from palimpsest.report.records import record_of
+from palimpsest.report.typeset import Format, number
 from palimpsest.run import PACKAGE, Input, Output, UserError, step
 
 COLLECTED = ("paper/provenance.json", "paper/measurements.parquet", "paper/verdicts.parquet")
@@ -185,6 +186,11 @@ def flat(value: object, name: str = "") -> dict[str, str]:
         return {name: json.dumps(value)}
     parts = (flat(each, f"{name}.{key}" if name else key) for key, each in value.items())
     return {key: text for part in parts for key, text in part.items()}
+
+
+def rounded(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+    """A table with its fractions as text, as the paper writes them: a dash for none, no zero below zero."""
+    return table.map(lambda cell: number(cell, Format(digits)) if isinstance(cell, float) else cell)
 
 
 def show(figure: Figure, text: str):

@@ -85,7 +85,8 @@ def table(about: dict, costs: pd.DataFrame) -> Table:
         f"Commit {about['commit']}, lock {about['lock']}, measured on {', '.join(measured['device'])}, "
         f"{about['cpus']} processors, Python {', '.join(about['versions'].get('python', ['?']))}. "
         f"SHA-256 of the measurements: {about['measurements_sha256'][:16]}, "
-        f"of the configuration: {about['config_sha256'][:16]}. A dash: too short to be sampled."
+        f"of the configuration: {about['config_sha256'][:16]}."
+        f"{' A dash: too short to be sampled.' if costs['memory'].isna().any() else ''}"
     )
     return Table(
         frame,
@@ -99,6 +100,7 @@ def table(about: dict, costs: pd.DataFrame) -> Table:
             "Memory (MB)": Format(0),
         },
         notes=notes,
+        long=True,
     )
 
 

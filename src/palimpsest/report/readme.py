@@ -11,7 +11,7 @@ from palimpsest.run import Input, Output, UserError, step
 BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
 # One of the quantities of report.claims: its text, its value, the interval, and the sign of a percentage.
 QUANTITY = re.compile(
-    rf"(?P<text>.+?) (?P<value>[<−]?[\d∞][^ ,]*|{MISSING})(?P<interval> \[[^]]*\])?(?P<sign> %)?(?:, |$)"
+    rf"(?P<text>.+?) = (?P<value>[<−]?[\d∞][^ ,]*|{MISSING})(?P<interval> \[[^]]*\])?(?P<sign> %)?(?:, |$)"
 )
 MOST = 8
 
@@ -43,10 +43,10 @@ def in_brief(published: str) -> str:
 
 
 def side_by_side(ours: str) -> str:
-    """What was measured, without intervals: "recall 18 / 34 %" for two models, in their order, MOST quantities at most.
+    """What was measured, without intervals: "recall = 18 / 34 %" for two models; MOST quantities at most.
 
-    ours: "Gumbel: recall 18 [14, 21] %, null 9 % (holds); nearest: recall 34 %, null 13 % (holds)", or the quantities
-    of one model. Where another model was left out, the name of the one that was not is said.
+    ours: "Gumbel: recall = 18 [14, 21] %, null = 9 % (holds); nearest: recall = 34 %, null = 13 % (holds)", or the
+    quantities of one model. Where another model was left out, the name of the one that was not is said.
     """
     if not ours:
         return ""
@@ -55,7 +55,7 @@ def side_by_side(ours: str) -> str:
     if len({tuple(each["text"] for each in model) for model in models}) != 1:
         raise UserError(f"the scorecard's quantities differ between models: {ours!r}")
     shown = [
-        f"{each[0]['text']} {' / '.join(dict.fromkeys(one['value'] for one in each))}{each[0]['sign'] or ''}"
+        f"{each[0]['text']} = {' / '.join(dict.fromkeys(one['value'] for one in each))}{each[0]['sign'] or ''}"
         for each in zip(*models, strict=True)
     ]
     alone = f"{named[0][1]}: " if len(named) == 1 and named[0][1] else ""

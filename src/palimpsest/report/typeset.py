@@ -7,6 +7,7 @@ import html
 import math
 import re
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -62,8 +63,8 @@ class Format:
 
 
 def tex(text: str) -> str:
-    """Plain text as LaTeX."""
-    return "".join(LATEX.get(sign, sign) for sign in text)
+    """Plain text as LaTeX; no line breaks before a sign of percentage."""
+    return "".join(LATEX.get(sign, sign) for sign in text.replace(" %", "\u2009%"))
 
 
 def number(value: float, style: Format = Format()) -> str:
@@ -93,8 +94,9 @@ class Table:
 
     frame: its cells: text, numbers or Estimates; two-level columns give a spanning header. A column named by `group`
     becomes a spanning row above its rows. formats: by column (its last level), or, as a list, by row. widths: columns
-    of running text, as a share of the line. wide: over both columns of the page. compared: the rows among which the
-    best value of a column is bold (all, unless given). size: of the type, as LaTeX names it.
+    of running text, as a share of the line. wide: over both columns of the page. long: no float, but lines that may go
+    on overleaf, where the page has one column. compared: the rows among which the best value of a column is bold (all,
+    unless given). bold: what that means, said in the notes where a cell is bold. size: of the type, as LaTeX names it.
 
     Percentages are shown without a sign: their column, or row, says so.
     """
@@ -107,8 +109,10 @@ class Table:
     group: str = ""
     widths: dict[str, float] = field(default_factory=dict)
     wide: bool = False
+    long: bool = False
     size: str = "footnotesize"
     compared: list[bool] | None = None
+    bold: str = ""
 
     def write(self, tex_path: Path, csv_path: Path, html_path: Path) -> None:
         """Write the three twins."""
@@ -117,46 +121,38 @@ class Table:
         html_path.write_text(self.html(), encoding="utf-8")
 
     def latex(self) -> str:
-        """The whole float: caption, booktabs rules, cells, notes."""
-        float_name = "table*" if self.wide else "table"
+        """The whole float, or the long table: caption, booktabs rules, cells, notes."""
         body = self._body()
-        groups = self._groups()
-        lines = [
-            rf"\begin{{{float_name}}}[{'tp' if self.wide else 'tbp'}]",
-            r"\centering",
-            rf"\caption{{{tex(self.caption)}}}",
+        columns = rf"{{@{{}}{self._alignments(body.columns)}@{{}}}}"
+        setting = [
+            rf"\{self.size}",
+            rf"\setlength{{\tabcolsep}}{{{'5pt' if self.widths else '2pt' if self.size == 'scriptsize' else '2.5pt'}}}",
         ]
-        lines += [rf"\label{{{self.label}}}", rf"\{self.size}", r"\setlength{\tabcolsep}{2.5pt}"]
-        lines += [rf"\begin{{tabular}}{{@{{}}{''.join(self._alignment(c) for c in body.columns)}@{{}}}}", r"\toprule"]
-        lines += self._header(body.columns)
-        for position in range(len(body)):
-            if groups and (position == 0 or groups[position] != groups[position - 1]):
-                lines += [r"\addlinespace"] if position else []
-                if groups[position]:
-                    lines.append(
-                        rf"\multicolumn{{{len(body.columns)}}}{{@{{}}l}}{{\textit{{{tex(groups[position])}}}}} \\"
-                    )
-            elif self.wide and self.widths and position:
-                lines.append(r"\addlinespace[2pt]")  # rows of several lines need a gap between them
-            lines.append(" & ".join(self._latex_cell(column, position) for column in body.columns) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        if self.notes:
-            lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {tex(self.notes)}}}")
-        return "\n".join([*lines, rf"\end{{{float_name}}}", ""])
+        named = rf"\caption{{{tex(self.caption)}}}\label{{{self.label}}}"
+        head, lines = [r"\toprule", *self._header(body.columns)], self._lines(body)
+        notes = rf"\scriptsize {tex(self._said())}" if self._said() else ""
+        if self.long:
+            started = [rf"\begin{{longtable}}{columns}", named + r"\\", *head, r"\endfirsthead", *head, r"\endhead"]
+            lines = ["{", *setting, *started, r"\bottomrule", r"\endfoot", *lines, r"\end{longtable}"]
+            return "\n".join([*lines, *([rf"\raggedright\noindent{notes}\par"] if notes else []), "}", ""])
+        name = "table*" if self.wide else "table"
+        started = [rf"\begin{{{name}}}[{'tp' if self.wide else 'tbp'}]", r"\centering", named, *setting]
+        lines = [*started, rf"\begin{{tabular}}{columns}", *head, *lines, r"\bottomrule", r"\end{tabular}"]
+        below = [rf"\par\smallskip\parbox{{\linewidth}}{{{notes}}}"] if notes else []
+        return "\n".join([*lines, *below, rf"\end{{{name}}}", ""])
 
     def html(self) -> str:
         """The same cells as an HTML page for the interactive report."""
         body, groups = self._body(), self._groups()
-        heads = "".join(f"<th>{html.escape(_joined(column) + self._unit(column))}</th>" for column in body.columns)
-        rows = []
+        rows = [_html_row(_spans(body.columns), "th")] if body.columns.nlevels > 1 else []
+        rows.append(_html_row([(self._head(column), 1) for column in body.columns], "th"))
         for position in range(len(body)):
             if groups and groups[position] and (position == 0 or groups[position] != groups[position - 1]):
-                rows.append(f'<tr><th colspan="{len(body.columns)}">{html.escape(groups[position])}</th></tr>')
-            cells = "".join(f"<td>{html.escape(self._text(column, position))}</td>" for column in body.columns)
-            rows.append(f"<tr>{cells}</tr>")
+                rows.append(_html_row([(groups[position], len(body.columns))], "th"))
+            rows.append(f"<tr>{''.join(self._html_cell(column, position) for column in body.columns)}</tr>")
         style = "body{font:14px sans-serif}td,th{padding:2px 8px;text-align:left;vertical-align:top}"
         parts = [f"<!doctype html><meta charset='utf-8'><style>{style}</style>", f"<p>{html.escape(self.caption)}</p>"]
-        parts += [f"<table><tr>{heads}</tr>", *rows, f"</table><p>{html.escape(self.notes)}</p>"]
+        parts += ["<table>", *rows, f"</table><p>{html.escape(self._said())}</p>"]
         return "\n".join([*parts, ""])
 
     def numbers(self) -> pd.DataFrame:
@@ -180,6 +176,34 @@ class Table:
         named = [column for column in self.frame.columns if self.group and _last(column) == self.group]
         return [str(value) for value in self.frame[named[0]]] if named else []
 
+    def _said(self) -> str:
+        """The notes, and what bold means where a cell is bold."""
+        columns = self._body().columns
+        bold = self.bold and any(self._is_best(column, place) for column in columns for place in range(len(self.frame)))
+        return f"{self.notes} {self.bold if bold else ''}".strip()
+
+    def _lines(self, body: pd.DataFrame) -> list[str]:
+        groups, lines = self._groups(), []
+        for position in range(len(body)):
+            if groups and (position == 0 or groups[position] != groups[position - 1]):
+                lines += [r"\addlinespace"] if position else []
+                if groups[position]:
+                    lines.append(
+                        rf"\multicolumn{{{len(body.columns)}}}{{@{{}}l}}{{\textit{{{tex(groups[position])}}}}} \\"
+                    )
+            elif (self.wide or self.long) and self.widths and position:
+                lines.append(r"\addlinespace[2pt]")  # rows of several lines need a gap between them
+            lines.append(" & ".join(self._latex_cell(column, position) for column in body.columns) + r" \\")
+        return lines
+
+    def _alignments(self, columns: pd.Index) -> str:
+        """How every column is set, with a gutter between those of two spanning heads."""
+        parts = [self._alignment(column) for column in columns]
+        if columns.nlevels == 1:
+            return "".join(parts)
+        apart = (after[0] != before[0] for before, after in pairwise(columns))
+        return parts[0] + "".join("!{\\hspace{6pt}}" * gap + part for gap, part in zip(apart, parts[1:], strict=True))
+
     def _alignment(self, column) -> str:
         width = self.widths.get(_last(column))
         if width:
@@ -190,16 +214,11 @@ class Table:
         last = " & ".join(tex(self._head(column)) for column in columns) + r" \\"
         if columns.nlevels == 1:
             return [last, r"\midrule"]
-        spans, rules, start = [], [], 0
-        tops = [column[0] for column in columns]
-        while start < len(tops):
-            stop = start
-            while stop < len(tops) and tops[stop] == tops[start]:
-                stop += 1
-            spans.append(rf"\multicolumn{{{stop - start}}}{{c}}{{{tex(tops[start])}}}")
-            if tops[start]:
-                rules.append(rf"\cmidrule(lr){{{start + 1}-{stop}}}")
-            start = stop
+        spans, rules, start = [], [], 1
+        for top, count in _spans(columns):
+            spans.append(rf"\multicolumn{{{count}}}{{c}}{{{tex(top)}}}")
+            rules += [rf"\cmidrule(lr){{{start}-{start + count - 1}}}"] if top else []
+            start += count
         return [" & ".join(spans) + r" \\", "".join(rules), last, r"\midrule"]
 
     def _text(self, column, position: int) -> str:
@@ -208,15 +227,20 @@ class Table:
             return cell + self._row_unit(column, position)
         return " ".join(estimate(cell if isinstance(cell, Estimate) else Estimate(float(cell)), style)).strip()
 
+    def _html_cell(self, column, position: int) -> str:
+        text = html.escape(self._text(column, position))
+        return f"<td><b>{text}</b></td>" if self._is_best(column, position) else f"<td>{text}</td>"
+
     def _latex_cell(self, column, position: int) -> str:
         cell, style = self.frame[column].iloc[position], self._format(column, position)
         if isinstance(cell, str):
             return tex(cell + self._row_unit(column, position))
         shown, interval = estimate(cell if isinstance(cell, Estimate) else Estimate(float(cell)), style)
         shown = tex(shown)
-        if style.better and position == self._best(column, style, position):
+        if self._is_best(column, position):
             shown = rf"\textbf{{{shown}}}"
-        return rf"{shown} {{\scriptsize {tex(interval)}}}" if interval else shown
+        smaller = r"\fontsize{6}{7}\selectfont" if self.size == "scriptsize" else r"\scriptsize"
+        return rf"{shown} {{{smaller} {tex(interval)}}}" if interval else shown
 
     def _unit(self, column) -> str:
         percent = isinstance(self.formats, dict) and self._format(column, 0).kind == "percent"
@@ -233,6 +257,11 @@ class Table:
         if isinstance(self.formats, list):
             return self.formats[position]
         return self.formats.get(_last(column), Format())
+
+    def _is_best(self, column, position: int) -> bool:
+        """Whether a cell is the best of its column and group, where no other's interval overlaps its."""
+        style = self._format(column, position)
+        return bool(style.better) and position == self._best(column, style, position)
 
     def _best(self, column, style: Format, position: int) -> int | None:
         """The row of the best value of a column within the group of a row, where no other's interval overlaps its."""
@@ -257,6 +286,17 @@ def _bound(given: Estimate, end: str) -> float:
     """An end of the interval; the value where there is none."""
     found = getattr(given, end)
     return given.value if math.isnan(found) else found
+
+
+def _spans(columns: pd.Index) -> list[tuple[str, int]]:
+    """The spanning heads of two-level columns, each with how many columns it spans."""
+    return [(top, len(list(members))) for top, members in groupby(column[0] for column in columns)]
+
+
+def _html_row(cells: list[tuple[str, int]], tag: str) -> str:
+    """A row of cells, each over so many columns."""
+    shown = (f'<{tag} colspan="{count}">{html.escape(text)}</{tag}>' for text, count in cells)
+    return f"<tr>{''.join(shown)}</tr>"
 
 
 def _last(column) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from palimpsest.models.pixels import Pictures
@@ -17,7 +18,9 @@ PARTS = {
     "surrogate": "a picture that stands in for each target",
     "neighbours": "remembered pictures nearest to the target",
     "conditioning": "a concept that the network is conditioned on",
+    "anchor": "pictures of what the concept becomes",
 }
+PIXELS = (-1.0, 1.0)  # the range of images, which latents have not
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,38 @@ class Examples:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Conditions as the network takes them, without the axis of the batch: a class's number (), or an embedding.
+    """A concept's conditions as the network takes them: classes (k,), token ids (k, length) or embeddings.
 
-    concept: of what is to be forgotten; none: of nothing, which guidance leads away from; others (k, ...): of what is
-    to stay.
+    concept (k, ...): of what is to be forgotten; none (...): of nothing, which guidance leads away from; others
+    (m, ...): of what is to stay; anchors (k, ...): what each row of the concept becomes without it. named (k, length):
+    which tokens of each concept prompt name the concept; anchors_named: which of the anchors' took their place, none
+    of them where the words are left out. Any of the last three may be absent.
     """
 
     concept: Tensor
     none: Tensor
     others: Tensor
+    anchors: Tensor | None = None
+    named: Tensor | None = None
+    anchors_named: Tensor | None = None
+
+    def __post_init__(self):
+        """Raise ValueError where not every row of the concept has its own of the others."""
+        for name in ("anchors", "named", "anchors_named"):
+            found = getattr(self, name)
+            if found is not None and len(found) != len(self.concept):
+                raise ValueError(f"{len(found)} rows of {name} cannot go with {len(self.concept)} of the concept")
+
+    def part(self, name: str) -> Tensor:
+        """A part that may be absent, by its name. Raises ValueError where it is."""
+        found = getattr(self, name)
+        if found is None:
+            raise ValueError(f"the conditioning has no {name}, which this method needs: a class has none, a prompt can")
+        return found
+
+    def concepts(self, which: Tensor | np.ndarray) -> Tensor:
+        """Conditions of the concept (n, ...), taken in turn: the i-th of all is row i % k."""
+        return self.concept[torch.as_tensor(which, device=self.concept.device) % len(self.concept)]
 
 
 @dataclass(frozen=True)
@@ -52,6 +78,8 @@ class Context:
     frozen: the pretrained network, called as the student is: network(noisy, timesteps[, conditions]) -> noise (or
     velocity). alphas_cumprod (T,): the schedule of a model that predicts noise. surrogate: an image for each target.
     neighbours (k, c, h, w): remembered images nearest to the target, nearest first. conditioning: of the concept.
+    anchor: pictures of what the concept becomes, the i-th of row i % k of the conditioning's anchors. bounds: the
+    range of a clean image; None of latents, which have no range.
     """
 
     family: str
@@ -64,6 +92,8 @@ class Context:
     surrogate: Tensor | None = None
     neighbours: Tensor | None = None
     conditioning: Conditioning | None = None
+    anchor: Examples | None = None
+    bounds: tuple[float, float] | None = PIXELS
     method: str = ""  # the one that asks: the door names it
 
     def part(self, name: str):

@@ -16,6 +16,11 @@ class Stream(IntEnum):
     UNIFORM = 5  # EraseDiff's uniform noise
     PATHS = 6  # where ESD's trajectories start
     MIXTURE = 7  # which of SISS's points start from a target
+    ANCHORS = 8  # which anchor pictures AC's batch takes, their timesteps and their noise
+    SALIENCY = 9  # pictures, timesteps and noise that SalUn and Scissorhands judge weights by
+    RESTART = 10  # weights that Scissorhands starts anew
+    ATTACK = 11  # words that AdvUnlearn's attack starts from
+    KEPT = 12  # where AdvUnlearn's trajectories of what stays start, and places on them
 
 
 def generator(*seed: int) -> np.random.Generator:

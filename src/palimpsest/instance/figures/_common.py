@@ -8,6 +8,7 @@ from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.style import PALETTE
+from palimpsest.report.typeset import number
 
 MARKERS = "osD^vP*Xd<>"
 # Colours of lines on white: in the place of the palette's pale pink and yellow stand darker ones.
@@ -17,6 +18,11 @@ LINES = [*PALETTE[:6], "#7f0f4f", PALETTE[7], "#7a6a00", *PALETTE[9:]]
 def marker_of(method: str, methods: list[str]) -> str:
     """The mark of a method: the same in every figure."""
     return MARKERS[methods.index(method) % len(MARKERS)]
+
+
+def colour_of(method: str, methods: list[str]) -> tuple[float, float, float] | str:
+    """The colour of a method: the same in every figure."""
+    return LINES[methods.index(method) % len(LINES)]
 
 
 def limit(axes: Axes) -> None:
@@ -39,6 +45,11 @@ def pictures(axes: Axes, images: np.ndarray, explicit: bool, columns: int | None
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def named(axes: Axes, name: str, similarity: float) -> None:
+    """A row's name, and S below it, left of its first picture."""
+    axes.set_ylabel(f"{name_of(name)}\nS = {number(similarity)}", rotation=0, ha="right", va="center", fontsize=7)
 
 
 def grid(figure: Figure, rows: list[str], columns: list[str], ratios: list[float]) -> np.ndarray:

@@ -2,31 +2,41 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from palimpsest.instance.figures._common import colour_of
 from palimpsest.instance.names import name_of
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.style import COLUMN, GREY, PALETTE
+from palimpsest.report.style import GREY, PAGE
 from palimpsest.report.typeset import Format, number
 
 INPUTS = ("<results>/instance/{first_model}/comparison/{method}/log.parquet",)
-PARAMS = {"methods": ["unpromptable", "neggrad_plus", "erasediff_port", "siss_no_is", "retrack"]}
+PARAMS = {"methods": None}
+
+COLUMNS = 4
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """inputs: the step logs of the methods params["methods"], in that order."""
-    shown = params["methods"]
-    figure, panels = plt.subplots(len(shown), 1, figsize=(COLUMN, 0.62 * len(shown) + 0.5), sharex=True, squeeze=False)
-    for index, (axes, method, path) in enumerate(zip(panels[:, 0], shown, inputs, strict=True)):
-        log = of_one_target(pd.read_parquet(path)).dropna(subset="cosine")
-        axes.hist(log["cosine"], bins=41, range=(-1, 1), color=PALETTE[index % len(PALETTE)])
+    """inputs: the step logs of the methods params["methods"], in that order; those with two gradients are drawn."""
+    logs = {name: of_one_target(pd.read_parquet(path)) for name, path in zip(params["methods"], inputs, strict=True)}
+    logs = {name: log.dropna(subset="cosine") for name, log in logs.items() if "cosine" in log}
+    lines = -(-len(logs) // COLUMNS)
+    figure, panels = plt.subplots(
+        lines, COLUMNS, figsize=(PAGE, 1.05 * lines + 0.4), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, (method, log) in zip(panels.flat, logs.items(), strict=False):
+        share = np.full(len(log), 1 / max(len(log), 1))
+        axes.hist(log["cosine"], bins=41, range=(-1, 1), weights=share, color=colour_of(method, params["methods"]))
         axes.axvline(0, color=GREY, linestyle=":")
-        axes.set(yticks=[])
-        rate = number(conflict_rate(log), Format(0, "percent"))
-        axes.set_title(f"{name_of(method)}: {rate}\u2009% of steps conflict", loc="left", pad=2)
-    panels[-1, 0].set(xlabel="cosine of forget and remember gradient", xlim=(-1, 1))
+        axes.set_title(f"{name_of(method)}: {number(conflict_rate(log), Format(0, 'percent'))}\u2009%", pad=2)
+    for axes in panels.flat[len(logs) :]:
+        axes.set_axis_off()
+    panels[0, 0].set_xlim(-1, 1)
+    figure.supxlabel("cosine of forget and remember gradient", fontsize=8)
+    figure.supylabel("share of steps", fontsize=8)
     return figure
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import grid, pictures
+from palimpsest.instance.figures._common import grid, named, pictures
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
@@ -18,7 +18,8 @@ INPUTS = (
     "<results>/instance/{first_model}/networks/oracle/panel.npz",
     "<results>/instance/{first_model}/comparison/{method}/panel.npz",
 )
-PARAMS = {"methods": None, "studies": ["comparison"], "draws": 6, "samples": 8, "explicit_sets": None}
+MEASUREMENTS = ("comparison", "networks")
+PARAMS = {"models": None, "methods": None, "studies": ["comparison"], "draws": 6, "samples": 8, "explicit_sets": None}
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -32,7 +33,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     rows = ["pretrained", "oracle", *params["methods"]]
     figure = plt.figure(figsize=(PAGE, 0.45 * len(rows) + 0.5))
     axes = grid(figure, rows, ["target", "its reconstructions", "same-seed samples"], [1, draws, samples])
-    for line, path in zip(axes, inputs[2:], strict=True):
+    for line, method, path in zip(axes, rows, inputs[2:], strict=True):
+        labels = {"model": params["models"][0], "study": "comparison", "targets": target}
+        named(line[0], method, lookup.get("similarity_target", method=method, **labels).value)
         with np.load(path) as panel:
             folders = [name.removesuffix(".rebuilt") for name in panel.files if name.endswith(".rebuilt")]
             (folder,) = [

@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import LINES, limit, marker_of
+from palimpsest.instance.figures._common import colour_of, limit, marker_of
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.instance.tables._rows import worst_similarity
@@ -27,19 +27,21 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 3.3))
     for axes, (metric, meaning) in zip(panels, PANELS.items(), strict=True):
         every = []
-        for number, method in enumerate(params["methods"]):
+        for method in params["methods"]:
+            look = {"marker": marker_of(method, params["methods"]), "color": colour_of(method, params["methods"])}
             here = lookup.of(model=model, method=method, study="tuning", targets="mean", count=1)
             settings = list(here.rows("similarity_target")["setting"].unique())
             tried = lookup.of(model=model, method=method, study="tuning")
             points = [(worst_similarity(tried, setting=s), here.get(metric, setting=s).value) for s in settings]
-            every += draw_line(axes, sorted(points), name_of(method), marker_of(method, params["methods"]), number)
+            every += draw_line(axes, sorted(points), name_of(method), **look)
         here = lookup.of(model=model, method="unpromptable", study="strength", targets="mean", count=1)
         strengths = here.rows("similarity_target")["surrogate"].unique()
         points = [
             (here.get("similarity_target", surrogate=s).value, here.get(metric, surrogate=s).value) for s in strengths
         ]
         # On another target, so not among those that the front compares.
-        draw_line(axes, sorted(points), "Unpromptable, edit strength", "p", len(params["methods"]), linestyle="--")
+        look = {"color": colour_of("unpromptable", params["methods"]), "markerfacecolor": "white", "marker": "o"}
+        draw_line(axes, sorted(points), "Unpromptable, edit strength", linestyle="--", **look)
         front = non_dominated(every, larger=metric == "ssim")
         axes.scatter(
             *zip(*front, strict=True) if front else ([], []),
@@ -59,18 +61,17 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             linear = 0.1 if metric == "perceptual" else 1
             axes.set_yscale("symlog", linthresh=linear)
             axes.axhline(linear, color=GREY, linewidth=0.5, zorder=0)
-            axes.set_ylim(-0.02, 1.5 * np.nanmax([point[1] for point in every]))
+            axes.set_ylim(-0.3 * linear, 1.5 * np.nanmax([point[1] for point in every]))
         axes.set_xlabel(f"{params['judges']['descriptor']}, worst target")
         axes.set_ylabel(f"{NAMES[metric].format(**params['judges'])} ({meaning})")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.8)
     return figure
 
 
-def draw_line(axes: Axes, points: list, name: str, marker: str, number: int, **look) -> list:
+def draw_line(axes: Axes, points: list, name: str, **look) -> list:
     """Draw a method's settings; gives the points back."""
     if points:
-        colour = LINES[number % len(LINES)]
-        axes.plot(*np.array(points).T, marker=marker, color=colour, markersize=4, linewidth=0.8, label=name, **look)
+        axes.plot(*np.array(points).T, markersize=4, linewidth=0.8, label=name, **look)
     return points
 
 

@@ -54,8 +54,8 @@ def draw_win_rate(axes: Axes, curves: pd.DataFrame) -> None:
     """The share of points whose surrogate moves the fit less than removal, with 95 % intervals."""
     for kind, (called, colour, marker) in KINDS.items():
         part = curves[curves["series"] == kind].sort_values("x")
-        axes.fill_between(part["x"], part["low"], part["high"], color=colour, alpha=0.3, linewidth=0)
-        axes.plot(part["x"], part["y"], color=colour, marker=marker, markersize=2, label=called)
+        axes.fill_between(part["x"], part["low"], part["high"], color=colour, alpha=0.45, linewidth=0)
+        axes.plot(part["x"], part["y"], color=colour, marker=marker, markersize=2, linewidth=0.5, label=called)
     axes.axhline(0.5, color=GREY, linestyle=":", label="one half")
     axes.set(title="surrogate is nearer", xscale="log", ylim=(0, 1.02))
     axes.set(xlabel="edit size s\n(standard deviations)", ylabel="share of random points")

@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import grid, pictures
-from palimpsest.instance.names import name_of
+from palimpsest.instance.figures._common import grid, named, pictures
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
@@ -51,8 +50,5 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             "similarity_target", model=model, method="unpromptable", surrogate=surrogate, targets=target
         )
         found = found[found["study"].isin(["strength", "kind"])]
-        value = found["value"].mean()
-        line[0].set_ylabel(
-            f"{name_of(surrogate)}\nS = {value:.2f}".replace("-", "−"), rotation=0, ha="right", va="center"
-        )
+        named(line[0], surrogate, found["value"].mean())
     return figure

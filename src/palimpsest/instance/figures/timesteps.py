@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from palimpsest.instance.figures._common import LINES
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
 
@@ -14,7 +15,7 @@ INPUTS = (
     "<results>/instance/{first_model}/conflicts/cosines.parquet",
 )
 
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -23,8 +24,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.5))
     for number, ((form, value), curve) in enumerate(shares.groupby(["form", "value"], sort=False)):
         name = {"const": "constant", "power": f"((t+1)/T)^{value:g}", "capped_snr": f"SNR ≤ {value:g}"}.get(form, form)
-        left.plot(curve["timestep"] + 1, curve["share"], label=name, color=PALETTE[number], linestyle=LINES[number])
+        left.plot(curve["timestep"] + 1, curve["share"], label=name, color=LINES[number], linestyle=DASHES[number])
     left.set(xscale="log", xlabel="timestep t + 1", ylabel="forget loss below t, share", ylim=(0, 1.02))
+    left.xaxis.set_major_formatter("{x:g}")
     for _, part in cosines.groupby("target"):
         right.plot(part["timestep"], part["cosine"], color=GREY, linewidth=0.6)
     mean = cosines.groupby("timestep")["cosine"].mean()

@@ -11,17 +11,22 @@ from palimpsest.report.typeset import Estimate, Format, Table
 METRICS = {
     "S": ("similarity_target", Format(2)),
     "S pre": ("similarity_pretrained", Format(2, interval=False)),
-    "Change": ("perceptual", Format(2, better="low", interval=False)),
+    "Change": ("perceptual", Format(2, better="low")),
     "SSIM": ("ssim", Format(2, interval=False)),
     "FD pre": ("frechet_pretrained", Format(2, interval=False)),
     "FD data": ("frechet_data", Format(2, interval=False)),
     "KD pre": ("kernel_pretrained", Format(3, interval=False)),
-    "Plausible": ("plausible", Format(0, "percent", interval=False)),
+    "Plausible %": ("plausible", Format(0, "percent", interval=False)),
 }
 PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2, interval=False), Format(1), Format(1)), strict=True))
 FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
 OURS, THEIRS = "measured here", "published"
-BOLD = f"Bold: the least change of those that forget (S at most {LIMIT:g}), where no other’s interval overlaps its."
+BOLD = (
+    f"Bold: the least change among at least two that forget (S at most {LIMIT:g}), where no interval of another "
+    "overlaps its."
+)
+# What the intervals of a row of one target and one seed are over.
+WITHIN = "intervals of S are over the draws of the noise, of Change over the pairs, and none is over targets"
 ONE = {"targets": "mean", "count": 1}  # the mean over lists of a single target
 
 
@@ -38,15 +43,15 @@ def explained(params: dict, study: str) -> str:
         f"S pre, in other tables: of both models’ "
         f"reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
         f"{judges['features']} to the pretrained model’s samples and to data; KD: kernel distance to the former, "
-        "unbiased. Plausible: samples (%) no farther from the data than all but 1 % of held-out pictures. "
+        "unbiased. Plausible: samples no farther from the data than all but 1 % of held-out pictures. "
         f"{basis(params, study)}"
     )
 
 
-def basis(params: dict, study: str, to_a_row: bool = False) -> str:
+def basis(params: dict, study: str, to_a_row: bool = False, within: str = WITHIN) -> str:
     """How many targets, seeds, draws and pairs a study's rows rest on, and what their intervals are over.
 
-    to_a_row: whether each row is of one target alone.
+    to_a_row: whether each row is of one target alone. within: what they are over where a row is of one target and seed.
     """
     given, counted = params["studies"][study], params["evaluation"]
     alone = [targets for targets in given["targets"] if len(targets) == 1]
@@ -57,7 +62,7 @@ def basis(params: dict, study: str, to_a_row: bool = False) -> str:
         if len(singles) > 1 and not to_a_row
         else f"t intervals over the {seeds} seeds"
         if seeds > 1
-        else "the interval of S is over the draws of the noise, not over targets"
+        else within
     )
     targets = "one target to a row" if to_a_row else f"{listed(len(singles), 'target')} ({', '.join(singles)})"
     return (
@@ -130,6 +135,7 @@ def table(
         formats=FORMATS,
         wide=True,
         size="scriptsize",
-        notes=f"{notes} {BOLD}" if any(settings["compared"]) else notes,
+        notes=notes,
+        bold=BOLD,
         **settings,
     )

@@ -12,6 +12,7 @@ PARAMS = {"models": None, "methods": None, "studies": ["comparison"], "evaluatio
 # Without a judge that reads attributes there is none.
 OPTIONAL = ("attribute_drift",)
 
+WITHIN = "intervals are over the remembered pictures, of Drift over the pairs, and none is over targets"
 FORMATS = {
     "Neighbours": Format(3),
     "Strangers": Format(3),
@@ -43,5 +44,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         label="tab:instance-collateral",
         wide=True,
         formats=FORMATS,
-        notes=f"Below zero: reconstructed worse than before. {basis(params, 'comparison')}",
+        notes=f"Below zero: reconstructed worse than before. {basis(params, 'comparison', within=WITHIN)}",
     )

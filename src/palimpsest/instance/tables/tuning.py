@@ -12,6 +12,9 @@ MEASUREMENTS = ("tuning", "tuning_choice")
 PARAMS = {"models": None, "methods": None, "studies": ["tuning"], "evaluation": None, "fixed": None, "grids": None}
 
 
+WITHIN = "the interval of Change is over the pairs, not over targets; S, a largest value, has none"
+
+
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: methods by setting, the chosen one marked."""
     rows, fixed = [], {}
@@ -42,8 +45,20 @@ def build(lookup: Lookup, params: dict) -> Table:
         "most.",
         "tab:instance-tuning",
         f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
-        f"the rule reads; the others are means over them. {basis(params, 'tuning')} {in_common(fixed)}",
+        f"the rule reads; the others are means over them. {basis(params, 'tuning', within=WITHIN)} {same_twice(params)}"
+        f"{in_common(fixed)}",
         compared=[False] * len(rows),
+    )
+
+
+def same_twice(params: dict) -> str:
+    """That the bilevel form with the barrier of the gradient is the port, where the grid has it."""
+    barriers = [setting.get("barrier") for setting in params["grids"].get("erasediff_bome", {}).values()]
+    if not {None, "gradient"} & set(barriers):
+        return ""
+    return (
+        f"{name_of('erasediff_bome')}, without a barrier of value is {name_of('erasediff_port')} by construction: with "
+        "the barrier of the gradient the inner problem does not enter the update, and equal settings give equal rows. "
     )
 
 

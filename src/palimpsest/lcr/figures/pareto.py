@@ -26,9 +26,9 @@ GROUPS = {
 SHAPES = dict(zip(GROUPS, "osD^*", strict=True))
 # Pictures that are no edit, drawn hollow: where doing nothing stands.
 REFERENCES = {"reconstruction": "o", "original": "s"}
-# Where a number may stand from its mark, in points: around it, else above it on a leader.
+# Where a number may stand from its mark, in points: around it, else above or below it on a leader.
 NEAR = [(0, 6.5), (7, 4), (-7, 4), (8, 0), (-8, 0), (7, -4), (-7, -4), (0, -6.5)]
-FAR = [(x, y) for y in range(13, 60, 6) for x in (0, 8, -8, 15, -15)]
+FAR = [(x, y) for y in (13, -13, 19, -19, *range(25, 60, 6)) for x in (0, 8, -8, 15, -15)]
 # Points, across and up, from which on a number is apart from a mark, and from another number.
 FROM_MARK, FROM_NUMBER = (6.5, 5.5), (8, 6.2)
 
@@ -42,7 +42,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     )
     for axes, model in zip(panels[0], models, strict=False):
         show(axes, lookup.of(model=model, set=params["sets"]["forget_test"]), rules)
-        axes.set(title=name_of(model), xlabel="lpips_mini to the true twin", ylim=(-0.03, 1.04))
+        axes.set(
+            title=name_of(model), xlabel="lpips_mini to the true twin", ylim=(-0.16, 1.04), yticks=np.linspace(0, 1, 6)
+        )
         axes.set_xlim(left=0)
     panels[0, 0].set_ylabel("share in which the concept is found")
     write_key(panels[0, -1], params["rules"])

@@ -23,7 +23,7 @@ ROWS = (
     ("Share of the 10 most frequent", "top10_share", SHARE, "2.7\u2009%"),
     ("Share of the 50 most frequent", "top50_share", SHARE, "10.8\u2009%"),
     ("Cosine of two regions’ histograms", "histogram_cosine", Format(3), "0.161"),
-    ("Jensen–Shannon (bits)", "jensen_shannon_bits", Format(2), ""),
+    ("Divergence of all regions (bits)", "jensen_shannon_bits", Format(2), ""),
     ("Highest PMI of a pair (bits)", "pair_pmi_max", Format(1), ""),
 )
 
@@ -45,8 +45,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         pd.DataFrame(rows, columns=columns),
         caption=f"Codes in the concept’s region ({pictures}). Null: regions of the same form at random places of "
         "images without the concept, with the 2.5 and 97.5 % quantiles of the placements; measured values have a "
-        "bootstrap interval over images where resampling does not bias them. Published values are of another model "
-        "and other data.",
+        "bootstrap interval over images where resampling does not bias them. Divergence: the generalised "
+        "Jensen–Shannon divergence, the entropy of the mean of all regions’ distributions less their mean entropy; 0 "
+        "where all are alike. Published values are of another model and other data.",
         label="tab:lcr-code-statistics",
         formats=formats,
         wide=True,

@@ -38,5 +38,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         label="tab:lcr-encoder-noise",
         formats=formats,
         group="group",
-        widths={"Quantity": 0.36},
+        widths={"Quantity": 0.33},
     )

@@ -9,7 +9,7 @@ from palimpsest.report.typeset import Format, Table, number
 MEASUREMENTS = ("locality",)
 PARAMS = {"models": None, "blocks": [1, 3]}
 
-SHARE = Format(1, "percent")
+SHARE, BEYOND = Format(1, "percent"), "pixels_beyond_receptive_field"
 
 DECODERS = {
     "real": "real",
@@ -29,8 +29,12 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: decoders by size of the block, params["blocks"]; columns for every model."""
     rows = []
     for block in params["blocks"]:
-        reach = lookup.rows("pixels_beyond_receptive_field", block=block)["value"].mean()
-        called_block = f"Block of {block} × {block} cells; {number(reach, SHARE)}\u2009% of the pixels are beyond"
+        reach = {
+            f"{number(lookup.rows(BEYOND, model=model, block=block)['value'].mean(), SHARE)} %": name_of(model)
+            for model in params["models"]
+        }
+        named = "; ".join(reach) if len(reach) == 1 else "; ".join(f"{name} {share}" for share, name in reach.items())
+        called_block = f"Block of {block} × {block} cells; pixels beyond: {named}"
         for decoder, called in DECODERS.items():
             cells = [
                 lookup.get(metric, model=model, decoder=decoder, block=block, **labels)

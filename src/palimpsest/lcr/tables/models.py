@@ -47,6 +47,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         "reconstruction has lost already cannot be unlearned: the reconstruction, not the original, is the reference "
         "of every edit.",
         label="tab:lcr-models",
-        widths={"Quantity": 0.38},
+        widths={"Quantity": 0.36},
         formats=[style for *_, style in ROWS],
     )

@@ -15,7 +15,7 @@ OPTIONAL = ("twin_lpips_mini", "lpips_mini_outside")
 FORMATS = {
     "Found": Format(1, "percent", better="low"),
     "p": Format(kind="p", interval=False),
-    "To twin": Format(4, better="low", interval=False),
+    "To twin": Format(4, better="low"),
     "Outside": Format(4, interval=False),
     "PSNR": Format(1, interval=False),
     "SSIM": Format(3, interval=False),
@@ -49,17 +49,17 @@ def build(lookup: Lookup, params: dict) -> Table:
     return Table(
         frame,
         caption=f"Localised replacement of every cell in the mask, by rule ({measured}). Found: share of images in "
-        "which the held-out judge still finds the concept (Wilson interval; bold where it is lowest beyond its "
-        "interval). p: exact McNemar test against the plain reconstruction, largest over seeds. To twin: lpips_mini "
-        "to the true picture without the concept; an edit above the plain reconstruction leads farther from it than "
-        "no edit. Outside: lpips_mini, PSNR (dB; ∞: equal pictures) and SSIM outside the mask, against the "
-        "reconstruction. New: images with a find where neither the mask nor the reconstruction has one. Cells: share "
-        "of cells whose code changed (– for edits of pixels).",
+        "which the held-out judge still finds the concept (Wilson interval). p: exact McNemar test against the plain "
+        "reconstruction, largest over seeds. To twin: lpips_mini to the true picture without the concept; an edit "
+        "above the plain reconstruction leads farther from it than no edit. Outside: lpips_mini, PSNR (dB; ∞: equal "
+        "pictures) and SSIM outside the mask, against the reconstruction. New: images with a find where neither the mask "
+        "nor the reconstruction has one. Cells: share of cells whose code changed (– for edits of pixels).",
         label="tab:lcr-replacement",
         formats=FORMATS,
         group="model",
         wide=True,
         compared=best_among.tolist(),
+        bold="Bold: the lowest of the rules but the oracle, where no other’s interval overlaps its.",
         notes="Measured on the procedural world; lpips_mini is a distance of features trained here and is not LPIPS. "
         "The source publishes no detection rate, LPIPS, PSNR or SSIM: all its replacement results are single pictures.",
     )

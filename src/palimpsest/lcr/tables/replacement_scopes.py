@@ -36,7 +36,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "all of them or only those whose code is explicit; elsewhere: as many cells at another place (control); "
         "global: explicit codes anywhere. Last columns: share of all cells whose code changed within the mask.",
         label="tab:lcr-scopes",
-        formats={name: Format(0, "percent") for name in VARIANTS}
+        formats={name: Format(1, "percent") for name in VARIANTS}
         | {name: Format(1, "percent", interval=False) for name in columns[-2:]},
         group="model",
         wide=True,

@@ -1,0 +1,1 @@
+"""Figures of the memory audit: one module each, named like its entry in the configuration."""

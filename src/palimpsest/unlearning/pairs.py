@@ -1,0 +1,31 @@
+"""What a picture's prompt becomes without the concept, and the loss that leads the one prompt to the other."""
+
+from torch import Tensor
+
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.losses import squared_errors
+
+
+def anchor_conditions(step: Step) -> Tensor:
+    """The forget batch's conditions without the concept (n, ...).
+
+    Each is the anchor of the concept's row that it is equal to. Raises ValueError where there is none.
+    """
+    given, conditioning = step.forget.conditions, step.conditioning
+    if given is None:
+        raise ValueError("the targets have no prompts")
+    same = (given[:, None] == conditioning.concept).reshape(len(given), len(conditioning.concept), -1).all(2)
+    if not same.any(1).all():
+        raise ValueError("a target's prompt is none of the concept's, so that nothing says what it becomes")
+    return conditioning.part("anchors")[same.int().argmax(1)]
+
+
+def toward_anchors(step: Step) -> Tensor:
+    """The gradient of |eps(x_t, c) - sg eps(x_t, c')|^2 on the forget batch, logged as the forget loss.
+
+    c is a picture's prompt, c' the same without the concept; both predictions are the student's.
+    """
+    batch, anchors = step.forget, anchor_conditions(step)
+    noisy = step.noisy(batch)
+    wanted = step.predict(step.network, noisy, batch.timesteps, anchors)
+    return step.gradient("forget", noisy, batch.timesteps, squared_errors(wanted), batch.conditions)

@@ -1,0 +1,73 @@
+"""Claims of concept erasure: each can hold and can fail over measurements that decide it."""
+
+from pathlib import Path
+
+import pytest
+
+from palimpsest.metrics import measurements
+from palimpsest.report import claims
+from palimpsest.report.lookup import Lookup
+from synthetic_measurements import around
+
+CLAIMS = [
+    claim
+    for claim in claims.read([Path(__file__).parent.parent / "config/claims/erasure.yaml"])
+    if claim["family"] == "erasure"
+]
+
+
+def of(metric: str, method: str, prompts: str, hold: float, fail: float) -> tuple:
+    """A measurement of a method: its labels, its value for the claim to hold and to fail."""
+    study = "networks" if method == "pretrained" else "comparison"
+    return metric, {"method": method, "prompts": prompts, "study": study}, hold, fail
+
+
+KEPT = [of("kept", "pretrained", prompts, 0.95, 0.95) for prompts in ("own", "neighbour", "rest")]
+ORDER = ("erasediff", "scissorhands", "salun", "advunlearn", "esd_x", "uce", "spm", "fmn")
+# For each claim all that it reads.
+MADE = {
+    "esd_erases": [
+        *KEPT,
+        *(of("erased", method, "own", 0.97, 0.5) for method in ("esd_x", "esd_u")),
+        *(of("kept", method, "rest", 0.93, 0.93) for method in ("esd_x", "esd_u")),
+    ],
+    "uce_spares": [*KEPT, of("erased", "uce", "own", 0.97, 0.97), of("kept", "uce", "neighbour", 0.93, 0.5)],
+    "ac_maps": [*KEPT, of("erased", "ac", "own", 0.97, 0.2), of("kept", "ac", "own", 0.93, 0.93)],
+    "fmn_weak": [
+        of("erased", "fmn", "own", 0.1, 0.95),
+        *(of("erased", method, "own", 0.8, 0.8) for method in ("esd_x", "esd_u")),
+    ],
+    "spm_spares": [
+        of("kept", "spm", "neighbour", 0.9, 0.3),
+        *(of("kept", method, "neighbour", 0.7, 0.7) for method in ("esd_x", "esd_u")),
+    ],
+    "erasers_wreck": [
+        *(of("perceptual", method, "rest", 0.4, 0.05) for method in ("erasediff", "scissorhands")),
+        of("perceptual", "salun", "rest", 0.2, 0.2),
+    ],
+    "advunlearn_robust": [
+        *(of("erased", "advunlearn", prompts, 0.9, 0.1) for prompts in ("own", "synonym", "template")),
+        *(of("erased", "esd_x", prompts, 0.5, 0.5) for prompts in ("own", "synonym", "template")),
+    ],
+    "published_order": [
+        of("erased", method, "own", 0.95 - 0.1 * place, 0.1 + 0.1 * place) for place, method in enumerate(ORDER)
+    ],
+    "ascent_destroys": [*KEPT, of("kept", "neggrad", "rest", 0.3, 0.94), of("erased", "neggrad", "own", 1.0, 1.0)],
+}
+
+
+def test_every_claim_has_its_measurements():
+    assert {claim["id"] for claim in CLAIMS} == MADE.keys()
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
+@pytest.mark.parametrize("name", MADE)
+def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
+    (claim,) = [claim for claim in CLAIMS if claim["id"] == name]
+    rows = [
+        {"model": "tiny_sd", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        for metric, labels, *values in MADE[name]
+    ]
+    measurements.write(tmp_path / "rows.parquet", rows, family="erasure")
+    judged = claims.judge(claim, Lookup([tmp_path / "rows.parquet"], "erasure"), ["tiny_sd"])
+    assert judged["verdict"] == ("holds", "fails")[side]
