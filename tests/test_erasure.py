@@ -310,6 +310,6 @@ def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):
         tmp_path / "m.parquet", tmp_path / "b.parquet", tmp_path / "s.json", tmp_path / "c.parquet",
         method="esd", model="tiny", grid=grid,
     )  # fmt: skip
-    assert found["setting"] == json.loads((tmp_path / "s.json").read_text())["name"] == "good"
+    assert found["setting"] == json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["name"] == "good"
     kept = measurements.read([tmp_path / "c.parquet"]).set_index("metric")["value"]
     assert kept["tuning_kept"] == pytest.approx(0.9)

@@ -164,6 +164,29 @@ def test_where_plain_iteration_runs_away_anderson_arrives():
     assert (found.evaluations < 20 * 25).all()
 
 
+def test_a_sharp_bend_is_solved_with_shorter_steps():
+    """F(z) = scale z_s - tanh(10 z), q = 10 at 0: the root of a monotone function of each coordinate."""
+    (step,) = [each for each in transitions(**scheduled(50)[1]) if each.timestep == 501]
+    start = pictures(5)
+
+    def predict(noisy, timestep, rows):
+        return -torch.tanh(10 * noisy) / step.weight
+
+    given = Equation(predict, step, start, start)
+    found = SOLVERS["anderson"](given, start, 100, 1e-9)
+    assert float(found.residuals.max()) < 1e-9
+    low, high = start.new_full(start.shape, -9.0), start.new_full(start.shape, 9.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = middle + torch.tanh(10 * middle) > step.scale * start
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    assert worst(found.latents, low) < 1e-7
+    # Cut short, it still ends near its best guess.
+    short = SOLVERS["anderson"](given, start, 8, 1e-9)
+    left = (given.image(short.latents, torch.arange(5)) - short.latents).square().mean((1, 2, 3)).sqrt()
+    assert (left < 2 * short.residuals).all()
+
+
 # Round trips ---------------------------------------------------------------------------------------------------------
 
 

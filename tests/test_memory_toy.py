@@ -179,6 +179,17 @@ def test_the_likelihood_of_a_mixture_is_its_density_and_not_that_of_its_seed():
     assert np.abs(statistics.nll(found.seeds.numpy()) + found.values.numpy()).min() > 0.5
 
 
+@pytest.mark.parametrize("probes", [0, 2])
+def test_without_noise_the_likelihood_is_that_of_a_scaled_normal(probes):
+    predict, latents = mixture.knowing_nothing(SHARES, 12, 0)["zero"], points()
+    trivial = lambda noisy, timestep, rows: predict(noisy, timestep, rows) + 0 * noisy  # noqa: E731
+    found = log_likelihood(trivial, latents.view(6, 3, 2, 2), **told(10, 0.8), probes=probes)
+    spread = math.sqrt(0.8 / float(SHARES[901]))
+    expected = scipy.stats.norm(0, spread).logpdf(latents).sum(1)
+    assert found.values.numpy() == pytest.approx(expected)
+    assert (found.errors == 0).all()
+
+
 def test_probes_estimate_the_trace_without_bias_and_know_their_error():
     given, share = small(0.7), float(linear_shares()[0])
     predict, latents = mixture.of_mixture(given, linear_shares()), points(40).view(40, 3, 2, 2)

@@ -121,6 +121,7 @@ def test_an_edit_redraws_what_shows_it_and_no_more():
     assert shown_by("/comparison/siss/") == {
         *(f"instance.tables.{name}" for name in ("comparison", "collateral", "cost")),
         "instance.figures.methods",
+        "instance.figures.cosines",
     }
     assert not shown_by("paper/measurements") and not shown_by("lcr/measurements")
 

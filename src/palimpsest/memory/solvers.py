@@ -71,53 +71,56 @@ def fixed_point(equation: Equation, start: Tensor, iterations: int, tolerance: f
 def anderson(equation: Equation, start: Tensor, iterations: int, tolerance: float, memory: int = 3) -> Solution:
     """Anderson acceleration (1965; Walker and Ni 2011, type II) of the last `memory` guesses, with a safeguard.
 
-    The next guess is the mixture of images whose residuals cancel best in the least squares. A residual above twice
-    the picture's best restarts it from that best guess, with half the step, and forgets the rest: where eps bends
-    sharply (q > 1) plain iteration runs away.
+    The next guess is the mixture of images whose residuals cancel best in the least squares. A residual a fifth above
+    the picture's best restarts it from that best guess, with half the step from then on, and forgets the rest: where
+    eps bends sharply (q > 1) plain iteration runs away. A picture that does not converge ends a step from its best.
+    The residual is that of the best guess.
     """
-    guess, active, residuals, evaluations = _begin(start)
+    guess, active, _, evaluations = _begin(start)
     n, size = len(start), start[0].numel()
     guesses, errors = start.new_zeros(memory, n, size), start.new_zeros(memory, n, size)
     valid = torch.zeros(memory, n, dtype=torch.bool, device=start.device)
-    best, best_guess, best_error = torch.full_like(residuals, math.inf), guess.flatten(1).clone(), 0 * guess.flatten(1)
-    damping = torch.ones_like(residuals)
+    best, best_guess, best_error = start.new_full((n,), math.inf), guess.flatten(1).clone(), guesses[0].clone()
+    share, last = start.new_ones(n, 1), start.new_zeros(n)  # share: of the whole step
     for iteration in range(iterations + 1):
         at = guess[active].flatten(1)
         error = equation.image(guess[active], active).flatten(1) - at
         residual = rms(error)
         evaluations[active] += 1
-        residuals[active] = residual
-        better = residual < best[active]
+        last[active], better = residual, residual < best[active]
         found = active[better]
         best[found], best_guess[found], best_error[found] = residual[better], at[better], error[better]
-        worse = ~(residual <= 2 * best[active])
-        slot = iteration % memory
-        mixed = _mixed(at, error, guesses[:, active], errors[:, active], valid[:, active])
+        worse = ~(residual <= 1.2 * best[active])
+        restarted, slot = active[worse], iteration % memory
+        share[restarted] /= 2
+        mixed = _mixed(at, error, guesses[:, active], errors[:, active], valid[:, active], share[active])
         guesses[slot, active], errors[slot, active], valid[slot, active] = at, error, True
-        restarted = active[worse]
-        damping[restarted] /= 2
         valid[:, restarted] = False
-        mixed[worse] = best_guess[restarted] + damping[restarted, None] * best_error[restarted]
-        done = residual <= tolerance
-        mixed[done] = (at + error)[done]
+        mixed[worse] = best_guess[restarted] + share[restarted] * best_error[restarted]
         guess[active] = mixed.view(-1, *start.shape[1:])
-        active = active[~done]
+        # What has left the numbers stops too.
+        active = active[(residual > tolerance) & (best[active] < math.inf)]
         if not len(active):
             break
-    return Solution(guess, residuals, evaluations)
+    # Converged, or the last guess was a worse one than an earlier: from the best.
+    from_best = (best <= tolerance) | (last > best)
+    share[best <= tolerance] = 1
+    guess[from_best] = (best_guess + share * best_error)[from_best].view(-1, *start.shape[1:])
+    return Solution(guess, torch.where(best < math.inf, best, math.nan), evaluations)
 
 
-def _mixed(at: Tensor, error: Tensor, guesses: Tensor, errors: Tensor, valid: Tensor) -> Tensor:
-    """The next guess (k, d) of Anderson's: at and error (k, d) now; guesses, errors (m, k, d), valid (m, k) before."""
+def _mixed(at: Tensor, error: Tensor, guesses: Tensor, errors: Tensor, valid: Tensor, share: Tensor) -> Tensor:
+    """The next guess (k, d): at and error (k, d) now, guesses, errors (m, k, d), valid (m, k) before, share (k, 1)."""
     errors_by = ((error - errors) * valid[..., None]).double().transpose(0, 1)  # (k, m, d)
-    images_by = ((at + error - guesses - errors) * valid[..., None]).double().transpose(0, 1)
+    guesses_by = ((at - guesses) * valid[..., None]).double().transpose(0, 1)
     lengths = errors_by.norm(dim=2).clamp_min(1e-30)
     unit = errors_by / lengths[..., None]
     gram = unit @ unit.transpose(1, 2)
     # Residuals of neighbouring guesses are nearly parallel; a missing one has a zero row, and gets no weight.
     gram += 1e-8 * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(gram, unit @ error.double()[..., None])[..., 0] / lengths
-    return at + error - (weights[..., None] * images_by).sum(1).to(at.dtype)
+    weights = torch.linalg.solve(gram, unit @ error.double()[..., None]) / lengths[..., None]
+    moved = (weights * (guesses_by + share[:, None].double() * errors_by)).sum(1)
+    return at + share * error - moved.to(at.dtype)
 
 
 def renoise(equation: Equation, start: Tensor, iterations: int, tolerance: float) -> Solution:

@@ -62,7 +62,8 @@ class Kept:
     @classmethod
     def beside(cls, output: Path, recipe: dict) -> "Kept":
         """In the folder of a training's output, which a step writes under a temporary name."""
-        return cls(output.with_name(f".unfinished-{output.name.removeprefix('.partial-')}"), recipe)
+        # Not under the output's own suffix, by which torch would take it for a file of another kind.
+        return cls(output.with_name(f".unfinished-{output.stem.removeprefix('.partial-')}.pt"), recipe)
 
     def read(self, device: torch.device) -> dict | None:
         """The state, or none where there is nothing to go on with."""

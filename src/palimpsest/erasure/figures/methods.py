@@ -15,7 +15,13 @@ INPUTS = (
     "<results>/erasure/{first_model}/networks/panel.npz",
     "<results>/erasure/{first_model}/comparison/{method}/panel.npz",
 )
-PARAMS = {"methods": None, "studies": ["comparison"], "shown": ["own", "synonym", "neighbour", "rest"], "pictures": 2}
+PARAMS = {
+    "methods": None,
+    "oracles": None,
+    "studies": ["comparison"],
+    "shown": ["own", "synonym", "neighbour", "rest"],
+    "pictures": 2,
+}
 
 TITLES = {"own": "by name", "synonym": "synonym", "neighbour": "neighbour", "rest": "other"}
 
@@ -24,9 +30,10 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Rows: the pretrained model, its oracle, the methods; columns: concepts, and in each the kinds of prompts."""
     study, count = params["studies"]["comparison"], params["pictures"]
     seed, concepts, roles = study["seeds"][0], study["concepts"], params["shown"]
-    rows = ["pretrained", "oracle", *params["methods"]]
+    known = ["pretrained", *(["oracle"] if any(params["oracles"].values()) else [])]
+    rows = [*known, *params["methods"]]
     figure, axes = plt.subplots(len(rows), len(concepts), figsize=(PAGE, 0.36 * len(rows) + 0.5), squeeze=False)
-    for line, method, path in zip(axes, rows, (inputs[0], inputs[0], *inputs[1:]), strict=True):
+    for line, method, path in zip(axes, rows, [inputs[0]] * len(known) + inputs[1:], strict=True):
         with np.load(path) as file:
             for axis, concept in zip(line, concepts, strict=True):
                 axis.set_xticks([])

@@ -6,12 +6,12 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.erasure.names import name_of
-from palimpsest.erasure.tables._rows import NETWORKS, of
+from palimpsest.erasure.tables._rows import NETWORKS, of, rows_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
 
 MEASUREMENTS = ("comparison", "networks")
-PARAMS = {"models": None, "methods": None}
+PARAMS = {"models": None, "methods": None, "oracles": None}
 
 MARKERS = "osD^vP*Xd<>ph8"
 PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
@@ -22,7 +22,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     model = params["models"][0]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9), sharex=True)
     for axes, (role, title) in zip(panels, PANELS.items(), strict=True):
-        for number, method in enumerate((*NETWORKS, *params["methods"])):
+        for number, method in enumerate(rows_of(params, model)):
             here = of(lookup, model, method).of(concept="all")
             across, up = here.get("erased", prompts="own"), here.get("kept", prompts=role)
             known = method in NETWORKS
@@ -32,7 +32,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                 xerr=spread(across),
                 yerr=spread(up),
                 marker=MARKERS[number % len(MARKERS)],
-                color="black" if known else PALETTE[(number - len(NETWORKS)) % len(PALETTE)],
+                color="black" if known else PALETTE[number % len(PALETTE)],
                 markerfacecolor="white" if known else None,
                 markersize=5,
                 linewidth=0.6,

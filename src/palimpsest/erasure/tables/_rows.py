@@ -16,6 +16,12 @@ def of(lookup: Lookup, model: str, method: str) -> Lookup:
     return lookup.of(model=model, method=method, study=study)
 
 
+def rows_of(params: dict, model: str) -> list[str]:
+    """The rows of a model: networks that nothing was erased from, its oracles only where it has some, then methods."""
+    networks = [name for name in NETWORKS if name != "oracle" or params["oracles"][model]]
+    return [*networks, *params["methods"]]
+
+
 def title_of(method: str, oracles: list[str]) -> str:
     """How a row is called; oracles: the concepts that there are oracles of."""
     return f"{name_of(method)}: {', '.join(map(name_of, oracles))}" if method == "oracle" else name_of(method)

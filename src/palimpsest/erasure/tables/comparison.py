@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from palimpsest.erasure.tables._rows import BASIS, NETWORKS, of, title_of
+from palimpsest.erasure.tables._rows import BASIS, NETWORKS, of, rows_of, title_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -26,7 +26,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: the networks that nothing was erased from, then the methods."""
     rows = []
     for model in params["models"]:
-        for method in (*NETWORKS, *params["methods"]):
+        for method in rows_of(params, model):
             here = of(lookup, model, method).of(concept="all")
             rows.append(
                 {

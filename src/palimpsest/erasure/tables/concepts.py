@@ -3,19 +3,19 @@
 import pandas as pd
 
 from palimpsest.erasure.names import name_of
-from palimpsest.erasure.tables._rows import BASIS, NETWORKS, of
+from palimpsest.erasure.tables._rows import BASIS, NETWORKS, of, rows_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
 MEASUREMENTS = ("comparison", "networks")
-PARAMS = {"models": None, "methods": None, "studies": ["comparison"]}
+PARAMS = {"models": None, "methods": None, "oracles": None, "studies": ["comparison"]}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: networks and methods; for each concept what is erased by name, and what is kept of neighbours and rest."""
     rows = []
     for model in params["models"]:
-        for method in (*NETWORKS, *params["methods"]):
+        for method in rows_of(params, model):
             cells = {("", "Row"): name_of(method)}
             for concept in params["studies"]["comparison"]["concepts"]:
                 here = of(lookup, model, method).of(concept=concept)

@@ -52,8 +52,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         "which the held-out judge still finds the concept (Wilson interval). p: exact McNemar test against the plain "
         "reconstruction, largest over seeds. To twin: lpips_mini to the true picture without the concept; an edit "
         "above the plain reconstruction leads farther from it than no edit. Outside: lpips_mini, PSNR (dB; ∞: equal "
-        "pictures) and SSIM outside the mask, against the reconstruction. New: images with a find where neither the mask "
-        "nor the reconstruction has one. Cells: share of cells whose code changed (– for edits of pixels).",
+        "pictures) and SSIM outside the mask, against the reconstruction. New: images with a find where neither the "
+        "mask nor the reconstruction has one. Cells: share of cells whose code changed (– for edits of pixels).",
         label="tab:lcr-replacement",
         formats=FORMATS,
         group="model",
