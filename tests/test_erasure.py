@@ -105,6 +105,14 @@ def test_prompts_ask_for_what_their_role_says(row):
 
 
 @pytest.mark.parametrize("row", [CHURCH, STRIPES, EMBLEM], ids=lambda row: row["value"])
+def test_a_prompt_of_the_concept_alone_names_no_other_factor(row):
+    concept = Concept("c", **row)
+    every = {value for values in FACTORS.values() for value in values} - {concept.value}
+    for prompt in concept.alone():
+        assert concept.words([prompt])[0] and not every & set(prompt.split())
+
+
+@pytest.mark.parametrize("row", [CHURCH, STRIPES, EMBLEM], ids=lambda row: row["value"])
 def test_a_training_prompt_and_its_anchor_differ_in_the_concept_alone(row):
     concept = Concept("c", **row)
     named, bare = training_prompts(concept, 9, 0)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.run import UserError
-from palimpsest.worlds.captions import SYNONYMS, TEMPLATES, THING, caption
+from palimpsest.worlds.captions import SYNONYMS, TEMPLATES, THING, caption, with_article
 from palimpsest.worlds.scenes import FACTORS, combinations
 
 EMBLEM = "emblem"
@@ -79,6 +79,12 @@ class Concept:
     def words(self, prompts: list[str]) -> list[list[str]]:
         """The words of each prompt that name the concept."""
         return occurring(prompts, {self.value, SYNONYMS[self.value]})
+
+    def alone(self) -> list[str]:
+        """Prompts that name the concept and nothing else."""
+        if self.factor == "object":
+            return [with_article(self.value), f"picture of the {self.value}"]
+        return [f"{self.value} style"] if self.factor == "style" else [self.value]
 
     def anchor_words(self, prompts: list[str]) -> list[list[str]]:
         """Those that name the anchor: none where it leaves the concept out."""

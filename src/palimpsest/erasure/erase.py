@@ -155,6 +155,7 @@ def context_of(base: TextDiffusion, concept: Concept, drawn: Mapping, table: pd.
             others=ids["others"],
             anchors=ids["anchor"],
             named=named_tokens(base, prompts["concept"], words),
+            alone=base.ids(concept.alone()),
             anchors_named=named_tokens(base, prompts["anchor"], concept.anchor_words(prompts["anchor"])),
         ),
         bounds=None,

@@ -41,7 +41,8 @@ class Conditioning:
     concept (k, ...): of what is to be forgotten; none (...): of nothing, which guidance leads away from; others
     (m, ...): of what is to stay; anchors (k, ...): what each row of the concept becomes without it. named (k, length):
     which tokens of each concept prompt name the concept; anchors_named: which of the anchors' took their place, none
-    of them where the words are left out. Any of the last three may be absent.
+    of them where the words are left out. alone (a, ...): prompts that name the concept and nothing else; a full caption
+    leads away from all that it says. Any of the last four may be absent.
     """
 
     concept: Tensor
@@ -50,6 +51,7 @@ class Conditioning:
     anchors: Tensor | None = None
     named: Tensor | None = None
     anchors_named: Tensor | None = None
+    alone: Tensor | None = None
 
     def __post_init__(self):
         """Raise ValueError where not every row of the concept has its own of the others."""
@@ -64,6 +66,15 @@ class Conditioning:
         if found is None:
             raise ValueError(f"the conditioning has no {name}, which this method needs: a class has none, a prompt can")
         return found
+
+    @property
+    def bare(self) -> Tensor:
+        """What names the concept and nothing else, where that is known; else the concept's conditions."""
+        return self.concept if self.alone is None else self.alone
+
+    def bare_concepts(self, which: Tensor | np.ndarray) -> Tensor:
+        """Conditions of the concept alone (n, ...), taken in turn."""
+        return self.bare[torch.as_tensor(which, device=self.bare.device) % len(self.bare)]
 
     def concepts(self, which: Tensor | np.ndarray) -> Tensor:
         """Conditions of the concept (n, ...), taken in turn: the i-th of all is row i % k."""

@@ -70,7 +70,7 @@ def acceptance(step: Step) -> np.ndarray:
         raise ValueError("permeable compares text embeddings, which a network of classes does not have")
     concept, others = (
         F.normalize(step.frozen.embed(ids).flatten(1).double(), dim=1)
-        for ids in (step.conditioning.concept, step.conditioning.others)
+        for ids in (step.conditioning.bare, step.conditioning.others)
     )
     free = (1 - (others @ concept.T).amax(1)).clamp(min=0).cpu().numpy()
     if free.sum() == 0:
