@@ -33,19 +33,21 @@ def train_again(name):
 
 def test_every_trained_network_is_released_with_a_record():
     rows = CONFIG["networks"].values()
-    # What another training starts from is trained too, but not released.
+    # What another training starts from is not released; a latent model's autoencoder lies in the model's folder.
     trained = {name for name, row in CONFIG["networks"].items() if "trainer" in row}
-    wanted = trained - {row.get("start") for row in rows}
+    wanted = trained - {row.get("start") for row in rows} - {row.get("autoencoder") for row in rows}
     folders = {path.parent.name for path in RELEASED.glob("*/model_index.json")}
     assert wanted == set(RECORDS) == {path.stem for path in RELEASED.glob("*.safetensors")} | folders
 
 
 def stages(name):
     """The released stages of a training, last first: (name, record)."""
-    record = recorded(name)
-    while record:
+    found = [(name, recorded(name))]
+    while found:
+        name, record = found.pop()
         yield name, record
-        name, record = CONFIG["networks"][name].get("start"), record.get("start")
+        parts = ("start", "autoencoder")
+        found += [(CONFIG["networks"][name].get(part), record[part]) for part in parts if part in record]
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -4,7 +4,8 @@
         --data results/mini/data/train_a/images.npy --released resources/models/tiny_vq.safetensors \\
         --record resources/models/tiny_vq.json
 
-With `--start` the record of the stage that the training started from, where that was released too, is kept in this one.
+With `--start` the record of the stage that the training started from, where that was released too, is kept in this one,
+with `--autoencoder` that of a latent model's autoencoder.
 The record holds the recipe (parameters, seed), the training data (recipe and hash), the code's fingerprint, and the
 measured quality. A test compares it with the configuration.
 """
@@ -17,7 +18,15 @@ from palimpsest.run import Input, Output, read_record, sha256, step, write_json
 KEPT = ("step", "seed", "versions", "code", "seconds", "peak_memory_mb")
 
 
-def release(network: Input, data: Input, released: Output, record: Output, *, start: Input | None = None) -> None:
+def release(
+    network: Input,
+    data: Input,
+    released: Output,
+    record: Output,
+    *,
+    start: Input | None = None,
+    autoencoder: Input | None = None,
+) -> None:
     """Copy a trained network, and write its record beside it."""
     made, drawn = read_record(network), read_record(data)
     if (network.parent / "config.json").exists():  # a diffusion model: its folder, without the training's record
@@ -36,7 +45,11 @@ def release(network: Input, data: Input, released: Output, record: Output, *, st
             "data": {**drawn["arguments"], "sha256": sha256(data)},
             "sha256": sha256(network),
             **made["result"],
-            **({"start": json.loads(start.read_text(encoding="utf-8"))} if start else {}),
+            **{
+                name: json.loads(path.read_text(encoding="utf-8"))
+                for name, path in {"start": start, "autoencoder": autoencoder}.items()
+                if path
+            },
         },
     )
 
