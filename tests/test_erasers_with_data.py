@@ -396,6 +396,15 @@ def test_advunlearn_holds_the_others_where_their_own_samples_pass():
     assert points.shape == other.memory["paths"][0].shape and not torch.equal(points, other.memory["paths"][0])
 
 
+def test_what_stays_is_sampled_under_its_own_prompts_where_the_concept_is_named_alone_too():
+    step, _ = step_of("text_encoder")
+    alone = replace(step.conditioning, alone=CONCEPT[:1])
+    named = replace(step, context=replace(step.context, conditioning=alone), memory={})
+    assert torch.equal(alone.bare, CONCEPT[:1]) and torch.equal(advunlearn.of_others(named).conditioning.bare, OTHERS)
+    found = [advunlearn.change_of_others(each, 3.0, 5, 6) for each in (step, named)]
+    assert torch.equal(*found)
+
+
 def test_advunlearn_trains_the_text_encoder_and_leaves_the_unet_alone():
     student = network()
     select(student, "text_encoder")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from palimpsest.models.adamw import AdamW
 from palimpsest.options import Amount, Count, Positive, Size
+from palimpsest.unlearning.context import Conditioning
 from palimpsest.unlearning.engine import FlatParameters, Step
 from palimpsest.unlearning.losses import squared_errors
 from palimpsest.unlearning.methods.esd import Policy, away_from_concept, guided_paths
@@ -140,6 +141,6 @@ def change_of_others(step: Step, guidance: float, sampling_steps: int, paths: in
 
 def of_others(step: Step) -> Step:
     """The step as one whose concept is what stays, with a seed of its own."""
-    others = replace(step.conditioning, concept=step.conditioning.others, anchors=None, named=None, anchors_named=None)
+    others = Conditioning(step.conditioning.others, step.conditioning.none, step.conditioning.others)
     seed = step.context.number(Stream.KEPT)
     return replace(step, context=replace(step.context, conditioning=others, seed=seed))
