@@ -10,29 +10,19 @@ from torch import Tensor
 from palimpsest.models.diffusion import device_of
 from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.pixels import to_tensor, to_uint8
-from palimpsest.models.published import read_state
-from palimpsest.models.weights import check_state
+from palimpsest.models.weights import filled, tensors_of
 
 
 def save(path: Path, network: AutoencoderKL) -> None:
     """Write the weights to a path, and the architecture beside it."""
     network.save_config(path.parent)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-
-
-def fill(network: AutoencoderKL, path: Path) -> AutoencoderKL:
-    """A network with the weights of a file, every key and shape checked."""
-    state = read_state(path)
-    check_state(state, network, path)
-    network.load_state_dict(state)
-    return network
+    safetensors.torch.save_file(tensors_of(network), path, metadata={"format": "pt"})
 
 
 def load(path: Path) -> AutoencoderKL:
     """The autoencoder behind a file of weights, in evaluation mode and frozen."""
     network = AutoencoderKL.from_config(AutoencoderKL.load_config(path.parent))
-    return fill(network, path).eval().requires_grad_(False)
+    return filled(network, path).eval().requires_grad_(False)
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.published import read_state
 from palimpsest.models.unet import VERSION, DDIMScheduler, DDPMScheduler, UNet2DModel
-from palimpsest.models.weights import check_state
+from palimpsest.models.weights import check_state, tensors_of
 from palimpsest.run import UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -37,8 +37,7 @@ def save(path: Path, network: UNet2DModel, scheduler: DDPMScheduler) -> None:
     network.save_config(path.parent)
     scheduler.save_config(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    safetensors.torch.save_file(tensors_of(network), path, metadata={"format": "pt"})
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, DDPMScheduler]:

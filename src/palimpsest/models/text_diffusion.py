@@ -26,9 +26,8 @@ from palimpsest.models.latent_networks import (
     CLIPTokenizer,
     UNet2DConditionModel,
 )
-from palimpsest.models.published import read_state
 from palimpsest.models.unet import VERSION, DDIMScheduler
-from palimpsest.models.weights import check_state
+from palimpsest.models.weights import filled, tensors_of
 from palimpsest.run import UserError
 
 TEXT_WEIGHTS = "model.safetensors"
@@ -139,14 +138,6 @@ def random_like(model: TextDiffusion) -> TextDiffusion:
     return model.with_network(fresh.eval().requires_grad_(False))
 
 
-def filled(network: nn.Module, path: Path) -> nn.Module:
-    """A network with the weights of a file, every key and shape checked."""
-    state = read_state(path)
-    check_state(state, network, path)
-    network.load_state_dict(state)
-    return network
-
-
 def save(path: Path, model: TextDiffusion) -> None:
     """Write the UNet's weights to a path in `unet/`, and the rest of the layout around it, in float32."""
     folder, unet, text = path.parent.parent, model.network.unet, model.network.text_encoder
@@ -172,11 +163,6 @@ def save(path: Path, model: TextDiffusion) -> None:
     model.scheduler.save_config(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     safetensors.torch.save_file(tensors_of(unet), path, metadata={"format": "pt"})
-
-
-def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors, as a file takes them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def sampler_of(model: TextDiffusion, steps: int) -> DDIMScheduler:

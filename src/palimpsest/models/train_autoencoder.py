@@ -17,6 +17,7 @@ from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.perceptual import perceptual
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import Kept, Training, built, fit
+from palimpsest.models.weights import filled
 from palimpsest.options import Count, Share, Size, check
 from palimpsest.run import Input, Output, sha256, step, torch_device
 
@@ -57,7 +58,7 @@ def train(
     images, masks = np.load(train_images, mmap_mode="r"), np.load(train_masks, mmap_mode="r")
     model = built(AutoencoderKL, params["architecture"]).to(place)
     if start is not None:
-        autoencoder.fill(model, start)
+        filled(model, start)
     if params.get("trained") == "decoder":
         for part in (model.encoder, model.quant_conv):
             part.requires_grad_(False)

@@ -3,18 +3,22 @@
 import json
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from palimpsest.models.published import read_state
 from palimpsest.run import UserError
 
 
 def save(path: Path, network: nn.Module, config: dict) -> None:
     """Write a network's weights and its configuration."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, metadata={"config": json.dumps(config, sort_keys=True)})
+    save_file(tensors_of(network), path, metadata={"config": json.dumps(config, sort_keys=True)})
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors, as a file takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def read_config(path: Path) -> dict:
@@ -36,7 +40,15 @@ def load_into(path: Path, network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def check_state(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> None:
+def filled(network: nn.Module, path: Path) -> nn.Module:
+    """A network with the weights of a file that others may have written, every key and shape checked."""
+    state = read_state(path)
+    check_state(state, network, path)
+    network.load_state_dict(state)
+    return network
+
+
+def check_state(state: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     """Raise a UserError that lists every missing, unexpected and mis-shaped key of a state dict."""
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}

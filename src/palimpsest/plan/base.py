@@ -28,9 +28,9 @@ WEIGHTS = {
     "pipeline": "{name}.json",
 }
 RELEASED = Path("resources/models")
-# Trainer to module, and what it reads of the set that it is trained on, and of the one that it is measured on.
 # Other networks that a training reads, by the key of its row and the name of its argument.
 ROLES = ("guide", "start", "autoencoder", "judge", "detector")
+# Trainer to module, and what it reads of the set that it is trained on, and of the one that it is measured on.
 PICTURES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.parquet"
 TRAINERS = {
     "judge": ("palimpsest.judges.train", (PICTURES, MASKS, MANIFEST), (PICTURES, MASKS, MANIFEST)),
@@ -200,3 +200,28 @@ class Family(Plan):
     def of(self, *keys: str) -> Callable:
         """A params function: a value of the family's part of the configuration, keys filled from the wildcards."""
         return lambda wildcards: self.own(*(key.format(**wildcards) for key in keys))
+
+
+class Studies(Family):
+    """The plan of a family whose methods edit models in studies."""
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """The patterns of the wildcards that the rules of a study share."""
+        return {
+            "model": one_of(self.own("models")),
+            "study": one_of(self.own("studies")),
+            "method": one_of(self.own("methods")),
+        }
+
+    def methods_of(self, study: str) -> list[str]:
+        """The methods of a study: its own, or all."""
+        return self.own("studies", study).get("methods") or list(self.own("methods"))
+
+    def runs_of(self, study: str, method: str) -> list[dict]:
+        """Every run of a method in a study."""
+        raise NotImplementedError
+
+    def plan_of(self, wildcards) -> str:
+        """The runs of a job of a study."""
+        return as_json({"runs": self.runs_of(wildcards.study, wildcards.method)})

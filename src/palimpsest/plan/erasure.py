@@ -6,25 +6,16 @@ A study is every combination of its concepts, settings and seeds, for each of it
 from collections.abc import Callable
 from typing import Any
 
-from palimpsest.plan.base import Family, as_json, one_of
+from palimpsest.plan.base import Studies, as_json
 from palimpsest.plan.code import code_of
 from palimpsest.unlearning.find import method_module
 
 
-class Erasure(Family):
+class Erasure(Studies):
     """The plan of concept erasure."""
 
     family = "erasure"
     root = "<results>/erasure"
-
-    @property
-    def wildcards(self) -> dict[str, str]:
-        """The patterns of the wildcards of the family's rules."""
-        return {
-            "model": one_of(self.own("models")),
-            "study": one_of(self.own("studies")),
-            "method": one_of(self.own("methods")),
-        }
 
     # Concepts and methods
 
@@ -42,10 +33,6 @@ class Erasure(Family):
         return lambda wildcards: code_of(module, method_module(self.family, self.module_of(wildcards.method)))
 
     # Studies and their runs
-
-    def methods_of(self, study: str) -> list[str]:
-        """The methods of a study: its own, or all."""
-        return self.own("studies", study).get("methods") or list(self.own("methods"))
 
     def options_of(self, study: str, method: str) -> list[dict]:
         """The settings that a study tries of a method: in the tuning its grid, else what the tuning chose."""
@@ -72,10 +59,6 @@ class Erasure(Family):
         """How a method trains; nothing for one that does not."""
         own = self.own("methods", method).get("training", {})
         return {} if own is False else {**self.own("training"), **own}
-
-    def plan_of(self, wildcards) -> str:
-        """The runs of a job of a study."""
-        return as_json({"runs": self.runs_of(wildcards.study, wildcards.method)})
 
     def grid_of(self, wildcards) -> str:
         """The settings that the tuning tries of a method."""

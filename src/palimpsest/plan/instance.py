@@ -6,25 +6,16 @@ A study is every combination of its targets, settings, surrogates and seeds, for
 from collections.abc import Callable
 from typing import Any
 
-from palimpsest.plan.base import Family, as_json, one_of
+from palimpsest.plan.base import Studies, as_json
 from palimpsest.plan.code import code_of, files_of
 from palimpsest.unlearning.find import method_module
 
 
-class Instance(Family):
+class Instance(Studies):
     """The plan of instance unlearning."""
 
     family = "instance"
     root = "<results>/instance"
-
-    @property
-    def wildcards(self) -> dict[str, str]:
-        """The patterns of the wildcards that the rules of an unconditional model share."""
-        return {
-            "model": one_of(self.own("models")),
-            "study": one_of(self.own("studies")),
-            "method": one_of(self.own("methods")),
-        }
 
     # Pictures and judges
 
@@ -77,10 +68,6 @@ class Instance(Family):
         """An input function: the code of a step and of the method that a wildcard names."""
         return lambda wildcards: code_of(module, method_module(self.family, method.format(**wildcards)))
 
-    def methods_of(self, study: str) -> list[str]:
-        """The methods of a study: its own, or all."""
-        return self.own("studies", study).get("methods") or list(self.own("methods"))
-
     def surrogates_of(self, study: str) -> list[str]:
         """The surrogates of a study: its own, or the usual one."""
         return self.own("studies", study).get("surrogates") or [self.own("surrogate")]
@@ -129,10 +116,6 @@ class Instance(Family):
     def grid_changes(self, method: str) -> dict[str, dict]:
         """What each setting of a method's grid changes, by its name."""
         return {row["name"]: changes_of(row) for row in self.options_of(self.own("tuning_study"), method)}
-
-    def plan_of(self, wildcards) -> str:
-        """The runs of a job of a study."""
-        return as_json({"runs": self.runs_of(wildcards.study, wildcards.method)})
 
     def grid_of(self, wildcards) -> str:
         """The settings that the tuning tries of a method."""

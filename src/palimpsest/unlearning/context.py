@@ -72,13 +72,23 @@ class Conditioning:
         """What names the concept and nothing else, where that is known; else the concept's conditions."""
         return self.concept if self.alone is None else self.alone
 
-    def bare_concepts(self, which: Tensor | np.ndarray) -> Tensor:
-        """Conditions of the concept alone (n, ...), taken in turn."""
-        return self.bare[torch.as_tensor(which, device=self.bare.device) % len(self.bare)]
-
     def concepts(self, which: Tensor | np.ndarray) -> Tensor:
         """Conditions of the concept (n, ...), taken in turn: the i-th of all is row i % k."""
-        return self.concept[torch.as_tensor(which, device=self.concept.device) % len(self.concept)]
+        return in_turn(self.concept, which)
+
+    def rows_of(self, conditions: Tensor | None) -> Tensor:
+        """Which row of the concept each condition (n, ...) is equal to. Raises ValueError for one that is none."""
+        if conditions is None:
+            raise ValueError("the targets have no prompts")
+        same = (conditions[:, None] == self.concept).reshape(len(conditions), len(self.concept), -1).all(2)
+        if not same.any(1).all():
+            raise ValueError("a target's prompt is none of the concept's, so that nothing says what of it is to change")
+        return same.int().argmax(1)
+
+
+def in_turn(conditions: Tensor, which: Tensor | np.ndarray) -> Tensor:
+    """Rows of conditions (k, ...), the i-th of all being row i % k."""
+    return conditions[torch.as_tensor(which, device=conditions.device) % len(conditions)]
 
 
 @dataclass(frozen=True)

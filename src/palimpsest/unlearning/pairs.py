@@ -11,13 +11,9 @@ def anchor_conditions(step: Step) -> Tensor:
 
     Each is the anchor of the concept's row that it is equal to. Raises ValueError where there is none.
     """
-    given, conditioning = step.forget.conditions, step.conditioning
-    if given is None:
-        raise ValueError("the targets have no prompts")
-    same = (given[:, None] == conditioning.concept).reshape(len(given), len(conditioning.concept), -1).all(2)
-    if not same.any(1).all():
-        raise ValueError("a target's prompt is none of the concept's, so that nothing says what it becomes")
-    return conditioning.part("anchors")[same.int().argmax(1)]
+    conditioning = step.conditioning
+    rows = conditioning.rows_of(step.forget.conditions)
+    return conditioning.part("anchors")[rows]
 
 
 def toward_anchors(step: Step) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.options import Positive, Size
+from palimpsest.unlearning.context import in_turn
 from palimpsest.unlearning.engine import Step
 from palimpsest.unlearning.losses import squared_errors
 from palimpsest.unlearning.streams import Stream
@@ -67,7 +68,7 @@ def away_from_concept(
     points, path_times = step.memory["paths"]
     rng = step.random(Stream.POINTS)
     which, when = (rng.integers(len(each), size=step.size)[step.places] for each in (points, path_times))
-    noisy, times, conditions = points[which, when], path_times[when], step.conditioning.bare_concepts(which)
+    noisy, times, conditions = points[which, when], path_times[when], in_turn(step.conditioning.bare, which)
     with torch.no_grad():
         conditional, unconditional = both_predictions(step, step.frozen, noisy, times, conditions)
     begin = unconditional if start == "none" else conditional
@@ -97,7 +98,7 @@ def guided_paths(
     """
     alphas = step.alphas_cumprod
     times = torch.linspace(len(alphas) - 1, 0, sampling_steps, device=alphas.device).round().long()
-    conditions = step.conditioning.bare_concepts(np.arange(paths))
+    conditions = in_turn(step.conditioning.bare, np.arange(paths))
     # A stream of its own: no noise that samples are later judged from.
     number = step.context.number(Stream.PATHS, *([turn] if turn else []))
     noisy = drawn_noise(number, np.arange(paths), tuple(step.forget.images.shape[1:])).to(alphas.device)

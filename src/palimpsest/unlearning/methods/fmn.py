@@ -32,13 +32,8 @@ def direction(step: Step, *, end: bool = False) -> Tensor:
 
 def steered_tokens(ids: Tensor | None, conditioning: Conditioning, end: bool) -> Tensor:
     """Which tokens of the targets' prompts (n, length) attention is led away from, bool."""
-    named, concept = conditioning.part("named"), conditioning.concept
-    if ids is None:
-        raise ValueError("the targets have no prompts")
-    same = (ids[:, None] == concept).all(2)
-    if not same.any(1).all():
-        raise ValueError("a target's prompt is none of the concept's, so that nothing says which of its tokens name it")
-    tokens = named[same.int().argmax(1)].clone()
+    named = conditioning.part("named")
+    tokens = named[conditioning.rows_of(ids)].clone()
     if end:
         tokens[torch.arange(len(ids), device=ids.device), end_of_text(ids)] = True
     return tokens
