@@ -338,8 +338,10 @@ def test_a_picture_that_has_converged_is_evaluated_no_more(solver):
     seen = []
     found = invert(conditioned([1.0, 0.0, 0.3], seen), pictures(), **solved(solver, 40, 1e-7, **told))
     assert found.evaluations.tolist() == [sum(row in rows for rows in seen) for row in range(3)]
-    # Without noise the first image is the fixed point already, and the second evaluation says so.
-    assert found.evaluations[1] == 20 < found.evaluations[2] < found.evaluations[0] < 200
+    # Without noise the first image is the fixed point already, and the second evaluation says so; where a step starts
+    # from how the one before it ended, one is enough.
+    assert found.evaluations[1] == (11 if solver == "anderson" else 20)
+    assert found.evaluations[1] < found.evaluations[2] < found.evaluations[0] < 200
     assert float(found.residuals.max()) <= 1e-7
     tighter = invert(conditioned([1.0, 0.0, 0.3]), pictures(), **solved(solver, 40, 1e-9, **told))
     assert tighter.evaluations[0] > found.evaluations[0]

@@ -10,12 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from palimpsest.memory.ddim import Predict, Transition, sampled, transitions
+from palimpsest.memory.ddim import Predict, Transition, inverted, psi, sampled, transitions
 from palimpsest.memory.solvers import SOLVERS, Equation, rms
 
 Sampler = Literal["ddim", "heun"]
 # The sampler that a solver inverts.
 SAMPLERS: dict[str, Sampler] = {name: "heun" if name == "heun" else "ddim" for name in SOLVERS}
+# Solvers that start a step where the steps before it lead; that the others start from z_s is how they are published.
+CONTINUING = ("anderson",)
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,29 @@ def invert(
     are its own rather than the last guess's; of `heun`, which solves no equation of DDIM's, they say how far it is off.
     """
     clean = latents if latents.dtype == torch.float64 else latents.float()
-    noisy, residuals = clean, []
+    noisy, noises, residuals = clean, [], []
     rows, evaluations = torch.arange(len(clean), device=clean.device), 0
     for step in reversed(transitions(alphas_cumprod, timesteps, final_alpha)):
         equation = Equation(predict, step, noisy, clean)
-        solution = SOLVERS[solver](equation, noisy, iterations, tolerance)
+        start = _continued(step, noisy, noises) if solver in CONTINUING else noisy
+        solution = SOLVERS[solver](equation, start, iterations, tolerance)
+        noises = [*noises[-1:], (psi(step.alpha), (solution.latents - step.scale * noisy) / step.weight)]
         noisy, evaluations = solution.latents, evaluations + solution.evaluations
         residuals.append(rms(equation.image(noisy, rows) - noisy) if verify else solution.residuals)
     return Inversion(noisy, torch.stack(residuals), evaluations)
+
+
+def _continued(step: Transition, cleaner: Tensor, noises: list[tuple[float, Tensor]]) -> Tensor:
+    """The z_t that z_s (n, c, h, w) has by the line in psi through the noises of the last two steps; z_s at first.
+
+    It costs no evaluation, and spares about one of four: along a path the noise bends little.
+    """
+    if not noises:
+        return cleaner
+    (where, noise), (before, earlier) = noises[-1], noises[0]
+    if len(noises) > 1:
+        noise = noise + (psi(step.alpha) - where) / (where - before) * (noise - earlier)
+    return inverted(step, cleaner, noise)
 
 
 @torch.no_grad()
