@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bench import instance, lcr, others
+from bench import erasure, instance, lcr, memory, others
 from bench.measure import COLUMNS
 from palimpsest.run import ROOT
 
@@ -21,6 +21,12 @@ PARTS = {
     "instance": lambda images, quick: instance.rows(
         instance.TINY if quick else instance.CELEBA if torch.cuda.is_available() else instance.MEDIUM
     ),
+    "erasure": lambda images, quick: (
+        erasure.rows(erasure.TINY, erasure.FEW)
+        if quick
+        else erasure.rows(erasure.SD14 if torch.cuda.is_available() else erasure.MEDIUM, erasure.ALL)
+    ),
+    "memory": lambda images, quick: memory.rows(memory.QUICK if quick else memory.WHOLE),
     "counting": lambda images, quick: others.counting(10**5 if quick else 10**8),
     "scaling": lambda images, quick: others.scaling(*((2, 1) if quick else (64, 3))),
     "scenes": lambda images, quick: others.generation(*((20, 1) if quick else (500, 3))),
@@ -59,7 +65,8 @@ def _notes(before: tuple[float, ...], started: str, seconds: float, quick: bool)
         "Memory: `process` is the peak resident memory of a fresh process that does only this, libraries and weights "
         "included (on a GPU the peak of its allocations); `allocated` is what Python and numpy allocate, without the "
         "tensors of torch and without pages of mapped files.",
-        "The original's way is written anew from a description (bench/original.py); weights are random.",
+        "The original's way is written anew from a description; weights are random, except those of the released model "
+        "that the memory audit reads.",
     ]
     if quick:
         lines.insert(0, "QUICK: sizes so small that these times mean nothing.")

@@ -11,9 +11,15 @@ from palimpsest.run import ROOT
 
 sys.path.insert(0, str(ROOT))  # the benchmark is no part of the package
 
-from bench import lcr, original, ours
+from bench import erasure, lcr, memory, original, ours
 from bench.__main__ import PARTS, main
 from bench.measure import COLUMNS, Stopwatch, take_turns
+
+from palimpsest.memory.decoder_inversion import decoder_of, invert_decoder
+from palimpsest.memory.inversion import invert
+from palimpsest.memory.predictors import of_text
+from palimpsest.models import autoencoder, text_diffusion
+from palimpsest.models.pixels import to_tensor, to_unit
 
 SIZE = lcr.Size(lcr.SMALL, images=2, grids=6, repetitions=1, precisions=tuple(lcr.PRECISIONS))
 NUMBERS = ["original", "ours", "gain", "processor gain", "original MB", "ours MB"]
@@ -72,6 +78,74 @@ def test_counting_scoring_and_replacing_agree():
         np.testing.assert_array_equal(torch.cat(theirs[rule]).numpy(), made[rule])
 
 
+@pytest.fixture(scope="module")
+def released():
+    """The released text-to-image model, two pictures and their captions."""
+    return text_diffusion.open_model(memory.WEIGHTS), *memory.scenes_of(2)
+
+
+def test_the_source_audits_as_described_and_ours_comes_nearer(released):
+    model, pictures, captions = released
+    theirs = memory.audit_original(model, pictures, captions, 10, Stopwatch())
+    assert theirs.evaluations == 7 * 10  # 350 of 50 steps
+    clean = autoencoder.encode(model.vae, pictures)[0].clone()
+    predict, options = of_text(model, model.ids(captions)), {"iterations": 5, "tolerance": 0.0, "verify": True}
+    solved = invert(predict, clean, **memory.told(model, 10), solver="renoise", **options)
+    assert (solved.seeds - theirs.seeds).abs().max() < 1e-4
+    torch.testing.assert_close(solved.residuals, theirs.residuals, rtol=0.05, atol=1e-5)
+    made = memory.audit_ours(model, pictures, captions, 10, 1e-5, Stopwatch())
+    assert made.residuals.mean() < theirs.residuals.mean() / 10 and made.evaluations < theirs.evaluations
+    assert made.scores.shape == theirs.scores.shape == (2,)
+
+
+def test_both_ways_invert_a_decoder_alike(released):
+    model, pictures, _ = released
+    decode, wanted = decoder_of(model.vae), to_unit(to_tensor(pictures))
+    starts = autoencoder.encode(model.vae, pictures)[0].clone()
+    theirs = memory.pairs_original(decode, wanted[:1], wanted, starts, 3, Stopwatch())
+    options = {"learning_rate": memory.RATE, "steps": 3, "patience": 0}
+    between = invert_decoder(decode, wanted, starts, **options).latents
+    made = invert_decoder(decode, wanted[:1], between, **options).latents
+    assert (theirs - starts).abs().max() > 0.03 and (theirs - made).abs().max() < 1e-4
+
+
+def test_both_ways_of_an_erasure_step_train_the_same_weights():
+    for method in ("salun", "scissorhands"):
+        theirs, made = (
+            train(erasure.TINY, method, Stopwatch()) for train in (erasure.train_original, erasure.train_ours)
+        )
+        before = torch.cat([each.reshape(-1) for each in erasure.network(erasure.TINY).parameters()])
+        still = (made == before).float().mean()
+        assert (theirs - made).abs().max() < 1e-6 < (theirs - before).abs().max()
+        assert abs(still - 0.5) < 0.1 if method == "salun" else still < 0.1
+
+
+def test_both_ways_of_esd_lead_away_alike():
+    base, model = (erasure.network(erasure.TINY) for _ in range(2))
+    erasure.select(model, "full")
+    step = erasure.step_of(model, erasure.FlatParameters(model), erasure.context(erasure.TINY, base), erasure.TINY, 0)
+    made = erasure.direction(step, "esd", erasure.TINY)
+    noisy, times, _, conditions = erasure.esd.away_from_concept(step, erasure.ETA, erasure.GUIDANCE, 20, 1)
+    step.parameters.gradient.zero_()
+    erasure.esd_loss(step, noisy, times, conditions).backward()
+    torch.testing.assert_close(step.parameters.gradient, made, rtol=1e-3, atol=1e-6)
+    point, time, _ = erasure.esd_point(step)
+    assert point.isfinite().all() and (time == time[0]).all() and 400 < time[0] < 600
+
+
+def test_both_ways_of_uce_solve_the_same():
+    theirs, made = (solve(erasure.FEW, Stopwatch()) for solve in (erasure.uce_original, erasure.uce_ours))
+    for one, other in zip(theirs, made, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    before = [module.weight for _, module in erasure.uce.keys_and_values(erasure.matrices(erasure.FEW)[0])]
+    assert all((one - other).abs().max() > 0.01 for one, other in zip(before, made, strict=True))
+
+
+def test_the_rows_of_a_gpu_can_be_had_on_a_small_network_too():
+    rows = memory.on_a_card(memory.TINY)
+    assert len(rows) == 4 and all(row["ours"] > 0 and "evaluations" in row["remark"] for row in rows)
+
+
 def test_the_stopwatch_counts_items():
     taken = take_turns({"way": lambda watch: lcr._timed(lambda: 7, 5, watch)}, 3)["way"]
     assert taken.result == 7 and taken.wall["all"] > 0
@@ -98,4 +172,4 @@ def test_the_table_is_complete(tmp_path):
     text = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert "QUICK" in text and "load average" in text and text.count("|\n") == len(table) + 2
     assert len((tmp_path / "bench.csv").read_text(encoding="utf-8").splitlines()) == len(table) + 1
-    assert set(PARTS) == {"nudenet", "lcr", "instance", "counting", "scaling", "scenes"}
+    assert set(PARTS) == {"nudenet", "lcr", "instance", "erasure", "memory", "counting", "scaling", "scenes"}
