@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from palimpsest.erasure import draw, erase, judge, reference, select
-from palimpsest.erasure.concepts import ALL, ROLES, SHOWING, Concept, judging_prompts, training_prompts
 from palimpsest.erasure.judging import rightness, summary
 from palimpsest.judges import networks
 from palimpsest.metrics import measurements
@@ -19,6 +18,7 @@ from palimpsest.models.list_networks import list_networks
 from palimpsest.models.train_text_diffusion import untrained
 from palimpsest.run import UserError
 from palimpsest.worlds.captions import SYNONYMS
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept, judging_prompts, training_prompts
 from palimpsest.worlds.scenes import FACTORS, combinations
 
 CHURCH = {"factor": "object", "value": "church", "anchor": "thing"}

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from palimpsest.erasure.concepts import Concept
-from palimpsest.erasure.judging import Judging, Readers
+from palimpsest.erasure.judging import Judging
+from palimpsest.judges.readers import Readers
 from palimpsest.metrics.measurements import write
 from palimpsest.models import text_diffusion
 from palimpsest.models.edit_table import write as list_edits
@@ -24,6 +24,7 @@ from palimpsest.run import Input, Output, UserError, seed_everything, step, torc
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.door import edit
 from palimpsest.unlearning.selectors import select
+from palimpsest.worlds.concepts import Concept
 
 ADAPTER = "adapter"  # a selection of its own: what is trained is added, and merged when it is saved
 

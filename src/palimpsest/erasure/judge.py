@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.judging import Judging, Readers
+from palimpsest.erasure.judging import Judging
+from palimpsest.judges.readers import Readers
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited
 from palimpsest.models import text_diffusion

@@ -5,24 +5,19 @@ Every model draws the same prompts from the same noise, so that its pictures are
 
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.concepts import ALL, EMBLEM, SHOWING, Concept
-from palimpsest.judges import networks
-from palimpsest.judges.batches import in_batches
-from palimpsest.judges.emblem import best_scores
+from palimpsest.judges.readers import Readers
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
-from palimpsest.models.pixels import to_tensor
+from palimpsest.metrics.similarity import ssim
 from palimpsest.models.text_diffusion import TextDiffusion, draw
+from palimpsest.worlds.concepts import ALL, EMBLEM, SHOWING, Concept
 from palimpsest.worlds.scenes import FACTORS
 
-SCORE = 0.5  # of the emblem's detector
 SHOWN = 6  # pictures of each role that figures show
 
 
@@ -40,7 +35,7 @@ class Judging:
 
     def __init__(
         self,
-        readers: "Readers",
+        readers: Readers,
         prompts: pd.DataFrame,
         before: Mapping[str, np.ndarray],
         concepts: dict,
@@ -56,7 +51,7 @@ class Judging:
         """Let a model draw the prompts of a concept, and read what it drew."""
         rows = self.prompts[self.prompts["concept"] == name].reset_index(drop=True)
         made, concept = drawn(model, rows, self.sampling, self.seed), Concept(name, **self.concepts[name])
-        for key, values in self.readers.compare(concept, rows, made, self.before[name]).items():
+        for key, values in compare(self.readers, concept, rows, made, self.before[name]).items():
             for label in (name, ALL) if name in self.pooled else (name,):
                 self.found[method, label, setting, seed][key].append(values)
         picks = rows.groupby("role").head(SHOWN).index.to_numpy()
@@ -72,56 +67,26 @@ class Judging:
         ]
 
 
-class Readers:
-    """The classifier of factors and the detector of emblems, and what they read of pictures."""
-
-    def __init__(self, classifier: Path, detector: Path):
-        self.classifier, self.detector = networks.load(classifier), networks.load(detector)
-
-    def factors(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
-        """The value (n,) of every factor, by number."""
-        return {
-            name: in_batches(lambda part, name=name: self.classifier(part)[name].argmax(1), pictures).astype(int)
-            for name in FACTORS
-        }
-
-    def emblems(self, pictures: np.ndarray) -> np.ndarray:
-        """Which pictures show an emblem (n,)."""
-        return best_scores(self.detector, to_tensor(pictures)).numpy() >= SCORE
-
-    def features(self, pictures: np.ndarray) -> np.ndarray:
-        """What distances between sets compare (n, d): the last stage's, averaged over the picture."""
-        return in_batches(lambda part: self.classifier.features(part)[-1].mean((2, 3)), pictures)
-
-    def distance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """`lpips_mini` (n,)."""
-
-        def of(one, two):
-            maps = perceptual_map(*(normalised(self.classifier.features(each)) for each in (one, two)))
-            return maps.mean((1, 2))
-
-        return in_batches(of, first, second)
-
-    def compare(
-        self, concept: Concept, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
-    ) -> dict[tuple[str, str], np.ndarray]:
-        """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
-        factors, emblems = self.factors(made), self.emblems(made)
-        shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
-        found = {}
-        for role, places in rows.groupby("role").indices.items():
-            if role in SHOWING:
-                found["erased", role] = ~shows[places]
-            elif role == "unnamed":
-                found["appears", role] = shows[places]
-            others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
-            found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
-            if role == "rest":
-                found["perceptual", role] = self.distance(before[places], made[places])
-                found["ssim", role] = ssim(before[places], made[places])
-                found["features", role] = self.features(made[places])
-                found["features_before", role] = self.features(before[places])
-        return found
+def compare(
+    readers: Readers, concept: Concept, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
+) -> dict[tuple[str, str], np.ndarray]:
+    """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
+    factors, emblems = readers.factors(made), readers.emblems(made)
+    shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
+    found = {}
+    for role, places in rows.groupby("role").indices.items():
+        if role in SHOWING:
+            found["erased", role] = ~shows[places]
+        elif role == "unnamed":
+            found["appears", role] = shows[places]
+        others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
+        found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
+        if role == "rest":
+            found["perceptual", role] = readers.distance(before[places], made[places])
+            found["ssim", role] = ssim(before[places], made[places])
+            found["features", role] = readers.features(made[places])
+            found["features_before", role] = readers.features(before[places])
+    return found
 
 
 def rightness(rows: pd.DataFrame, factors: dict[str, np.ndarray], emblems: np.ndarray) -> dict[str, np.ndarray]:

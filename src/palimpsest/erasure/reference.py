@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.concepts import Concept, judging_prompts
 from palimpsest.erasure.judging import drawn
 from palimpsest.models import text_diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.concepts import Concept, judging_prompts
 
 
 def reference(

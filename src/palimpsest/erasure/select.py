@@ -6,9 +6,9 @@ more; of the other prompts, neighbours among them, how much of what they ask for
 
 import json
 
-from palimpsest.erasure.concepts import ALL
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, step
+from palimpsest.worlds.concepts import ALL
 
 
 def select(
