@@ -72,6 +72,11 @@ class Concept:
             return rows.assign(emblem=False)
         return rows.assign(**{self.factor: self.anchor or "flat"})
 
+    def shown_by(self, rows: pd.DataFrame) -> np.ndarray:
+        """Which rows of a manifest show the concept (n,)."""
+        column = rows[self.factor]
+        return column.to_numpy(bool) if self.factor == EMBLEM else (column == self.value).to_numpy()
+
     def shown(self, factors: dict[str, np.ndarray], emblems: np.ndarray) -> np.ndarray:
         """Which pictures show the concept (n,), by what judges read: a value of each factor, and emblems (n,) bool."""
         return emblems if self.factor == EMBLEM else factors[self.factor] == FACTORS[self.factor].index(self.value)
