@@ -34,21 +34,18 @@ class Found(NamedTuple):
     rows: pd.DataFrame
 
 
-def audit(
-    model: TextDiffusion, predict: Predict, latents: Tensor, pictures: np.ndarray, settings: Settings, alpha: float | None = None
-) -> Found:
+def audited(model: TextDiffusion, predict: Predict, latents: Tensor, pictures: np.ndarray, settings: Settings) -> Found:
     """Seeds of latents (n, c, h, w) by the model's own sampler, and how well they give pictures (n, H, W, 3) back.
 
     rows: nll (nats) and z of the seed; its mean by channel (root mean square), variance and the correlation of
     neighbours; the largest residual of any step, whether all steps are within the tolerance, evaluations; the round
-    trip of the latents (root mean square) and the PSNR (dB). alpha: the share of signal that the latents are taken to
-    have, the sampler's own where it is not given.
+    trip of the latents (root mean square) and the PSNR (dB).
     """
     sampler = sampler_of(model, settings.steps)
     told = {
         "alphas_cumprod": model.alphas_cumprod,
         "timesteps": sampler.timesteps,
-        "final_alpha": float(sampler.final_alpha_cumprod) if alpha is None else alpha,
+        "final_alpha": float(sampler.final_alpha_cumprod),
     }
     latents = latents.to(model.alphas_cumprod.device)
     found = invert(

@@ -42,7 +42,11 @@ def sets(
     reference_prompts, reference_pictures: what the base drew of which prompts, as the family erasure has them;
     concepts: factor, value and anchor by name; count: pictures of a set, altered: of an altered one.
     """
-    readers, table, real = Readers(classifier, detector), pd.read_parquet(reference_prompts), pd.read_parquet(real_manifest)
+    readers, table, real = (
+        Readers(classifier, detector),
+        pd.read_parquet(reference_prompts),
+        pd.read_parquet(real_manifest),
+    )
     images, rows, found, missing = np.load(real_images, mmap_mode="r"), [], [], {}
     with np.load(reference_pictures) as drawn:
         for number, (name, given) in enumerate(concepts.items()):

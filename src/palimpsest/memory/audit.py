@@ -1,0 +1,250 @@
+"""Audit models by inversion: what pictures of a concept, and others, are to each edited model of a method.
+
+Concept level: the seed of each picture under captions, how likely it is, and what it gives back. Image level: the same
+of other latents of one picture (`memory.decode`), and how far apart their seeds are. Both of every model of a table of
+edits in one job, since to load the libraries takes longer than to invert a set.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from palimpsest.judges.readers import Readers
+from palimpsest.memory import statistics
+from palimpsest.memory.auditing import Settings, audited, decibels, predictor
+from palimpsest.metrics.intervals import bootstrap, wilson
+from palimpsest.metrics.measurements import row, write
+from palimpsest.models import autoencoder, text_diffusion
+from palimpsest.models import edits as edited
+from palimpsest.models.text_diffusion import TextDiffusion
+from palimpsest.options import Count
+from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.concepts import Concept
+
+ZERO = "zero"  # a network that predicts no noise; no table lists it
+GUIDED = "guided"
+REFERENCES = {"concept": ("neutral", "real"), "real_concept": ("real",)}  # what a set is compared with
+RANDOM_SEEDS = 1_000_000  # numbers of the noise that found seeds are shown beside
+
+
+class Collected(NamedTuple):
+    """What is inverted. pictures: (n, H, W, 3) uint8, latents: (n, c, h, w), rows: their manifest; and of `decode`."""
+
+    pictures: np.ndarray
+    latents: torch.Tensor
+    rows: pd.DataFrame
+    decoded: torch.Tensor
+    decoded_rows: pd.DataFrame
+
+
+def audit(
+    network: Input,
+    edits: Input,
+    pictures: Input,
+    manifest: Input,
+    latents: Input,
+    latent_rows: Input,
+    classifier: Input,
+    detector: Input,
+    rows: Output,
+    seeds: Output,
+    panel: Output,
+    measurements: Output,
+    *,
+    model: str,
+    concepts: dict,
+    cases: dict,
+    inversion: dict,
+    sampling: dict,
+    seed: Count = 0,
+    device: str = "auto",
+) -> dict:
+    """rows: a line for each inversion; seeds, panel: arrays by `<method>.<concept>.<setting>.<seed>`, the seeds in the
+    order of the rows, of the panel the query (the picture of the concept whose PSNR is the median), what its seed gives
+    back, and what a random seed gives under its caption as the model is used (sampling).
+
+    cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
+    the sampling's guidance (guided); "zero" is audited where it is named. inversion: solver, steps, iterations,
+    tolerance.
+    """
+    place, settings = torch_device(device), Settings(**inversion)
+    base, readers = text_diffusion.open_model(network, place), Readers(classifier, detector)
+    array, table = np.load(pictures), pd.read_parquet(manifest)
+    encoded = autoencoder.encode(base.vae, array)[0]
+    decoded = torch.from_numpy(np.load(latents))
+    given = Collected(array, encoded, table, decoded, pd.read_parquet(latent_rows))
+    ceiling = decibels(array, autoencoder.decode(base.vae, encoded))
+    frames, kept, shown, lines = [], {}, {}, []
+    for labels, changed in models(base, edited.read(edits), ZERO in cases, place):
+        for name in [labels["target"]] if labels["target"] else concepts:
+            concept = Concept(name, **concepts[name])
+            chosen = cases[labels["method"]]
+            found = inverted(base, changed, given, name, chosen, settings, sampling["guidance"])
+            frame, values, back = found
+            frame["detected"] = readers.shows(concept, back)
+            frame["ceiling"] = np.where(frame["kind"] == "", ceiling[frame["row"].clip(lower=0)], np.nan)
+            marks = {"method": labels["method"], "concept": name, "setting": labels["setting"], "seed": labels["seed"]}
+            key = ".".join(map(str, marks.values()))
+            kept[key] = values.astype(np.float32)
+            if changed is not None:
+                shown[key] = example(changed, given, frame, back, sampling, seed)
+            frame = frame.assign(**marks)
+            frames.append(frame)
+            size = values[0].size
+            lines += [line | marks for line in [*of_pictures(frame), *of_sets(frame, size), *of_seeds(frame, values)]]
+    pd.concat(frames, ignore_index=True).to_parquet(rows, index=False)
+    np.savez(seeds, **kept)
+    np.savez(panel, **shown)
+    write(measurements, lines, family="memory", model=model)
+    return {"unconverged": int((~pd.concat(frames)["converged"]).sum())}
+
+
+def models(
+    base: TextDiffusion, edits: list, zero: bool, place: torch.device
+) -> Iterator[tuple[dict, TextDiffusion | None]]:
+    """Every model with its labels; None for the network that predicts no noise."""
+    for edit in edits:
+        names = {name: getattr(edit, name) for name in ("method", "target", "setting", "seed")}
+        yield names, base.with_network(edited.open_edit(edit, place))
+    if zero:
+        yield {"method": ZERO, "target": "", "setting": "", "seed": 0}, None
+
+
+def inverted(
+    base: TextDiffusion,
+    model: TextDiffusion | None,
+    given: Collected,
+    concept: str,
+    cases: dict,
+    settings: Settings,
+    guidance: float,
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """A row for each inversion of a concept's pictures, with its seed (c, h, w) and what this gives back."""
+    plain = [of_case(given, concept, caption, cases.get(caption, [])) for caption in ("own", "neutral", "empty")]
+    plain.append(of_images(given, concept))
+    guided = [] if model is None else [of_case(given, concept, GUIDED, cases.get(GUIDED, []))]
+    parts = []
+    for scale, some in ((1.0, plain), (guidance, guided)):
+        frame = pd.concat(some, ignore_index=True) if some else pd.DataFrame()
+        if frame.empty:
+            continue
+        sources = [given.decoded if kind else given.latents for kind in frame["kind"]]
+        latents = torch.stack([source[place] for source, place in zip(sources, frame["source"], strict=True)])
+        found = audited(
+            base, predictor(model, list(frame["prompt"]), scale), latents, given.pictures[frame["row"]], settings
+        )
+        parts.append((frame.drop(columns=["source"]).join(found.rows), found.seeds, found.pictures))
+    frames, seeds, back = zip(*parts, strict=True)
+    return pd.concat(frames, ignore_index=True), np.concatenate(seeds), np.concatenate(back)
+
+
+def of_case(given: Collected, concept: str, caption: str, sets: list[str]) -> pd.DataFrame:
+    """The pictures of some sets under a caption. row: the picture's in the manifest; source: that of its latents."""
+    rows = given.rows[(given.rows["concept"] == concept) & given.rows["set"].isin(sets)]
+    prompts = {"empty": [""] * len(rows), "neutral": list(rows["neutral"])}.get(caption, list(rows["own"]))
+    return pd.DataFrame(
+        {
+            "set": rows["set"].to_numpy(),
+            "picture": rows["picture"].to_numpy(),
+            "row": rows.index.to_numpy(),
+            "source": rows.index.to_numpy(),
+            "prompt": prompts,
+        }
+    ).assign(caption=caption, kind="", support=-1)
+
+
+def of_images(given: Collected, concept: str) -> pd.DataFrame:
+    """The other latents of the concept's queries, under the query's own caption."""
+    rows = given.decoded_rows[given.decoded_rows["concept"] == concept]
+    own = given.rows[(given.rows["concept"] == concept) & (given.rows["set"] == "concept")]
+    queries = own.iloc[rows["query"].to_numpy()]
+    return pd.DataFrame(
+        {
+            "picture": rows["query"].to_numpy(),
+            "row": queries.index.to_numpy(),
+            "source": rows.index.to_numpy(),
+            "prompt": queries["own"].to_numpy(),
+            "kind": rows["kind"].to_numpy(),
+            "support": rows["support"].to_numpy(),
+        }
+    ).assign(set="concept", caption="own")
+
+
+def example(
+    model: TextDiffusion, given: Collected, rows: pd.DataFrame, back: np.ndarray, sampling: dict, seed: int
+) -> np.ndarray:
+    """The query of median PSNR, what its seed gives back, and a picture from a random seed, (3, H, W, 3)."""
+    own = rows[(rows["kind"] == "") & (rows["set"] == "concept") & (rows["caption"] == "own")]
+    place = own["psnr"].sort_values(kind="stable").index[(len(own) - 1) // 2]
+    number = np.array([RANDOM_SEEDS + rows["picture"][place]])
+    other = text_diffusion.draw(model, [rows["prompt"][place]], number, **sampling, seed=seed)[0]
+    return np.stack([given.pictures[rows["row"][place]], back[place], other])
+
+
+def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
+    """Means over the pictures of each set under each caption, and how many inversions did not converge."""
+    for (name, caption), group in rows[rows["kind"] == ""].groupby(["set", "caption"], sort=False):
+        labels = {"set": name, "caption": caption, "n": len(group)}
+        for metric in ("psnr", "ceiling", "z", "channel_mean", "channel_variance", "autocorrelation", "evaluations"):
+            values = group[metric].to_numpy(float)
+            yield row(metric, values.mean(), *bootstrap(values), **labels)
+        for metric in ("detected", "converged"):
+            count = int(group[metric].sum())
+            yield row(metric, count / len(group), *wilson(count, len(group)), **labels)
+        yield row("residual", group["residual"].max(), **labels)
+
+
+def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
+    """The NLLs of a set against those of its references, under each caption; of seeds that were found."""
+    some = rows[(rows["kind"] == "") & rows["converged"]]
+    for caption, group in some.groupby("caption", sort=False):
+        values = {name: part["nll"].to_numpy() for name, part in group.groupby("set") if len(part) > 1}
+        for name, others in REFERENCES.items():
+            for other in others:
+                if name in values and other in values:
+                    labels = {"set": name, "reference": other, "caption": caption, "n": len(values[name])}
+                    for metric, estimate in statistics.compared(values[name], values[other], size).items():
+                        yield row(metric, *estimate, **labels)
+        for name, each in values.items():
+            distance = statistics.bootstrapped(each, lambda some: statistics.wasserstein_to_normal(some, size))
+            yield row("w1", *distance, set=name, caption=caption, n=len(each))
+
+
+def of_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
+    """Geometry of the seeds of one query's other latents; intervals over queries."""
+    images = rows[rows["kind"] != ""]
+    own = images[images["kind"] == "own"].groupby("picture").head(1).set_index("picture")
+    centres = {
+        picture: seeds[place] for picture, place in zip(own.index, images.index[images["kind"] == "own"], strict=True)
+    }
+    for kind in ("distant", "adjacent", "reencoded"):
+        part = images[images["kind"] == kind]
+        values: dict[str, list[float]] = {name: [] for name in ("cosine", "apart", "distance", "variation")}
+        for picture, group in part.groupby("picture"):
+            cosine, apart = statistics.pairwise(seeds[group.index])
+            _, distances = statistics.to_centre(seeds[group.index], centres[picture])
+            values["cosine"].append(cosine.mean())
+            values["apart"].append(apart.mean())
+            values["distance"].append(distances.mean())
+            values["variation"].append(statistics.variation(distances))
+        for metric, each in values.items():
+            found = np.array(each)
+            yield row(f"seeds_{metric}", found.mean(), *bootstrap(found), kind=kind, n=len(found))
+    for kind, part in images.groupby("kind", sort=False):
+        for metric in ("psnr", "z"):
+            by_query = part.groupby("picture")[metric].mean().to_numpy()
+            yield row(f"seeds_{metric}", by_query.mean(), *bootstrap(by_query), kind=kind, n=len(by_query))
+        count = int(part["detected"].sum())
+        yield row("seeds_detected", count / len(part), *wilson(count, len(part)), kind=kind, n=len(part))
+        yield row("seeds_converged", part["converged"].mean(), kind=kind, n=len(part))
+    moved = images[images["kind"] == "distant"].index, images[images["kind"] == "reencoded"].index
+    shift = np.linalg.norm(statistics.flat(seeds[moved[0]]) - statistics.flat(seeds[moved[1]]), axis=1)
+    if len(shift):
+        yield row("seeds_moved_by_reencoding", shift.mean(), *bootstrap(shift), n=len(shift))
+
+
+if __name__ == "__main__":
+    step(audit)

@@ -1,0 +1,174 @@
+"""Compare audited models picture by picture: what is a memory of the concept, and what any network shows.
+
+The excess of a model is how much further out the seeds of the concept's pictures lie than those of its reference
+pictures, in standard deviations of the NLL of N(0, I): mean z of the one set minus that of the other, both drawn by the
+base, without guidance, under their own captions. A perfect erasure has the excess of the oracle, which never saw the
+concept. So what a model remembers is the oracle's excess minus its own, on the same pictures: a memory is what is left
+of it above zero. Every picture counts that converged under all the models that are compared.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+import scipy
+
+from palimpsest.metrics import measurements as tidy
+from palimpsest.metrics.measurements import row, write
+from palimpsest.options import Count
+from palimpsest.run import Input, Output, step
+
+BASE, ORACLE, ALL = "pretrained", "oracle", "all"
+MODEL = ["method", "concept", "setting", "seed"]
+E, R = "concept", "neutral"
+VALUES = ("z", "psnr", "detected")
+DRAWS = 2000
+
+# Means, or as many as draws of the bootstrap, by model ("own", pretrained, oracle), set and value.
+Means = Mapping[tuple[str, str, str], np.ndarray]
+
+
+def excess(means: Means, model: str) -> np.ndarray:
+    """How much further out the concept's seeds lie than the reference's."""
+    return means[model, E, "z"] - means[model, R, "z"]
+
+
+QUANTITIES: dict[str, Callable[[Means], np.ndarray]] = {
+    "excess": lambda means: excess(means, "own"),
+    "shift": lambda means: excess(means, "own") - excess(means, BASE),
+    "remembered": lambda means: excess(means, ORACLE) - excess(means, "own"),
+    "psnr_over_oracle": lambda means: means["own", E, "psnr"] - means[ORACLE, E, "psnr"],
+    "detected_over_oracle": lambda means: means["own", E, "detected"] - means[ORACLE, E, "detected"],
+}
+
+
+def compare(
+    rows: list[Input],
+    erasure: list[Input],
+    measurements: Output,
+    points: Output,
+    *,
+    model: str,
+    seed: Count = 0,
+) -> dict:
+    """rows: what `audit` measured of each picture; erasure: what the family erasure measured of the same models.
+
+    measurements: QUANTITIES of each model, by concept and (all) the mean of those over concepts that have it, and how
+    the models' ranks agree (`ranks`); points: a row for each edited model, what `ranks` compares.
+    """
+    table = pd.concat([pd.read_parquet(path) for path in rows], ignore_index=True)
+    table = table[(table["kind"] == "") & (table["caption"] == "own") & table["set"].isin([E, R])]
+    known = {key: values_of(group) for key, group in table.groupby(MODEL, sort=False)}
+    networks = {key[:2]: values for key, values in known.items() if key[0] in (BASE, ORACLE)}
+    lines, cloud, pooled = [], [], {}
+    for (method, concept, setting, number), own in known.items():
+        models = {"own": own, BASE: networks.get((BASE, concept)), ORACLE: networks.get((ORACLE, concept))}
+        aligned = converged_in_all({name: each for name, each in models.items() if each is not None})
+        labels = dict(zip(MODEL, (method, concept, setting, number), strict=True))
+        found = estimated(aligned, np.random.default_rng(seed))
+        pooled.setdefault((method, setting, number), []).append(found)
+        pictures = {name: len(each) for name, each in aligned["own"].items()}
+        lines += [row(name, *centre(*values), n=pictures[E], **labels) for name, values in found.items()]
+        cloud.append(labels | {name: value for name, (value, _) in found.items()})
+    for (method, setting, number), parts in pooled.items():
+        labels = dict(zip(MODEL, (method, ALL, setting, number), strict=True))
+        for name in QUANTITIES:
+            if some := [part[name] for part in parts if name in part]:
+                value, drawn = (np.mean([each[place] for each in some], axis=0) for place in (0, 1))
+                lines.append(row(name, *centre(value, drawn), n=len(some), **labels))
+    joined = with_erasure(pd.DataFrame(cloud), tidy.read(erasure))
+    joined.to_parquet(points, index=False)
+    lines += list(ranks(joined, seed))
+    write(measurements, lines, family="memory", model=model)
+    return {"models": len(known)}
+
+
+def values_of(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """By set: the values of each picture that converged, by its number."""
+    some = rows[rows["converged"]].astype({"detected": float})
+    return {name: some[some["set"] == name].set_index("picture")[list(VALUES)] for name in (E, R)}
+
+
+def converged_in_all(models: dict[str, dict[str, pd.DataFrame]]) -> dict[str, dict[str, pd.DataFrame]]:
+    """The models on the pictures that all of them have."""
+    common = {}
+    for name in (E, R):
+        places = [each[name].index for each in models.values()]
+        common[name] = sorted(set(places[0]).intersection(*places[1:]))
+    return {model: {name: each[name].loc[common[name]] for name in (E, R)} for model, each in models.items()}
+
+
+def estimated(
+    models: dict[str, dict[str, pd.DataFrame]], rng: np.random.Generator
+) -> dict[str, tuple[float, np.ndarray]]:
+    """Each quantity that the models allow: its value, and draws (DRAWS,) of its bootstrap over pictures.
+
+    A picture is drawn for all models at once. Without pictures there is nothing to say.
+    """
+    sizes = {name: len(models["own"][name]) for name in (E, R)}
+    if not all(sizes.values()):
+        return {}
+    picks = {name: rng.integers(size, size=(DRAWS, size)) for name, size in sizes.items()}
+    point, drawn = {}, {}
+    for model, sets in models.items():
+        for name, frame in sets.items():
+            for value in VALUES:
+                given = frame[value].to_numpy()
+                point[model, name, value] = given.mean()
+                drawn[model, name, value] = given[picks[name]].mean(1)
+    found = {}
+    for name, quantity in QUANTITIES.items():
+        try:
+            found[name] = float(quantity(point)), quantity(drawn)
+        except KeyError:  # there is no oracle
+            continue
+    return found
+
+
+def centre(value: float, drawn: np.ndarray) -> tuple[float, float, float]:
+    """A value with its 95 % interval."""
+    return (value, *np.quantile(drawn, [0.025, 0.975]))
+
+
+def with_erasure(points: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """The points of edited models with what erasure measured: prompts that show no concept, attacks that do."""
+    wanted = {"erased": ("erased", "prompts", "own")}
+    if "attack" in measured:
+        some = measured.loc[measured["metric"] == "recovered", "attack"].unique()
+        wanted |= {f"recovered_{attack}": ("recovered", "attack", attack) for attack in some}
+    keys = ["method", "concept", "seed"]
+    edited = points[~points["method"].isin([BASE, ORACLE, "random", "zero"])].drop(columns="setting")
+    for name, (metric, label, value) in wanted.items():
+        part = measured[(measured["metric"] == metric) & (measured[label] == value)]
+        part = part[~part.get("study", pd.Series("", part.index)).eq("networks")]
+        values = part.astype({"seed": int})[[*keys, "value"]].rename(columns={"value": name})
+        edited = edited.merge(values, on=keys, how="left")
+    return edited
+
+
+def ranks(points: pd.DataFrame, seed: int) -> Iterator[dict]:
+    """Spearman's correlation, over edited models, of what erasure shows with what the audit does.
+
+    Intervals are of a bootstrap over the models; of fewer than four nothing is said.
+    """
+    for name in [each for each in points if each == "erased" or each.startswith("recovered_")]:
+        for other in ("excess", "remembered"):
+            if other not in points:
+                continue
+            some = points[[name, other]].dropna().to_numpy()
+            if len(some) < 4 or (some == some[0]).all(0).any():
+                continue
+            rng = np.random.default_rng(seed)
+            drawn = [correlated(some[rng.integers(len(some), size=len(some))]) for _ in range(DRAWS)]
+            yield row(f"rank_{other}", *centre(correlated(some), np.array(drawn)), n=len(some), shown=name)
+
+
+def correlated(pairs: np.ndarray) -> float:
+    """Spearman's correlation of two columns (n, 2); 0 where one of them does not vary."""
+    ordered = scipy.stats.rankdata(pairs, axis=0)
+    spread = ordered.std(0)
+    return float(np.corrcoef(ordered.T)[0, 1]) if (spread > 0).all() else 0.0
+
+
+if __name__ == "__main__":
+    step(compare)

@@ -1,0 +1,113 @@
+"""The audit by inversion: which models it audits, on which pictures, and the files that come of it.
+
+It audits the models that the families `erasure` and `instance` edited, and the networks that they are compared with,
+and reads nothing of these families but files.
+"""
+
+from typing import Any
+
+from palimpsest.errors import UserError
+from palimpsest.plan.base import Family, as_json, one_of
+from palimpsest.plan.erasure import Erasure
+
+NETWORKS = "networks"  # audited like the edits of a method: the base, its oracles, a random network, and none at all
+
+
+class Memory(Family):
+    """The plan of the audit."""
+
+    family = "memory"
+    root = "<results>/memory"
+
+    @property
+    def erasure(self) -> Erasure:
+        """The plan of the family whose models are audited."""
+        return Erasure(self.config)
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """The patterns of the wildcards that the family's rules share."""
+        return {"model": one_of(self.models()), "audited": one_of(self.audited())}
+
+    def models(self) -> list[str]:
+        """The text-to-image models whose edits are audited."""
+        return self.erasure.own("models")
+
+    def study(self) -> str:
+        """The study of erasure whose edits are audited."""
+        return self.erasure.own("reported_study")
+
+    def methods(self) -> list[str]:
+        """The methods whose edits are audited."""
+        return self.own().get("methods") or self.erasure.methods_of(self.study())
+
+    def audited(self) -> list[str]:
+        """What a job audits: the edits of a method, or the networks that they are compared with."""
+        return [*self.methods(), NETWORKS]
+
+    def edits_of(self, wildcards) -> str:
+        """The table of the models that a job audits."""
+        root = self.erasure.root
+        if wildcards.audited == NETWORKS:
+            return f"{root}/{NETWORKS}/{wildcards.model}/edits.parquet"
+        return f"{root}/{wildcards.model}/{self.study()}/{wildcards.audited}/edits.parquet"
+
+    def measured_by_erasure(self, wildcards) -> list[str]:
+        """What the family erasure measured of the same models: whether prompts, and attacks, still show the concept."""
+        found = self.erasure.groups()
+        return [path for group in (self.study(), NETWORKS, "attacks") for path in found.get(group, [])]
+
+    def concepts(self) -> str:
+        """The concepts that are audited, as an argument."""
+        return as_json({name: self.erasure.own("concepts", name) for name in self.audited_concepts()})
+
+    def audited_concepts(self) -> list[str]:
+        """Their names."""
+        return self.erasure.own("studies", self.study(), "concepts")
+
+    def cases_of(self, wildcards) -> str:
+        """Which sets a job inverts under which captions, by method: of networks that know something, most."""
+        if wildcards.audited != NETWORKS:
+            return as_json({wildcards.audited: self.own("cases", "edits")})
+        kinds = {"pretrained": "networks", "oracle": "networks", "random": "controls", "zero": "controls"}
+        return as_json({method: self.own("cases", kind) for method, kind in kinds.items()})
+
+    def real(self, file: str) -> str:
+        """A file of the set of real pictures."""
+        return f"<results>/data/{self.own('real')}/{file}"
+
+    # What the report reads
+
+    def groups(self) -> dict[str, list[str]]:
+        """The family's measurement files, by the name under which tables and figures ask for them."""
+        found: dict[str, list[str]] = {name: [] for name in ("audit", "decoded", "compared")}
+        for model in self.models():
+            base = f"{self.root}/{model}"
+            found["audit"] += [f"{base}/audit/{name}/measurements.parquet" for name in self.audited()]
+            found["decoded"].append(f"{base}/decoded/measurements.parquet")
+            found["compared"].append(f"{base}/compared/measurements.parquet")
+        return found
+
+    def lists(self) -> dict[str, Any]:
+        """What all of the family's tables and figures may ask for."""
+        return {
+            "models": self.models(),
+            "methods": self.methods(),
+            "concepts": self.audited_concepts(),
+            "oracles": {model: list(self.erasure.oracles(model)) for model in self.models()},
+            "inversion": self.own("inversion"),
+            "images": self.own("images"),
+            "cases": self.own("cases"),
+            "counts": self.own("counts"),
+        }
+
+    def check(self) -> None:
+        """Raise UserError for the first thing that the family's configuration names and that is not there."""
+        if "erasure" not in self.config["families"]:
+            raise UserError(
+                "families: memory audits what erasure edits. Add erasure to the families, or leave memory out"
+            )
+        self.setting("datasets", self.own("real"))
+        known = self.erasure.methods_of(self.study())
+        if unknown := set(self.methods()) - set(known):
+            raise UserError(f"memory.methods names {sorted(unknown)}, the study {self.study()} has {known}")
