@@ -22,10 +22,12 @@ from palimpsest.models import edits as edited
 from palimpsest.models.text_diffusion import TextDiffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
-from palimpsest.worlds.concepts import Concept
+from palimpsest.worlds.concepts import ALL, Concept
 
 ZERO = "zero"  # a network that predicts no noise; no table lists it
 GUIDED = "guided"
+QUERY = ["concept", "picture"]
+OTHERS = ("distant", "adjacent", "reencoded")  # latents of a query that are not its own
 REFERENCES = {"concept": ("neutral", "real"), "real_concept": ("real",)}  # what a set is compared with
 RANDOM_SEEDS = 1_000_000  # numbers of the noise that found seeds are shown beside
 
@@ -77,7 +79,7 @@ def audit(
     decoded = torch.from_numpy(np.load(latents))
     given = Collected(array, encoded, table, decoded, pd.read_parquet(latent_rows))
     ceiling = decibels(array, autoencoder.decode(base.vae, encoded))
-    frames, kept, shown, lines = [], {}, {}, []
+    frames, kept, shown = [], {}, {}
     for labels, changed in models(base, edited.read(edits), ZERO in cases, place):
         for name in [labels["target"]] if labels["target"] else concepts:
             concept = Concept(name, **concepts[name])
@@ -91,15 +93,23 @@ def audit(
             kept[key] = values.astype(np.float32)
             if changed is not None:
                 shown[key] = example(changed, given, frame, back, sampling, seed)
-            frame = frame.assign(**marks)
-            frames.append(frame)
-            size = values[0].size
-            lines += [line | marks for line in [*of_pictures(frame), *of_sets(frame, size), *of_seeds(frame, values)]]
-    pd.concat(frames, ignore_index=True).to_parquet(rows, index=False)
+            frames.append(frame.assign(**marks))
+    whole, every = pd.concat(frames, ignore_index=True), np.concatenate(list(kept.values()))
+    whole.to_parquet(rows, index=False)
     np.savez(seeds, **kept)
     np.savez(panel, **shown)
-    write(measurements, lines, family="memory", model=model)
-    return {"unconverged": int((~pd.concat(frames)["converged"]).sum())}
+    write(measurements, measured(whole, every), family="memory", model=model)
+    return {"inversions": len(whole), "not converged": int((~whole["converged"]).sum())}
+
+
+def measured(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
+    """What is said of each model and concept, and (all) of the models of all concepts together."""
+    for keys in (["method", "concept", "setting", "seed"], ["method", "setting", "seed"]):
+        for values, group in rows.groupby(keys, sort=False):
+            marks, part = dict(zip(keys, values, strict=True)), seeds[group.index]
+            group = group.reset_index(drop=True)
+            for line in (*of_pictures(group), *of_sets(group, part[0].size), *of_seeds(group, part)):
+                yield {"concept": ALL} | line | marks
 
 
 def models(
@@ -214,36 +224,34 @@ def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
 
 
 def of_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
-    """Geometry of the seeds of one query's other latents; intervals over queries."""
+    """Geometry of the seeds (n, c, h, w) of each query's other latents; intervals over queries."""
     images = rows[rows["kind"] != ""]
-    own = images[images["kind"] == "own"].groupby("picture").head(1).set_index("picture")
-    centres = {
-        picture: seeds[place] for picture, place in zip(own.index, images.index[images["kind"] == "own"], strict=True)
-    }
-    for kind in ("distant", "adjacent", "reencoded"):
-        part = images[images["kind"] == kind]
+    places = {kind: {query: part.index for query, part in some.groupby(QUERY)} for kind, some in images.groupby("kind")}
+    for kind in OTHERS:
         values: dict[str, list[float]] = {name: [] for name in ("cosine", "apart", "distance", "variation")}
-        for picture, group in part.groupby("picture"):
-            cosine, apart = statistics.pairwise(seeds[group.index])
-            _, distances = statistics.to_centre(seeds[group.index], centres[picture])
-            values["cosine"].append(cosine.mean())
-            values["apart"].append(apart.mean())
-            values["distance"].append(distances.mean())
-            values["variation"].append(statistics.variation(distances))
+        for query, here in places.get(kind, {}).items():
+            cosine, apart = statistics.pairwise(seeds[here])
+            _, distances = statistics.to_centre(seeds[here], seeds[places["own"][query][0]])
+            found = (cosine.mean(), apart.mean(), distances.mean(), statistics.variation(distances))
+            for metric, value in zip(values, found, strict=True):
+                values[metric].append(value)
         for metric, each in values.items():
-            found = np.array(each)
-            yield row(f"seeds_{metric}", found.mean(), *bootstrap(found), kind=kind, n=len(found))
+            if each:
+                yield row(f"seeds_{metric}", np.mean(each), *bootstrap(np.array(each)), kind=kind, n=len(each))
     for kind, part in images.groupby("kind", sort=False):
         for metric in ("psnr", "z"):
-            by_query = part.groupby("picture")[metric].mean().to_numpy()
+            by_query = part.groupby(QUERY)[metric].mean().to_numpy()
             yield row(f"seeds_{metric}", by_query.mean(), *bootstrap(by_query), kind=kind, n=len(by_query))
-        count = int(part["detected"].sum())
-        yield row("seeds_detected", count / len(part), *wilson(count, len(part)), kind=kind, n=len(part))
-        yield row("seeds_converged", part["converged"].mean(), kind=kind, n=len(part))
-    moved = images[images["kind"] == "distant"].index, images[images["kind"] == "reencoded"].index
-    shift = np.linalg.norm(statistics.flat(seeds[moved[0]]) - statistics.flat(seeds[moved[1]]), axis=1)
-    if len(shift):
-        yield row("seeds_moved_by_reencoding", shift.mean(), *bootstrap(shift), n=len(shift))
+        for metric in ("detected", "converged"):
+            count = int(part[metric].sum())
+            yield row(f"seeds_{metric}", count / len(part), *wilson(count, len(part)), kind=kind, n=len(part))
+    pairs = [(places["distant"][query], places["reencoded"][query]) for query in places.get("reencoded", {})]
+    if pairs:
+        moved = [
+            np.linalg.norm(statistics.flat(seeds[one]) - statistics.flat(seeds[two]), axis=1) for one, two in pairs
+        ]
+        by_query = np.array([each.mean() for each in moved])
+        yield row("seeds_moved_by_reencoding", by_query.mean(), *bootstrap(by_query), n=len(by_query))
 
 
 if __name__ == "__main__":

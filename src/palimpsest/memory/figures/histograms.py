@@ -1,0 +1,59 @@
+"""How likely seeds of the concept's pictures, and of others, are under models: the source's histograms of NLL."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy.stats import chi2, gaussian_kde
+
+from palimpsest.memory.names import name_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.style import GREY, PAGE, PALETTE
+
+INPUTS = (
+    "<results>/memory/{first_model}/audit/networks/pictures.parquet",
+    "<results>/memory/{first_model}/audit/{method}/pictures.parquet",
+    "<results>/memory/{first_model}/audit/networks/seeds.npz",
+)
+PARAMS = {"methods": None, "oracles": None, "concepts": None}
+
+SETS = {"concept": (PALETTE[3], "-", "E"), "neutral": (PALETTE[0], "--", "R")}
+NETWORKS = ("pretrained", "oracle", "zero")
+POINTS = 200
+
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """A panel for each model, all concepts together; the law of N(0, I) is exact, in its standard deviations."""
+    rows = pd.concat([pd.read_parquet(path) for path in inputs[:-1]], ignore_index=True)
+    with np.load(inputs[-1]) as file:
+        size = file[file.files[0]][0].size
+    rows = rows[(rows["kind"] == "") & (rows["caption"] == "own") & rows["converged"]]
+    shown = [name for name in (*NETWORKS, *params["methods"]) if (rows["method"] == name).any()]
+    columns = 5
+    lines = -(-len(shown) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(PAGE, 1.05 * lines + 0.35), sharex=True, sharey=True, squeeze=False
+    )
+    wide = rows.loc[rows["method"].isin([*params["methods"], "pretrained"]) & rows["set"].isin(SETS), "z"]
+    ends = np.quantile(wide, [0.005, 0.995])
+    values = np.linspace(min(ends[0], -4) - 1, max(ends[1], 4) + 1, POINTS)
+    law = chi2(size).pdf(size + np.sqrt(2 * size) * values) * np.sqrt(2 * size)
+    for panel, name in zip(panels.flat, shown, strict=False):
+        panel.fill_between(values, law, color=GREY, alpha=0.4, linewidth=0, label="N(0, I)")
+        for kind, (colour, style, called) in SETS.items():
+            some = rows.loc[(rows["method"] == name) & (rows["set"] == kind), "z"].to_numpy()
+            if len(some) > 1 and some.std() > 0:
+                panel.plot(values, gaussian_kde(some)(values), color=colour, linestyle=style, label=called)
+                panel.plot(
+                    some, np.full(len(some), -0.02 - 0.025 * (kind == "neutral")), "|", color=colour, markersize=3
+                )
+        panel.set_title(name_of(name))
+        panel.set_yticks([])
+    for panel in list(panels.flat)[len(shown) :]:
+        panel.set_visible(False)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.supxlabel("NLL of the seed, in standard deviations of N(0, I) about its mean", fontsize=8)
+    return figure

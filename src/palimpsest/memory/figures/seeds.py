@@ -1,0 +1,37 @@
+"""How far apart the seeds of one picture are: sought from other pictures, and of the picture with noise."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.memory.names import name_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.style import COLUMN, PALETTE
+
+MEASUREMENTS = ("audit",)
+PARAMS = {"models": None, "methods": None, "oracles": None}
+
+NETWORKS = ("pretrained", "oracle", "random", "zero")
+KINDS = {"distant": (PALETTE[3], "o", -0.12), "adjacent": (PALETTE[0], "s", 0.12)}
+PANELS = {"seeds_cosine": "cosine distance of pairs", "seeds_variation": "CV of distances to own seed"}
+
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """Panels: the distance of pairs of seeds, and how alike their distances to the picture's own seed are."""
+    names = [*NETWORKS, *params["methods"]]
+    figure, panels = plt.subplots(1, 2, figsize=(COLUMN, 0.19 * len(names) + 0.8), sharey=True)
+    for panel, (metric, called) in zip(panels, PANELS.items(), strict=True):
+        for kind, (colour, marker, shift) in KINDS.items():
+            found = [
+                lookup.get(metric, model=params["models"][0], method=name, concept="all", kind=kind) for name in names
+            ]
+            value, low, high = (np.array([getattr(each, part) for each in found]) for part in ("value", "low", "high"))
+            look = {"color": colour, "fmt": marker, "elinewidth": 0.7, "markersize": 3, "label": name_of(kind)}
+            panel.errorbar(value, np.arange(len(names)) + shift, xerr=[value - low, high - value], **look)
+        panel.set(xlabel=called, xlim=(0, None))
+    panels[0].set_yticks(range(len(names)), [name_of(name) for name in names])
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure

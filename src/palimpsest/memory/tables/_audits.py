@@ -1,0 +1,49 @@
+"""The columns of the audit, for all concepts together and for each."""
+
+from palimpsest.memory.tables._rows import DEFINED, described
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Estimate, Format
+
+FORMATS = {
+    "PSNR": Format(1, interval=False),
+    "found": Format(0, "percent", interval=False),
+    "ok": Format(0, "percent", interval=False),
+    "z(E)": Format(1),
+    "z(R)": Format(1, interval=False),
+    "W1(E)": Format(1, interval=False),
+    "W1(R)": Format(1, interval=False),
+    "diff.": Format(1),
+    "d_N": Format(2),
+    "code": Format(1, interval=False),
+    "AUC": Format(2, interval=False),
+}
+
+
+def cells(here: Lookup) -> dict[str, Estimate]:
+    """What the audit says of one model and concept."""
+    here = here.of(caption="own")
+    own, against = here.of(set="concept"), here.of(set="concept", reference="neutral")
+    return {
+        "PSNR": own.get("psnr"),
+        "found": own.get("detected"),
+        "ok": own.get("converged"),
+        "z(E)": own.get("z"),
+        "z(R)": here.get("z", set="neutral"),
+        "W1(E)": against.get("w1_erased"),
+        "W1(R)": against.get("w1_reference"),
+        "diff.": against.get("w1_difference"),
+        "d_N": against.get("w1_ratio"),
+        "code": against.get("fitted_ratio"),
+        "AUC": against.get("auc"),
+    }
+
+
+def notes(params: dict) -> str:
+    """What the columns mean."""
+    return (
+        "Of E: PSNR (dB) and share of the reconstructions in which the judges find the concept (%); ok: inversions "
+        f"within the tolerance (%), of which alone the distances are. {DEFINED} W1: to the law of N(0, I) in nats, "
+        "with the difference and the ratio d_N; code: the ratio as the source’s code computes it; AUC: the chance "
+        f"that a seed of E is less likely than one of R. {params['counts']['pictures']} pictures of each set and "
+        f"concept; 95 % bootstrap over pictures. {described(params['inversion'])}"
+    )

@@ -1,0 +1,61 @@
+"""Many memories of one picture: seeds of latents that decode to it, and of its own latents with noise."""
+
+import pandas as pd
+
+from palimpsest.memory.names import name_of
+from palimpsest.memory.tables._rows import described, group_of, rows_of
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table
+
+MEASUREMENTS = ("audit", "decoded")
+PARAMS = {"models": None, "methods": None, "oracles": None, "inversion": None, "images": None}
+
+KINDS = ("distant", "adjacent")
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: models; columns: of both kinds of latents, how far apart the seeds are and what they give back."""
+    rows, decoded = [], {}
+    for model in params["models"]:
+        for kind in KINDS:
+            found = lookup.rows("decoded_psnr", model=model, kind=kind)
+            decoded[kind] = found["value"].mean()
+        for method in rows_of(params, model):
+            here = lookup.of(model=model, method=method, concept="all")
+            cells = {("", "group"): group_of(method), ("", "Model"): name_of(method)}
+            for kind in KINDS:
+                own = here.of(kind=kind)
+                cells |= {
+                    (name_of(kind), "cosine"): own.get("seeds_cosine"),
+                    (name_of(kind), "to own"): own.get("seeds_distance"),
+                    (name_of(kind), "CV"): own.get("seeds_variation"),
+                    (name_of(kind), "z"): own.get("seeds_z"),
+                    (name_of(kind), "PSNR"): own.get("seeds_psnr"),
+                }
+            cells[("", "moved")] = here.get("seeds_moved_by_reencoding")
+            rows.append(cells)
+    frame = pd.DataFrame(rows)
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    shape = params["images"]
+    return Table(
+        frame,
+        caption="Many memories of one picture: seeds of latents that were sought in the decoder from other pictures "
+        "(distant), and of the picture’s own latents with as much noise (adjacent).",
+        label="tab:memory-images",
+        formats={
+            "cosine": Format(2),
+            "to own": Format(1, interval=False),
+            "CV": Format(2, "number", interval=False),
+            "z": Format(1, interval=False),
+            "PSNR": Format(1, interval=False),
+            "moved": Format(1, interval=False),
+        },
+        group="group",
+        wide=True,
+        notes="Cosine: mean distance of pairs of seeds of one picture; to own: mean Euclidean distance to the seed of "
+        "its own latents, CV: the coefficient of variation of that distance; PSNR (dB): of what the seeds give back; "
+        "moved: how far the distant ones’ seeds move when the latents are decoded and encoded again first, as the "
+        f"release does. {shape['queries']} pictures of each concept, {shape['supports']} starts for each; the latents "
+        f"decode at {decoded['distant']:.0f} (distant) and {decoded['adjacent']:.0f} dB (adjacent); 95 % bootstrap "
+        f"over pictures. {described(params['inversion'])}",
+    )

@@ -1,0 +1,57 @@
+"""What is inverted under which caption: real and drawn pictures, scrambled, blurred, noise, by networks not edited."""
+
+import pandas as pd
+
+from palimpsest.memory.names import name_of
+from palimpsest.memory.tables._rows import described
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Format, Table
+
+MEASUREMENTS = ("audit",)
+PARAMS = {"models": None, "oracles": None, "inversion": None, "cases": None, "counts": None}
+
+CAPTIONS = ("own", "neutral", "empty", "guided")
+PLAIN = Format(1, interval=False)
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: sets by caption; for each network its PSNR, what judges find, z, and the correlation of neighbours."""
+    rows, cases = [], params["cases"]["networks"]
+    for model in params["models"]:
+        networks = ["pretrained", *(["oracle"] if params["oracles"][model] else []), "random"]
+        for caption in CAPTIONS:
+            for name in cases.get(caption, []):
+                cells = {("", "group"): name_of(f"caption_{caption}"), ("", "Set"): name_of(f"set_{name}")}
+                cells[("", "ceiling")] = lookup.get(
+                    "ceiling", model=model, method="pretrained", concept="all", set=name, caption=caption
+                )
+                for network in networks:
+                    here = lookup.of(model=model, method=network, concept="all", set=name, caption=caption)
+                    cells |= {
+                        (name_of(network), "PSNR"): here.get("psnr"),
+                        (name_of(network), "found"): here.get("detected"),
+                        (name_of(network), "z"): here.get("z"),
+                        (name_of(network), "corr."): here.get("autocorrelation"),
+                    }
+                rows.append(cells)
+    frame = pd.DataFrame(rows)
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    counts = params["counts"]
+    return Table(
+        frame,
+        caption="What can be inverted: sets of pictures under captions, by networks that were not edited.",
+        label="tab:memory-sets",
+        formats={
+            "ceiling": PLAIN,
+            "PSNR": PLAIN,
+            "found": Format(0, "percent", interval=False),
+            "z": Format(1),
+            "corr.": Format(2, interval=False),
+        },
+        group="group",
+        wide=True,
+        notes="Ceiling: PSNR (dB) of the autoencoder alone; found: reconstructions in which the judges find the "
+        "concept (%); z: the NLL of seeds about the mean of N(0, I), in its standard deviations; corr.: of "
+        f"neighbouring coordinates of a seed, 0 for white noise. {counts['pictures']} pictures of a set and concept, "
+        f"{counts['altered']} of altered ones; 95 % bootstrap over pictures. {described(params['inversion'])}",
+    )
