@@ -1,0 +1,270 @@
+"""The audit: what is inverted, other latents of a picture, every model on the same pictures, and what is memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from palimpsest.judges.readers import Readers
+from palimpsest.memory import audit as audits
+from palimpsest.memory import compare as comparing
+from palimpsest.memory import decode, sets, statistics
+from palimpsest.metrics import measurements
+from palimpsest.models import text_diffusion
+from palimpsest.models.list_networks import list_networks
+from palimpsest.run import UserError
+from palimpsest.worlds import scenes
+from palimpsest.worlds.captions import SYNONYMS
+from palimpsest.worlds.concepts import ROLES, Concept, judging_prompts
+from test_erasure import CHURCH, EMBLEM, SAMPLING, tiny
+
+CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
+INVERSION = {"solver": "anderson", "steps": 4, "iterations": 8, "tolerance": 1e-4}
+CASES = {
+    "pretrained": {"own": ["concept", "neutral", "real"], "empty": ["concept"], "guided": ["concept"]},
+    "random": {"own": ["concept", "neutral"]},
+    "zero": {"own": ["concept", "neutral"]},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def truthful_judges():
+    """Judges that read what the captions ask for: pictures carry it in their first pixel."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Readers, "__init__", lambda self, classifier, detector: None)
+    patch.setattr(Readers, "shows", lambda self, concept, pictures: pictures[:, 0, 0, 0] > 127)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "unet/diffusion_pytorch_model.safetensors"
+    path.parent.mkdir()
+    text_diffusion.save(path, tiny())
+    return path
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> Path:
+    """The folder of the step `sets` over made-up pictures."""
+    folder = tmp_path_factory.mktemp("sets")
+    table = pd.concat(
+        [judging_prompts(Concept(name, **row), dict.fromkeys(ROLES, 8), 0) for name, row in CONCEPTS.items()]
+    )
+    rng, drawn = np.random.default_rng(0), {}
+    for name, rows in table.groupby("concept"):
+        drawn[name] = rng.integers(256, size=(len(rows), 16, 16, 3), dtype=np.uint8)
+        drawn[name][:, 0, 0, 0] = 255 * rows["role"].isin(["own", "synonym", "template"])
+        drawn[name][np.flatnonzero(rows["role"] == "own")[0], 0, 0, 0] = 0  # the first picture shows no concept
+    np.savez(folder / "drawn.npz", **drawn)
+    table.to_parquet(folder / "prompts.parquet")
+    world = scenes.make(n=120, size=32, seed=3, split="test", emblem="half")
+    np.save(folder / "real.npy", world.images[:, ::2, ::2])
+    world.manifest.to_parquet(folder / "real.parquet")
+    sets.sets(
+        folder / "prompts.parquet",
+        folder / "drawn.npz",
+        folder / "real.npy",
+        folder / "real.parquet",
+        folder,
+        folder,
+        folder / "pictures.npy",
+        folder / "manifest.parquet",
+        concepts=CONCEPTS,
+        count=6,
+        altered=2,
+    )
+    return folder
+
+
+def test_sets_hold_what_their_names_say(collected):
+    rows, pictures = pd.read_parquet(collected / "manifest.parquet"), np.load(collected / "pictures.npy")
+    assert len(rows) == len(pictures)
+    for name, row in CONCEPTS.items():
+        concept, own = Concept(name, **row), rows[rows["concept"] == name]
+        assert own.groupby("set").size().to_dict() == {
+            **dict.fromkeys(("concept", "neutral", "real", "real_concept"), 6),
+            **dict.fromkeys(sets.ALTERED, 2),
+        }
+        assert all(concept.words(list(own.loc[own["set"].isin(["concept", "real_concept"]), "own"])))
+        others = list(own.loc[own["set"].isin(["neutral", "real"]), "own"]) + list(own["neutral"])
+        assert not any(concept.words(others)) and not any(SYNONYMS[concept.value] in each for each in others)
+        # Only pictures that judges read rightly: the first of the concept was not.
+        assert (pictures[own.index[own["set"] == "concept"], 0, 0, 0] == 255).all()
+
+
+def test_a_scrambled_picture_has_the_blocks_of_the_picture_in_another_order():
+    pictures = np.arange(2 * 16 * 16 * 3, dtype=np.uint16).reshape(2, 16, 16, 3)
+    found = sets.scrambled(pictures, np.random.default_rng(0))
+
+    def blocks(picture: np.ndarray) -> set[bytes]:
+        return {picture[y : y + 2, x : x + 2].tobytes() for y in range(0, 16, 2) for x in range(0, 16, 2)}
+
+    for before, after in zip(pictures, found, strict=True):
+        assert blocks(before) == blocks(after) and not np.array_equal(before, after)
+
+
+def test_adjacent_latents_decode_at_the_quality_asked_for():
+    latents = torch.rand(3, 2, 4, 4)
+    wanted = torch.tensor([20.0, 30.0, 40.0])
+    found, psnr = decode.adjacent(lambda given: given, latents, latents, wanted, seed=0)
+    assert psnr.tolist() == pytest.approx(wanted.tolist(), abs=0.01)
+    # For a decoder that changes nothing the noise's power is that of the error: 10^(-PSNR / 10).
+    assert (found - latents).square().mean((1, 2, 3)).tolist() == pytest.approx([1e-2, 1e-3, 1e-4], rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def decoded(base, collected) -> Path:
+    decode.decode(
+        base,
+        collected / "pictures.npy",
+        collected / "manifest.parquet",
+        collected / "latents.npy",
+        collected / "rows.parquet",
+        collected / "decoded.parquet",
+        model="tiny",
+        queries=2,
+        supports=3,
+        steps=6,
+        learning_rate=0.1,
+        patience=0,
+        gain=0.1,
+    )
+    return collected
+
+
+def run(base: Path, folder: Path, concepts: dict) -> pd.DataFrame:
+    list_networks(base, folder / "random", folder / "edits.parquet", family="erasure", model="tiny")
+    names = ("rows_of_pictures.parquet", "seeds.npz", "panel.npz", "measurements.parquet")
+    audits.audit(
+        base,
+        folder / "edits.parquet",
+        *(folder / name for name in ("pictures.npy", "manifest.parquet", "latents.npy", "rows.parquet")),
+        folder,
+        folder,
+        *(folder / name for name in names),
+        model="tiny",
+        concepts=concepts,
+        cases=CASES,
+        inversion=INVERSION,
+        sampling=SAMPLING,
+    )
+    return pd.read_parquet(folder / names[0])
+
+
+@pytest.fixture(scope="module")
+def audited(base, decoded) -> pd.DataFrame:
+    return run(base, decoded, CONCEPTS)
+
+
+def test_a_network_that_predicts_nothing_gives_everything_back(base, decoded, audited):
+    """Its seeds are the latents, shortened: the NLL and the picture follow in closed form."""
+    model = text_diffusion.open_model(base)
+    rows = audited[audited["method"] == "zero"].reset_index(drop=True)
+    assert rows["converged"].all() and rows["round_trip"].max() < 1e-5
+    plain = rows[rows["kind"] == ""]
+    assert plain["psnr"].to_numpy() == pytest.approx(plain["ceiling"].to_numpy(), abs=0.01)
+    latents = text_diffusion.autoencoder.encode(model.vae, np.load(decoded / "pictures.npy"))[0]
+    sampler = text_diffusion.sampler_of(model, INVERSION["steps"])
+    share = model.alphas_cumprod[sampler.timesteps[0]] / sampler.final_alpha_cumprod
+    expected = statistics.z_score(share.sqrt().numpy() * latents.numpy())[plain["row"]]
+    assert plain["z"].to_numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_every_case_is_inverted_for_every_concept_and_written_down(decoded, audited):
+    plain = audited[audited["kind"] == ""]
+    for method, cases in CASES.items():
+        asked = {(name, caption) for caption, some in cases.items() for name in some}
+        for concept in CONCEPTS:
+            part = plain[(plain["method"] == method) & (plain["concept"] == concept)]
+            assert set(zip(part["set"], part["caption"], strict=True)) == asked
+    images = audited[audited["kind"] != ""]
+    assert images.groupby(["method", "concept", "kind"]).size().unstack().drop_duplicates().to_dict("records") == [
+        {"adjacent": 6, "distant": 6, "own": 2, "reencoded": 6}
+    ]
+    found = measurements.read([decoded / "measurements.parquet"])
+    assert {"church", "emblem", "all"} == set(found["concept"])
+    whole = measurements.select(found, metric="psnr", method="pretrained", concept="all", set="concept", caption="own")
+    own = plain[(plain["method"] == "pretrained") & (plain["set"] == "concept") & (plain["caption"] == "own")]
+    assert whole["value"].item() == pytest.approx(own["psnr"].mean()) and whole["n"].item() == len(own)
+    with np.load(decoded / "seeds.npz") as seeds:
+        assert sum(len(seeds[name]) for name in seeds.files) == len(audited)
+
+
+def test_concepts_in_another_order_give_the_same_rows(base, decoded, audited, tmp_path):
+    for path in decoded.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    other = run(base, tmp_path, dict(reversed(CONCEPTS.items())))
+    keys = ["method", "concept", "kind", "set", "caption", "picture", "support"]
+    one, two = (each.sort_values(keys).reset_index(drop=True) for each in (audited, other))
+    pd.testing.assert_frame_equal(one[[*keys, "z", "psnr"]], two[[*keys, "z", "psnr"]], atol=1e-3, rtol=1e-4)
+
+
+def rows_of(method: str, concept: str, shift: float, converged: tuple[int, ...] = (), seed: int = 0) -> pd.DataFrame:
+    """What an audit measured: z of E further out by a shift, and some pictures that did not converge."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for name in ("concept", "neutral"):
+        z = rng.normal(size=8) + (shift if name == "concept" else 0.0)
+        frames.append(pd.DataFrame({"set": name, "picture": range(8), "z": z, "psnr": 30.0 + shift, "detected": True}))
+    table = pd.concat(frames, ignore_index=True).assign(method=method, concept=concept, setting="", seed=0)
+    return table.assign(kind="", caption="own", converged=~table["picture"].isin(converged))
+
+
+def compared(tmp_path, tables: list[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    paths = []
+    for number, table in enumerate(tables):
+        paths.append(tmp_path / f"{number}.parquet")
+        table.to_parquet(paths[-1])
+    erased = [
+        measurements.row("erased", 0.1 * number, method=table["method"][0], concept="church", prompts="own", study="c")
+        for number, table in enumerate(tables)
+    ]
+    measurements.write(tmp_path / "erasure.parquet", erased, family="erasure")
+    comparing.compare(
+        paths, [tmp_path / "erasure.parquet"], tmp_path / "m.parquet", tmp_path / "points.parquet", model="t"
+    )
+    return measurements.read([tmp_path / "m.parquet"]), pd.read_parquet(tmp_path / "points.parquet")
+
+
+def value(table: pd.DataFrame, metric: str, **labels) -> pd.Series:
+    return measurements.select(table, metric=metric, **labels).iloc[0]
+
+
+def test_what_is_remembered_is_what_the_oracle_lacks(tmp_path):
+    found, points = compared(
+        tmp_path,
+        [
+            rows_of("pretrained", "church", 0.0),
+            rows_of("oracle", "church", 2.0),
+            *(rows_of(f"method_{number}", "church", 0.5 * number) for number in range(5)),
+        ],
+    )
+    for method, shift in (("pretrained", 0.0), ("oracle", 2.0), ("method_1", 0.5), ("method_4", 2.0)):
+        kept = value(found, "remembered", method=method, concept="church")
+        # The same pictures in every model: the difference is exact, and its interval has no width.
+        assert (kept["value"], kept["low"], kept["high"]) == pytest.approx((2.0 - shift,) * 3)
+        assert value(found, "shift", method=method, concept="all")["value"] == pytest.approx(shift)
+        assert value(found, "psnr_over_oracle", method=method, concept="church")["value"] == pytest.approx(shift - 2)
+    assert set(points["method"]) == {f"method_{number}" for number in range(5)}
+    assert value(found, "rank_excess", shown="erased")["value"] == pytest.approx(1.0)
+    assert value(found, "rank_remembered", shown="erased")["value"] == pytest.approx(-1.0)
+
+
+def test_pictures_that_did_not_converge_are_left_out_of_every_model(tmp_path):
+    broken = rows_of("method_1", "church", 1.0, converged=(0, 1))
+    broken.loc[broken["picture"] < 2, "z"] = 1e6
+    found, _ = compared(tmp_path, [rows_of("pretrained", "church", 0.0), broken])
+    row = value(found, "shift", method="method_1", concept="church")
+    assert row["value"] == pytest.approx(1.0) and row["n"] == 6
+    assert measurements.select(found, metric="remembered").empty  # there is no oracle
+
+
+def test_memory_without_erasure_is_refused():
+    from palimpsest.plan.memory import Memory
+
+    with pytest.raises(UserError, match="Add erasure to the families"):
+        Memory({"families": ["memory"], "memory": {}}).check()
