@@ -119,7 +119,7 @@ def test_the_test_of_typed_numbers_finds_one():
 def test_every_macro_of_the_prose_is_defined_by_the_run_and_every_number_is_quoted(built):
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "numbers.tex").read_text(encoding="utf-8")))
     defined |= set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "verdicts.tex").read_text(encoding="utf-8")))
-    used = set(re.findall(r"\\((?:lcr|instance|erasure|verdict)[A-Z]\w*)", SOURCE))
+    used = set(re.findall(r"\\((?:lcr|instance|erasure|memory|verdict)[A-Z]\w*)", SOURCE))
     assert used <= defined, used - defined
     quoted = {
         entry["name"] for entry in yaml.safe_load((PAPER / "numbers.yaml").read_text(encoding="utf-8"))["numbers"]

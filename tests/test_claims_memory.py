@@ -1,0 +1,73 @@
+"""Claims of the audit by inversion: each can hold and can fail over measurements that decide it."""
+
+from pathlib import Path
+
+import pytest
+
+from palimpsest.metrics import measurements
+from palimpsest.report import claims
+from palimpsest.report.lookup import Lookup
+from synthetic_measurements import around
+
+FILE = Path(__file__).parent.parent / "config/claims/memory.yaml"
+CLAIMS = {claim["id"]: claim for claim in claims.read([FILE])}
+METHODS = ("esd_x", "esd_u", "uce", "ac", "fmn", "spm", "salun", "erasediff", "scissorhands", "advunlearn")
+OWN = {"set": "concept", "caption": "own"}
+
+
+def of(metric: str, method: str, hold: float, fail: float, **labels) -> tuple:
+    """A measurement of a model: its labels, its value for the claim to hold and to fail."""
+    return metric, {"method": method, **labels}, hold, fail
+
+
+def each(metric: str, hold: float, fail: float, **labels) -> list[tuple]:
+    return [of(metric, method, hold, fail, **labels) for method in METHODS]
+
+
+DISTANT, ADJACENT = {"kind": "distant"}, {"kind": "adjacent"}
+# For each claim all that it reads.
+MADE = {
+    "erased_reconstructed": [*each("psnr", 28.0, 22.0, **OWN), of("ceiling", "pretrained", 28.0, 28.0, **OWN)],
+    "reconstruction_is_memory": [
+        of("psnr", "pretrained", 28.0, 28.0, **OWN),
+        *(of("psnr", method, 20.0, 28.0, **OWN) for method in ("oracle", "zero")),
+    ],
+    "found_in_reconstructions": [*each("detected", 0.97, 0.5, **OWN), of("detected", "zero", 0.97, 0.97, **OWN)],
+    "pretrained_alike": [of("excess", "pretrained", 0.2, 3.0)],
+    "seeds_likely": [
+        *each("w1_ratio", 1.2, 4.0, **OWN, reference="neutral"),
+        of("w1_ratio", "oracle", 2.0, 2.0, **OWN, reference="neutral"),
+    ],
+    "more_than_oracle": [*each("remembered", 1.0, -1.0), of("remembered", "pretrained", 2.0, 2.0)],
+    "scrambled_invertible": [
+        of("psnr", "pretrained", 24.0, 15.0, set="scrambled", caption="own"),
+        of("ceiling", "pretrained", 24.2, 24.2, set="scrambled", caption="own"),
+    ],
+    "many_distant": [*each("seeds_cosine", 0.8, 0.2, **DISTANT), of("seeds_cosine", "pretrained", 0.8, 0.2, **DISTANT)],
+    "on_a_sphere": each("seeds_variation", 0.02, 0.2, **DISTANT),
+    "distant_beyond_noise": [
+        of("seeds_cosine", "pretrained", 0.8, 0.1, **DISTANT),
+        of("seeds_cosine", "pretrained", 0.3, 0.3, **ADJACENT),
+    ],
+    "reencoding_harmless": [
+        of("seeds_moved_by_reencoding", "pretrained", 0.5, 10.0),
+        of("seeds_distance", "pretrained", 20.0, 20.0, **DISTANT),
+    ],
+    "erased_pushed_out": [of("rank_excess", "", 0.6, -0.6, shown="erased", concept="")],
+}
+
+
+def test_every_claim_has_its_measurements():
+    assert CLAIMS.keys() == MADE.keys()
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
+@pytest.mark.parametrize("name", MADE)
+def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
+    rows = [
+        {"model": "tiny_sd", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        for metric, labels, *values in MADE[name]
+    ]
+    measurements.write(tmp_path / "rows.parquet", rows, family="memory")
+    judged = claims.judge(CLAIMS[name], Lookup([tmp_path / "rows.parquet"], "memory"), ["tiny_sd"])
+    assert judged["verdict"] == ("holds", "fails")[side]
