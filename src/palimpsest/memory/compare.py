@@ -132,15 +132,13 @@ def centre(value: float, drawn: np.ndarray) -> tuple[float, float, float]:
 
 def with_erasure(points: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """The points of edited models with what erasure measured: prompts that show no concept, attacks that do."""
-    wanted = {"erased": ("erased", "prompts", "own")}
-    if "attack" in measured:
-        some = measured.loc[measured["metric"] == "recovered", "attack"].unique()
-        wanted |= {f"recovered_{attack}": ("recovered", "attack", attack) for attack in some}
+    wanted = {"erased": ("erased", "own")}
+    attacks = measured.loc[measured["metric"] == "recovered", "prompts"].unique()
+    wanted |= {f"recovered_{name}": ("recovered", name) for name in attacks}
     keys = ["method", "concept", "seed"]
     edited = points[~points["method"].isin([BASE, ORACLE, "random", "zero"])].drop(columns="setting")
-    for name, (metric, label, value) in wanted.items():
-        part = measured[(measured["metric"] == metric) & (measured[label] == value)]
-        part = part[~part.get("study", pd.Series("", part.index)).eq("networks")]
+    for name, (metric, prompts) in wanted.items():
+        part = measured[(measured["metric"] == metric) & (measured["prompts"] == prompts)]
         values = part.astype({"seed": int})[[*keys, "value"]].rename(columns={"value": name})
         edited = edited.merge(values, on=keys, how="left")
     return edited
