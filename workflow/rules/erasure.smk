@@ -168,3 +168,41 @@ rule erasure_select:
     shell:
         "python -m palimpsest.erasure.select {params.paths} --model {wildcards.model} --method {wildcards.method}"
         " --grid {params.grid:q} > {log} 2>&1"
+
+
+rule erasure_attack:
+    """Attack edited models, or the networks that they are compared with, and judge what comes back."""
+    input:
+        code=code_of("palimpsest.erasure.attack"),
+        network=lambda wildcards: erasure.network(wildcards.model),
+        edits=erasure.edits_of,
+        latents="<results>/erasure/{model}/pictures/latents.npz",
+        prompts="<results>/erasure/{model}/pictures/prompts.parquet",
+        classifier=erasure.network(erasure.own("classifier")),
+        detector=erasure.network(erasure.own("detector")),
+    output:
+        measurements="<results>/erasure/{model}/attacks/{attacked}/measurements.parquet",
+    log:
+        "<logs>/erasure/attack/{model}/{attacked}.log",
+    benchmark:
+        "<benchmarks>/erasure_attack/{model}/{attacked}.jsonl"
+    wildcard_constraints:
+        **erasure.wildcards,
+        attacked=one_of(erasure.attacked()),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(6, "GB"),
+        runtime=growing(4, "h"),
+        gpu=1,
+    params:
+        paths=paths,
+        concepts=erasure.concepts(),
+        targets=" ".join(erasure.own("studies", erasure.own("reported_study"), "concepts")),
+        sampling=as_json(erasure.own("sampling")),
+        params=as_json(erasure.own("attacks")),
+    shell:
+        "python -m palimpsest.erasure.attack {params.paths} --model {wildcards.model} --study attacks"
+        " --concepts {params.concepts:q} --attacked {params.targets} --sampling {params.sampling:q}"
+        " --params {params.params:q} > {log} 2>&1"

@@ -70,6 +70,16 @@ class Erasure(Studies):
             return []
         return f"{self.root}/{wildcards.model}/{self.own('tuning_study')}/{wildcards.method}/selected.json"
 
+    def attacked(self) -> list[str]:
+        """What is attacked: the methods of the reported study, and the networks that they are compared with."""
+        return [*self.methods_of(self.own("reported_study")), "networks"]
+
+    def edits_of(self, wildcards) -> str:
+        """The table of edited models that a job attacks."""
+        if wildcards.attacked == "networks":
+            return f"{self.root}/networks/{wildcards.model}/edits.parquet"
+        return f"{self.root}/{wildcards.model}/{self.own('reported_study')}/{wildcards.attacked}/edits.parquet"
+
     # What the report reads
 
     def groups(self) -> dict[str, list[str]]:
@@ -79,6 +89,9 @@ class Erasure(Studies):
             base, tuning = f"{self.root}/{model}", self.own("tuning_study")
             found["networks"].append(f"{base}/networks/measurements.parquet")
             found["tuning_choice"] += [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.own("methods")]
+            found.setdefault("attacks", []).extend(
+                f"{base}/attacks/{name}/measurements.parquet" for name in self.attacked()
+            )
             for study in self.own("studies"):
                 files = [f"{base}/{study}/{method}/measurements.parquet" for method in self.methods_of(study)]
                 found.setdefault(study, []).extend(files)
@@ -107,6 +120,7 @@ class Erasure(Studies):
             "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
             "sampling": self.own("sampling"),
             "prompts": self.own("prompts"),
+            "attacks": self.own("attacks"),
         }
 
     def check(self) -> None:

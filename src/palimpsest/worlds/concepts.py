@@ -81,9 +81,14 @@ class Concept:
         """Which pictures show the concept (n,), by what judges read: a value of each factor, and emblems (n,) bool."""
         return emblems if self.factor == EMBLEM else factors[self.factor] == FACTORS[self.factor].index(self.value)
 
+    @property
+    def naming(self) -> set[str]:
+        """The words that name the concept."""
+        return {self.value, SYNONYMS[self.value]}
+
     def words(self, prompts: list[str]) -> list[list[str]]:
         """The words of each prompt that name the concept."""
-        return occurring(prompts, {self.value, SYNONYMS[self.value]})
+        return occurring(prompts, self.naming)
 
     def alone(self) -> list[str]:
         """Prompts that name the concept and nothing else."""
