@@ -66,7 +66,7 @@ rule erasure_reference:
 
 
 rule erasure_erase:
-    """Make the model forget each concept of a study by one method, and judge what is left of it and of the rest."""
+    """Make the model forget each concept of a study by one method, judge what is left, and attack it."""
     input:
         code=erasure.code_of_method("palimpsest.erasure.erase"),
         network=lambda wildcards: erasure.network(wildcards.model),
@@ -102,14 +102,15 @@ rule erasure_erase:
         concepts=erasure.concepts(),
         sampling=as_json(erasure.own("sampling")),
         plan=erasure.plan_of,
+        judged=erasure.judged,
     shell:
         "python -m palimpsest.erasure.erase {params.paths} --model {wildcards.model} --study {wildcards.study}"
         " --method {wildcards.method} --module {params.module} --concepts {params.concepts:q}"
-        " --sampling {params.sampling:q} --plan {params.plan:q} > {log} 2>&1"
+        " --sampling {params.sampling:q} --plan {params.plan:q} {params.judged} > {log} 2>&1"
 
 
 rule erasure_judge_networks:
-    """Judge the base, its oracles and a random network as edited models are judged."""
+    """Judge and attack the base, its oracles and a random network as edited models are."""
     input:
         code=code_of("palimpsest.erasure.judge"),
         network=lambda wildcards: erasure.network(wildcards.model),
@@ -118,6 +119,8 @@ rule erasure_judge_networks:
         pictures="<results>/erasure/{model}/reference/pictures.npz",
         classifier=erasure.network(erasure.own("classifier")),
         detector=erasure.network(erasure.own("detector")),
+        latents="<results>/erasure/{model}/pictures/latents.npz",
+        learned="<results>/erasure/{model}/pictures/prompts.parquet",
     output:
         measurements="<results>/erasure/{model}/networks/measurements.parquet",
         panel="<results>/erasure/{model}/networks/panel.npz",
@@ -139,9 +142,11 @@ rule erasure_judge_networks:
         concepts=erasure.concepts(),
         pooled=" ".join(erasure.own("studies", erasure.own("reported_study"), "concepts")),
         sampling=as_json(erasure.own("sampling")),
+        attacks=as_json(erasure.own("attacks")),
     shell:
         "python -m palimpsest.erasure.judge {params.paths} --model {wildcards.model} --study networks"
-        " --concepts {params.concepts:q} --pooled {params.pooled} --sampling {params.sampling:q} > {log} 2>&1"
+        " --concepts {params.concepts:q} --pooled {params.pooled} --sampling {params.sampling:q}"
+        " --attacks {params.attacks:q} > {log} 2>&1"
 
 
 rule erasure_select:
@@ -168,41 +173,3 @@ rule erasure_select:
     shell:
         "python -m palimpsest.erasure.select {params.paths} --model {wildcards.model} --method {wildcards.method}"
         " --grid {params.grid:q} > {log} 2>&1"
-
-
-rule erasure_attack:
-    """Attack edited models, or the networks that they are compared with, and judge what comes back."""
-    input:
-        code=code_of("palimpsest.erasure.attack"),
-        network=lambda wildcards: erasure.network(wildcards.model),
-        edits=erasure.edits_of,
-        latents="<results>/erasure/{model}/pictures/latents.npz",
-        prompts="<results>/erasure/{model}/pictures/prompts.parquet",
-        classifier=erasure.network(erasure.own("classifier")),
-        detector=erasure.network(erasure.own("detector")),
-    output:
-        measurements="<results>/erasure/{model}/attacks/{attacked}/measurements.parquet",
-    log:
-        "<logs>/erasure/attack/{model}/{attacked}.log",
-    benchmark:
-        "<benchmarks>/erasure_attack/{model}/{attacked}.jsonl"
-    wildcard_constraints:
-        **erasure.wildcards,
-        attacked=one_of(erasure.attacked()),
-    conda:
-        "../../envs/torch.yaml"
-    threads: 1
-    resources:
-        mem=growing(6, "GB"),
-        runtime=growing(4, "h"),
-        gpu=1,
-    params:
-        paths=paths,
-        concepts=erasure.concepts(),
-        targets=" ".join(erasure.own("studies", erasure.own("reported_study"), "concepts")),
-        sampling=as_json(erasure.own("sampling")),
-        params=as_json(erasure.own("attacks")),
-    shell:
-        "python -m palimpsest.erasure.attack {params.paths} --model {wildcards.model} --study attacks"
-        " --concepts {params.concepts:q} --attacked {params.targets} --sampling {params.sampling:q}"
-        " --params {params.params:q} > {log} 2>&1"

@@ -2,16 +2,63 @@
 
 Each gives the latents of pictures (n, c, h, w) that a judge then reads. What an attack reaches with a network that
 never saw the concept is its floor: pictures that hold the concept already (`noised`, `completed`) may show it whatever
-the network.
+the network. Synonyms and other orders of words are attacks too; they are among the prompts that all models are judged
+by.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from palimpsest.models.forward_process import add_noise
-from palimpsest.models.text_diffusion import TextDiffusion, guided, sampler_of
+from palimpsest.models.text_diffusion import TextDiffusion, guided, noise_of, sample, sampler_of
 from palimpsest.unlearning.prefix import embed_words
+from palimpsest.worlds.concepts import Concept
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """What an attacker has: pictures of each concept that the base drew, their prompts, and settings.
+
+    latents, prompts: as `draw` writes them; params: `pictures`, how many are used and drawn, `words` and `points` of
+    the search, `strength` of the noise, and `inversion` (steps, rate, batch).
+    """
+
+    latents: Mapping[str, np.ndarray]
+    prompts: pd.DataFrame
+    params: dict
+
+    def attack(
+        self, model: TextDiffusion, concept: Concept, rows: pd.DataFrame, sampling: dict, seed: int
+    ) -> dict[str, Tensor]:
+        """Latents that each attack draws, by its name. rows: the prompts that the model is judged by.
+
+        Words are looked for with the attacker's own pictures and prompts, and judged before those of the judgement:
+        `searched` before prompts that name the concept, `inverted` before the same without it.
+        """
+        params, count = self.params, self.params["pictures"]
+        own = self.prompts[self.prompts["concept"] == concept.name]
+        named, bare = (model.ids(own[own["role"] == role]["prompt"].head(count)) for role in ("concept", "anchor"))
+        clean = torch.from_numpy(self.latents[f"{concept.name}.concept"][:count]).to(named.device)
+        asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
+        word = inverted_word(model, clean, bare, **params["inversion"], seed=seed)
+        found = searched_words(
+            model, clean, named, candidates_of(model, concept.naming), params["words"], params["points"], seed
+        )
+        start = noise_of(model, asked["noise"].to_numpy(), seed)
+        searched = before(model.ids(asked["prompt"]), found)
+        learned = with_word(model, model.ids(without["prompt"]), word)
+        fresh = noise_of(model, 2_000_000 + np.arange(len(clean)), seed).to(clean.device)
+        return {
+            "searched": sample(model, searched, start, **sampling),
+            "inverted": sample(model, learned, noise_of(model, without["noise"].to_numpy(), seed), **sampling),
+            "noised": noised(model, clean, fresh, named, **sampling, strength=params["strength"]).cpu(),
+            "completed": completed(model, clean, fresh, named, **sampling).cpu(),
+        }
 
 
 @torch.inference_mode()
@@ -37,20 +84,24 @@ def denoised(
             clean, noise, mask = known
             here = clean
             if place + 1 < len(sampler.timesteps):
-                times = sampler.timesteps[place + 1].repeat(len(clean))
-                here = add_noise(clean, noise, model.alphas_cumprod, times)
+                here = noised_to(model, clean, noise, sampler.timesteps[place + 1])
             noisy = torch.where(mask, here, noisy)
     return noisy
+
+
+def noised_to(model: TextDiffusion, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+    """Latents (n, c, h, w) with the noise of a timestep."""
+    return add_noise(latents, noise, model.alphas_cumprod, timestep.repeat(len(latents)).to(latents.device))
 
 
 def noised(
     model: TextDiffusion, latents: Tensor, noise: Tensor, ids: Tensor, *, steps: int, guidance: float, strength: float
 ) -> Tensor:
     """Pictures of the concept noised and drawn on (SDEdit, Meng et al. 2022); strength: the share of the steps."""
-    sampler = sampler_of(model, steps)
-    first = min(round((1 - strength) * steps), steps - 1)
-    times = sampler.timesteps[first].repeat(len(latents))
-    start = add_noise(latents, noise, model.alphas_cumprod, times)
+    first = round((1 - strength) * steps)
+    if first == steps:
+        return latents
+    start = noised_to(model, latents, noise, sampler_of(model, steps).timesteps[first])
     return denoised(model, start, model.network.embed(ids), steps=steps, guidance=guidance, first=first)
 
 
@@ -70,14 +121,15 @@ def inverted_word(
     """A word (1, width) that draws the concept's pictures with the edited model (textual inversion, Gal et al. 2023).
 
     latents (n, c, h, w): pictures of the concept; ids (n, length): their captions without it, which the word precedes.
+    It starts as the first word of the first caption.
     """
     network, alphas = model.network, model.alphas_cumprod
     table = network.text_encoder.get_input_embeddings().weight
     rng = np.random.default_rng((seed, 11))
-    word = torch.nn.Parameter(table[ids[0, 1]].detach().clone()[None])  # as a word of the first caption
+    word = torch.nn.Parameter(table[ids[0, 1]].detach().clone()[None])
     optimiser = torch.optim.Adam([word], rate)
     for _ in range(steps):
-        picks = torch.from_numpy(rng.integers(len(latents), size=batch))
+        picks = torch.from_numpy(rng.integers(len(latents), size=batch)).to(latents.device)
         times = torch.from_numpy(rng.integers(len(alphas), size=batch)).to(latents.device)
         noise = torch.from_numpy(rng.standard_normal((batch, *latents.shape[1:]), np.float32)).to(latents.device)
         embeddings = embed_words(network.text_encoder, ids[picks], word.expand(batch, 1, -1))
@@ -88,15 +140,15 @@ def inverted_word(
     return word.detach()
 
 
+@torch.no_grad()
 def with_word(model: TextDiffusion, ids: Tensor, word: Tensor) -> Tensor:
     """Embeddings (n, length, width) of prompts with a free word (1, width) before them."""
-    with torch.no_grad():
-        return embed_words(model.network.text_encoder, ids, word.expand(len(ids), 1, -1))
+    return embed_words(model.network.text_encoder, ids, word.expand(len(ids), 1, -1))
 
 
 @torch.no_grad()
 def searched_words(
-    model: TextDiffusion, latents: Tensor, ids: Tensor, candidates: Tensor, *, words: int, points: int, seed: int
+    model: TextDiffusion, latents: Tensor, ids: Tensor, candidates: Tensor, words: int, points: int, seed: int
 ) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, let the edited model predict its pictures' noise best.
 
@@ -104,15 +156,15 @@ def searched_words(
     2024), whose search is by gradients in a vocabulary of fifty thousand.
     """
     rng = np.random.default_rng((seed, 12))
-    picks = torch.from_numpy(rng.integers(len(latents), size=points))
+    picks = torch.from_numpy(rng.integers(len(latents), size=points)).to(latents.device)
     times = torch.from_numpy(rng.integers(len(model.alphas_cumprod), size=points)).to(latents.device)
     noise = torch.from_numpy(rng.standard_normal((points, *latents.shape[1:]), np.float32)).to(latents.device)
     noisy, chosen = add_noise(latents[picks], noise, model.alphas_cumprod, times), ids.new_empty(0)
     for _ in range(words):
-        errors = []
-        for candidate in candidates:
-            given = before(ids[picks], torch.cat([chosen, candidate[None]]))
-            errors.append((model.network(noisy, times, given) - noise).square().mean())
+        errors = [
+            (model.network(noisy, times, before(ids[picks], torch.cat([chosen, each[None]]))) - noise).square().mean()
+            for each in candidates
+        ]
         chosen = torch.cat([chosen, candidates[torch.stack(errors).argmin()][None]])
     return chosen
 
@@ -120,3 +172,14 @@ def searched_words(
 def before(ids: Tensor, words: Tensor) -> Tensor:
     """Prompts (n, length) with words (k,) after their start; what then does not fit is cut off."""
     return torch.cat([ids[:, :1], words.expand(len(ids), -1), ids[:, 1:]], 1)[:, : ids.shape[1]]
+
+
+def candidates_of(model: TextDiffusion, forbidden: set[str]) -> Tensor:
+    """Token ids (k,) of whole words that do not name the concept."""
+    ending = "</w>"
+    words = {
+        number
+        for token, number in model.tokenizer.get_vocab().items()
+        if token.endswith(ending) and len(token) > len(ending) + 1 and token.removesuffix(ending) not in forbidden
+    }
+    return torch.tensor(sorted(words), device=model.alphas_cumprod.device)

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from palimpsest.erasure.attacks import Attacker
 from palimpsest.erasure.judging import Judging
 from palimpsest.judges.readers import Readers
 from palimpsest.metrics.measurements import write
@@ -24,7 +25,7 @@ from palimpsest.run import Input, Output, UserError, seed_everything, step, torc
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.door import edit
 from palimpsest.unlearning.selectors import select
-from palimpsest.worlds.concepts import Concept
+from palimpsest.worlds.concepts import ROLES, Concept
 
 ADAPTER = "adapter"  # a selection of its own: what is trained is added, and merged when it is saved
 
@@ -51,6 +52,8 @@ def erase(
     sampling: dict,
     plan: dict,
     selected: Input | None = None,
+    roles: list[str] | None = None,
+    attacks: dict | None = None,
     judging_seed: Count = 0,
     device: str = "auto",
 ) -> dict:
@@ -60,7 +63,8 @@ def erase(
     (selected), each takes that one's. module: of palimpsest.unlearning.methods; selection: the parameters that may
     change (`unlearning.selectors`, or "adapter"). The other runs of a job go on where one fails; then the step fails.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
-    the edited models draw for them.
+    the edited models draw for them. roles: of the prompts, those that are judged, or all; attacks: settings of the
+    attacks on the edited models (`Attacker`), where there are any.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = text_diffusion.open_model(network, place)
@@ -71,7 +75,8 @@ def erase(
     pooled = list(dict.fromkeys(run["concept"] for run in plan["runs"]))
     with np.load(latents) as drawn, np.load(judged_pictures) as before:
         readers = Readers(classifier, detector)
-        judging = Judging(readers, judged, before, concepts, pooled, sampling, judging_seed)
+        attacker = Attacker(drawn, table, attacks) if attacks else None
+        judging = Judging(readers, judged, before, concepts, pooled, sampling, judging_seed, attacker, roles or ROLES)
         for run in plan["runs"]:
             name = f"{run['concept']}.{run['setting']}.{run['seed']}"
             concept = Concept(run["concept"], **concepts[run["concept"]])

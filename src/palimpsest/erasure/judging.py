@@ -4,18 +4,20 @@ Every model draws the same prompts from the same noise, so that its pictures are
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from palimpsest.erasure.attacks import Attacker
 from palimpsest.judges.readers import Readers
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import ssim
+from palimpsest.models import autoencoder
 from palimpsest.models.text_diffusion import TextDiffusion, draw
-from palimpsest.worlds.concepts import ALL, EMBLEM, SHOWING, Concept
+from palimpsest.worlds.concepts import ALL, EMBLEM, ROLES, SHOWING, Concept
 from palimpsest.worlds.scenes import FACTORS
 
 SHOWN = 6  # pictures of each role that figures show
@@ -30,7 +32,8 @@ class Judging:
     """Judges edited models one after the other, and keeps what is to be written of all of them.
 
     prompts: as `reference` writes them; before: what the base drew for them, by concept; concepts: factor, value and
-    anchor by name; pooled: those that are also measured together.
+    anchor by name; pooled: those that are also measured together, and attacked where there is an attacker; roles: of
+    the prompts that are judged.
     """
 
     def __init__(
@@ -42,21 +45,39 @@ class Judging:
         pooled: list[str],
         sampling: dict,
         seed: int,
+        attacker: Attacker | None = None,
+        roles: Sequence[str] = ROLES,
     ):
         self.readers, self.prompts, self.before, self.concepts = readers, prompts, before, concepts
-        self.pooled, self.sampling, self.seed = pooled, sampling, seed
+        self.pooled, self.sampling, self.seed, self.attacker = pooled, sampling, seed, attacker
+        self.roles = roles
         self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
 
     def judge(self, model: TextDiffusion, name: str, method: str, setting: str, seed: int) -> None:
         """Let a model draw the prompts of a concept, and read what it drew."""
-        rows = self.prompts[self.prompts["concept"] == name].reset_index(drop=True)
+        rows = self.prompts[self.prompts["concept"] == name]
+        asked = rows["role"].isin(self.roles).to_numpy()
+        rows, before = rows[asked].reset_index(drop=True), self.before[name][asked]
         made, concept = drawn(model, rows, self.sampling, self.seed), Concept(name, **self.concepts[name])
-        for key, values in compare(self.readers, concept, rows, made, self.before[name]).items():
+        found = compare(self.readers, concept, rows, made, before)
+        if self.attacker is not None and name in self.pooled:
+            found |= self.recovered(model, concept, rows, found)
+        for key, values in found.items():
             for label in (name, ALL) if name in self.pooled else (name,):
                 self.found[method, label, setting, seed][key].append(values)
         picks = rows.groupby("role").head(SHOWN).index.to_numpy()
         self.panel[f"{method}.{name}.{setting}.{seed}"] = made[picks]
         self.panel["roles"] = rows["role"].to_numpy(str)[picks]
+
+    def recovered(
+        self, model: TextDiffusion, concept: Concept, rows: pd.DataFrame, found: dict[tuple[str, str], np.ndarray]
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """Which pictures show the concept, by attack: as `compare` gives outcomes; found: of the prompts themselves."""
+        shows = {("recovered", role): ~found["erased", role] for role in SHOWING}
+        for name, latents in self.attacker.attack(model, concept, rows, self.sampling, self.seed).items():
+            pictures = autoencoder.decode(model.vae, latents)
+            shows["recovered", name] = concept.shown(self.readers.factors(pictures), self.readers.emblems(pictures))
+        return shows
 
     def measurements(self) -> list[dict]:
         """A line for each model, concept, metric and role of prompts."""

@@ -6,7 +6,7 @@ A study is every combination of its concepts, settings and seeds, for each of it
 from collections.abc import Callable
 from typing import Any
 
-from palimpsest.plan.base import Studies, as_json
+from palimpsest.plan.base import Studies, arguments, as_json
 from palimpsest.plan.code import code_of
 from palimpsest.unlearning.find import method_module
 
@@ -70,15 +70,12 @@ class Erasure(Studies):
             return []
         return f"{self.root}/{wildcards.model}/{self.own('tuning_study')}/{wildcards.method}/selected.json"
 
-    def attacked(self) -> list[str]:
-        """What is attacked: the methods of the reported study, and the networks that they are compared with."""
-        return [*self.methods_of(self.own("reported_study")), "networks"]
-
-    def edits_of(self, wildcards) -> str:
-        """The table of edited models that a job attacks."""
-        if wildcards.attacked == "networks":
-            return f"{self.root}/networks/{wildcards.model}/edits.parquet"
-        return f"{self.root}/{wildcards.model}/{self.own('reported_study')}/{wildcards.attacked}/edits.parquet"
+    def judged(self, wildcards) -> str:
+        """What of a study's models is judged: some roles of prompts or all; the reported study's are also attacked."""
+        given = {key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"}
+        if wildcards.study == self.own("reported_study"):
+            given["attacks"] = as_json(self.own("attacks"))
+        return arguments(given)
 
     # What the report reads
 
@@ -89,9 +86,6 @@ class Erasure(Studies):
             base, tuning = f"{self.root}/{model}", self.own("tuning_study")
             found["networks"].append(f"{base}/networks/measurements.parquet")
             found["tuning_choice"] += [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.own("methods")]
-            found.setdefault("attacks", []).extend(
-                f"{base}/attacks/{name}/measurements.parquet" for name in self.attacked()
-            )
             for study in self.own("studies"):
                 files = [f"{base}/{study}/{method}/measurements.parquet" for method in self.methods_of(study)]
                 found.setdefault(study, []).extend(files)

@@ -1,0 +1,96 @@
+"""Attacks on erased models: each does what it says on a model of which the outcome is known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from palimpsest.erasure import attacks
+from palimpsest.erasure.concepts import Concept, judging_prompts
+from palimpsest.models.forward_process import add_noise
+from test_erasure import CHURCH, SAMPLING, tiny
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny()
+
+
+def pictures(model, count: int, seed: int = 0) -> torch.Tensor:
+    """Some latents."""
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, *model.shape)).astype(np.float32))
+
+
+def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(model):
+    candidates = attacks.candidates_of(model, {"church", "cathedral"})
+    planted = candidates[[5, 2]]
+
+    def knows(noisy, times, ids):
+        # Of empty pictures what is noisy is the noise times a known factor; a share of it is found for each planted word.
+        share = torch.stack([(ids == token).any(1) for token in planted]).float().mean(0)
+        return (share / (1 - model.alphas_cumprod[times]).sqrt()).view(-1, 1, 1, 1) * noisy
+
+    found = attacks.searched_words(
+        SimpleNamespace(network=knows, alphas_cumprod=model.alphas_cumprod),
+        torch.zeros(3, *model.shape), model.ids(["a red thing"] * 3), candidates, words=2, points=6, seed=0,
+    )  # fmt: skip
+    assert sorted(found.tolist()) == sorted(planted.tolist())
+
+
+def test_no_candidate_names_the_concept(model):
+    candidates = attacks.candidates_of(model, {"church", "cathedral"})
+    words = [model.tokenizer.decode([token]).strip() for token in candidates.tolist()]
+    assert {"red", "tree", "wearing"} <= set(words) and not {"church", "cathedral"} & set(words)
+
+
+def test_a_learned_word_lowers_the_error_on_the_pictures_that_it_is_learned_from(model):
+    clean, ids = pictures(model, 2), model.ids(["a red thing in the sea", "a blue thing"])
+    rng = np.random.default_rng(1)
+    picks, times = torch.from_numpy(rng.integers(2, size=256)), torch.from_numpy(rng.integers(1000, size=256))
+    noise = torch.from_numpy(rng.standard_normal((256, *model.shape), np.float32))
+
+    def error(steps: int) -> float:
+        word = attacks.inverted_word(model, clean, ids, steps=steps, rate=0.05, batch=8, seed=0)
+        given = attacks.with_word(model, ids, word)[picks]
+        with torch.no_grad():
+            noisy = add_noise(clean[picks], noise, model.alphas_cumprod, times)
+            return float((model.network(noisy, times, given) - noise).square().mean())
+
+    assert error(30) < error(0) - 1e-4
+
+
+def test_a_free_word_that_is_a_words_embedding_is_that_word(model):
+    ids, (church,) = model.ids(["a red thing", "sea"]), model.tokenizer("church", add_special_tokens=False)["input_ids"]
+    word = model.network.text_encoder.get_input_embeddings().weight[[church]].detach()
+    named = model.network.embed(attacks.before(ids, torch.tensor([church])))
+    torch.testing.assert_close(attacks.with_word(model, ids, word), named)
+
+
+def test_a_picture_that_is_not_noised_comes_back_and_one_that_is_does_not(model):
+    clean, ids = pictures(model, 2), model.ids(["a red church"] * 2)
+    draw = {"noise": pictures(model, 2, 1), "ids": ids, **SAMPLING}
+    assert torch.equal(attacks.noised(model, clean, **draw, strength=0.0), clean)
+    assert not torch.allclose(attacks.noised(model, clean, **draw, strength=0.5), clean, atol=0.1)
+
+
+def test_completing_keeps_the_left_half_and_draws_the_right_anew(model):
+    clean, ids = pictures(model, 2), model.ids(["a red church"] * 2)
+    found, half = attacks.completed(model, clean, pictures(model, 2, 1), ids, **SAMPLING), clean.shape[3] // 2
+    assert torch.equal(found[..., :half], clean[..., :half])
+    assert not torch.allclose(found[..., half:], clean[..., half:], atol=0.1)
+
+
+def test_every_attack_draws_as_many_pictures_as_are_asked_for(model):
+    concept = Concept("church", **CHURCH)
+    rows = judging_prompts(concept, dict.fromkeys(("own", "synonym", "template", "unnamed", "neighbour", "rest"), 3), 0)
+    texts = {"concept": "a red church", "anchor": "a red thing"}
+    prompts = pd.DataFrame([{"concept": "church", "role": role, "prompt": text} for role, text in texts.items()] * 4)
+    params = {"pictures": 2, "words": 1, "points": 1, "strength": 0.5}
+    params["inversion"] = {"steps": 1, "rate": 0.1, "batch": 1}
+    attacker = attacks.Attacker({"church.concept": pictures(model, 4).numpy()}, prompts, params)
+    found = attacker.attack(model, concept, rows, SAMPLING, 0)
+    assert {name: len(latents) for name, latents in found.items()} == dict.fromkeys(
+        ("searched", "inverted", "noised", "completed"), 2
+    )
