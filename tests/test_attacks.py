@@ -28,7 +28,7 @@ def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(mode
     planted = candidates[[5, 2]]
 
     def knows(noisy, times, ids):
-        # Of empty pictures what is noisy is the noise times a known factor; a share of it is found for each planted word.
+        # Of empty pictures what is noisy is the noise times a known factor; each planted word gives a share of it.
         share = torch.stack([(ids == token).any(1) for token in planted]).float().mean(0)
         return (share / (1 - model.alphas_cumprod[times]).sqrt()).view(-1, 1, 1, 1) * noisy
 

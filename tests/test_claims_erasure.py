@@ -23,6 +23,7 @@ def of(metric: str, method: str, prompts: str, hold: float, fail: float) -> tupl
 
 
 KEPT = [of("kept", "pretrained", prompts, 0.95, 0.95) for prompts in ("own", "neighbour", "rest")]
+FORMS = ("esd_x", "esd_u", "uce", "ac", "fmn", "spm", "salun", "erasediff", "scissorhands", "advunlearn")
 ORDER = ("erasediff", "scissorhands", "salun", "advunlearn", "esd_x", "uce", "spm", "fmn")
 # For each claim all that it reads.
 MADE = {
@@ -51,6 +52,24 @@ MADE = {
     ],
     "published_order": [
         of("erased", method, "own", 0.95 - 0.1 * place, 0.1 + 0.1 * place) for place, method in enumerate(ORDER)
+    ],
+    # Half of the methods fall, by one attack each.
+    "words_bring_back": [
+        *(of("recovered", method, "own", 0.1, 0.1) for method in FORMS),
+        *(of("recovered", method, "template", 0.1, 0.1) for method in FORMS),
+        *(of("recovered", method, "synonym", 0.6 if place == 0 else 0.1, 0.1) for place, method in enumerate(FORMS)),
+        *(
+            of("recovered", method, "searched", 0.1 + 0.5 * (1 <= place < 5), 0.1 + 0.5 * (1 <= place < 5))
+            for place, method in enumerate(FORMS)
+        ),
+    ],
+    "advunlearn_resists": [
+        of("recovered", "advunlearn", "searched", 0.1, 0.9),
+        of("recovered", "esd_x", "searched", 0.6, 0.6),
+    ],
+    "inversion_brings_back": [
+        *(of("recovered", method, "own", 0.1, 0.1) for method in FORMS[:6]),
+        *(of("recovered", method, "inverted", 0.6, 0.6 * (place > 2)) for place, method in enumerate(FORMS[:6])),
     ],
     "ascent_destroys": [*KEPT, of("kept", "neggrad", "rest", 0.3, 0.94), of("erased", "neggrad", "own", 1.0, 1.0)],
 }
