@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from palimpsest.erasure import attacks
-from palimpsest.erasure.concepts import Concept, judging_prompts
+from palimpsest.worlds.concepts import Concept, judging_prompts
 from palimpsest.models.forward_process import add_noise
 from test_erasure import CHURCH, SAMPLING, tiny
 
