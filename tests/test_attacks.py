@@ -70,7 +70,7 @@ def test_a_free_word_that_is_a_words_embedding_is_that_word(model):
 
 def test_a_picture_that_is_not_noised_comes_back_and_one_that_is_does_not(model):
     clean, ids = pictures(model, 2), model.ids(["a red church"] * 2)
-    draw = {"noise": pictures(model, 2, 1), "ids": ids, **SAMPLING}
+    draw = {"noise": pictures(model, 2, 1), "ids": ids, "steps": 4, "guidance": 3.0}
     assert torch.equal(attacks.noised(model, clean, **draw, strength=0.0), clean)
     assert not torch.allclose(attacks.noised(model, clean, **draw, strength=0.5), clean, atol=0.1)
 
