@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from palimpsest.erasure import attacks
-from palimpsest.worlds.concepts import Concept, judging_prompts
 from palimpsest.models.forward_process import add_noise
+from palimpsest.worlds.concepts import Concept, judging_prompts
 from test_erasure import CHURCH, SAMPLING, tiny
 
 
