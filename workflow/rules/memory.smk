@@ -3,6 +3,9 @@
 memory = plans["memory"]
 
 
+include: "memory_studies.smk"
+
+
 rule memory_sets:
     """Collect the pictures that are audited: of each concept, others, and altered ones."""
     input:

@@ -7,8 +7,9 @@ and reads nothing of these families but files.
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.plan.base import Family, as_json, one_of
+from palimpsest.plan.base import Family, arguments, as_json, one_of
 from palimpsest.plan.erasure import Erasure
+from palimpsest.plan.instance import Instance
 
 NETWORKS = "networks"  # audited like the edits of a method: the base, its oracles, a random network, and none at all
 
@@ -76,6 +77,45 @@ class Memory(Family):
         """A file of the set of real pictures."""
         return f"<results>/data/{self.own('real')}/{file}"
 
+    # Studies of the audit itself, and the audit of models of pixels
+
+    @property
+    def instance(self) -> Instance:
+        """The plan of the family whose face models are audited."""
+        return Instance(self.config)
+
+    def networks(self, wildcards) -> str:
+        """The table of the networks that nothing was erased from."""
+        return f"{self.erasure.root}/{NETWORKS}/{wildcards.model}/edits.parquet"
+
+    def solver_flags(self) -> str:
+        """What the study of solvers is given, as arguments: objects as JSON."""
+        given = dict(sorted(self.own("solvers").items()))
+        return arguments({name: as_json(value) if isinstance(value, dict) else value for name, value in given.items()})
+
+    def crosses(self) -> bool:
+        """Whether the experiment has face models to audit."""
+        return "crossed" in self.own() and Instance.family in self.config["families"]
+
+    def crossed_model(self) -> str:
+        """The face model whose edits are audited: the first."""
+        return self.instance.own("models")[0]
+
+    def crossed_edits(self) -> list[str]:
+        """The tables of the face models that a study edited, a method each."""
+        study = self.own("crossed", "study")
+        folder = f"{self.instance.root}/{self.crossed_model()}/{study}"
+        return [f"{folder}/{method}/edits.parquet" for method in self.instance.methods_of(study)]
+
+    def crossed_methods(self) -> list[str]:
+        """The methods of that study; none where nothing is crossed."""
+        return self.instance.methods_of(self.own("crossed", "study")) if self.crosses() else []
+
+    def crossed_flags(self) -> str:
+        """What the audit of face models is given, as arguments."""
+        given = {name: value for name, value in sorted(self.own("crossed").items()) if name != "study"}
+        return arguments(given)
+
     # What the report reads
 
     def groups(self) -> dict[str, list[str]]:
@@ -86,6 +126,10 @@ class Memory(Family):
             found["audit"] += [f"{base}/audit/{name}/measurements.parquet" for name in self.audited()]
             found["decoded"].append(f"{base}/decoded/measurements.parquet")
             found["compared"].append(f"{base}/compared/measurements.parquet")
+            found.setdefault("likelihood", []).append(f"{base}/likelihood/measurements.parquet")
+            found.setdefault("solvers", []).append(f"{base}/solvers/measurements.parquet")
+        found["solvable"] = [f"{self.root}/solvable/measurements.parquet"]
+        found["crossed"] = [f"{self.root}/crossed/measurements.parquet"] if self.crosses() else []
         return found
 
     def lists(self) -> dict[str, Any]:
@@ -99,6 +143,11 @@ class Memory(Family):
             "images": self.own("images"),
             "cases": self.own("cases"),
             "counts": self.own("counts"),
+            "likelihood": self.own("likelihood"),
+            "solvers": self.own("solvers"),
+            "solvable": self.own("solvable"),
+            "crossed": self.own().get("crossed", {}),
+            "crossed_methods": self.crossed_methods(),
         }
 
     def check(self) -> None:
@@ -111,3 +160,5 @@ class Memory(Family):
         known = self.erasure.methods_of(self.study())
         if unknown := set(self.methods()) - set(known):
             raise UserError(f"memory.methods names {sorted(unknown)}, the study {self.study()} has {known}")
+        if self.crosses():
+            self.instance.own("studies", self.own("crossed", "study"))

@@ -1,0 +1,244 @@
+"""The audit by inversion of face models that forgot single pictures, which no prompt names.
+
+Where is the seed of a forgotten picture, under the model that forgot it, among the seeds of faces that no model has
+seen? Its shift against the base is compared with theirs, since an edit moves all seeds: what is beyond is the picture's
+own. Models of pixels, so that the picture itself is inverted. Controls are the oracle, which never saw the pictures, a
+network with random weights, and one that predicts no noise.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from palimpsest.memory import statistics
+from palimpsest.memory.auditing import decibels
+from palimpsest.memory.ddim import Predict
+from palimpsest.memory.estimates import of_mean, of_sets
+from palimpsest.memory.inversion import SAMPLERS, generate, invert
+from palimpsest.memory.predictors import of_pixels
+from palimpsest.memory.solvers import SOLVERS
+from palimpsest.memory.statistics import Interval
+from palimpsest.metrics.measurements import row, write
+from palimpsest.models import diffusion, edit_table, edits
+from palimpsest.models.edit_table import Edit
+from palimpsest.models.forward_process import drawn_noise
+from palimpsest.models.pixels import to_tensor, to_uint8
+from palimpsest.options import Amount, Count, Positive, choice
+from palimpsest.run import Input, Output, UserError, step, torch_device
+
+PRETRAINED, ORACLE, RANDOM, ZERO = "pretrained", "oracle", "random", "zero"
+# The picture to be forgotten, the same with white noise, and faces that no model has seen.
+TARGET, NEAR, REFERENCE = "target", "near", "reference"
+CONTROLS = (PRETRAINED, ORACLE, RANDOM, ZERO)
+EDITED = "edited"  # the method of measurements over all methods
+ALL = "all"  # the concept of measurements over all targets
+MEASURED = ("z", "nll", "psnr", "distance", "residual", "converged")
+PEAK = 2.0  # networks see [-1, 1]
+
+
+def crossed(
+    networks: Input,
+    studied: list[Input],
+    target_images: Input,
+    target_manifest: Input,
+    held_out_images: Input,
+    pictures: Output,
+    measurements: Output,
+    *,
+    model: str,
+    count: Positive,
+    neighbours: Positive,
+    level: Amount,
+    solver: str,
+    steps: Positive,
+    iterations: Count,
+    tolerance: Amount,
+    seed: Count = 0,
+    device: str = "auto",
+) -> dict:
+    """networks, studied: tables of edited models, of what nothing was erased from and of each method of a study.
+
+    Audited are `count` held-out faces, each target of the study, and `neighbours` of it: the target with white noise of
+    so many dB PSNR (level). pictures: a row for each network and picture: nll and z of the seed, the largest residual
+    of a step, whether all are within the tolerance, evaluations, psnr (dB) of what the seed gives back, distance: how
+    far the seed is from that under the base, in units of what is between two draws of N(0, I).
+    """
+    choice(solver, tuple(SOLVERS), "solver")
+    place = torch_device(device)
+    edited = [edit for path in studied for edit in complete(edit_table.read(path))]
+    given = edit_table.read(networks)
+    names = list(dict.fromkeys(name for edit in edited for name in targets_of(edit)))
+    shown, clean = audited(
+        np.load(target_images),
+        pd.read_parquet(target_manifest),
+        np.load(held_out_images, mmap_mode="r"),
+        names,
+        count=count,
+        neighbours=neighbours,
+        level=level,
+        seed=seed,
+    )
+    scheduler = diffusion.load(given[0].base_path)[1]
+    settings = {"solver": solver, "iterations": iterations, "tolerance": tolerance}
+    seeds, found = {}, []
+    for method, edit in [*((edit.method, edit) for edit in (*given, *edited)), (ZERO, None)]:
+        wanted = targets_of(edit) if edit and edit.target else names
+        part = shown[shown["target"].isin([*wanted, ""])]
+        values, ends = inverted_by(predictor(edit, place), scheduler, clean[part.index].to(place), steps, settings)
+        if method == PRETRAINED:
+            seeds = dict(zip(part.index, ends, strict=True))
+        values["distance"] = apart(ends, np.stack([seeds[index] for index in part.index]))
+        labels = {"method": method, "seed": edit.seed if edit else 0, "run": edit.target if edit else ""}
+        found.append(part.reset_index(drop=True).assign(**labels, **values))
+    rows = pd.concat(found, ignore_index=True)
+    rows.to_parquet(pictures, index=False)
+    write(measurements, measured(rows, seed), family="memory", model=model)
+    return {"networks": len(found), "pictures": len(rows), "not_converged": int((~rows["converged"]).sum())}
+
+
+def complete(listed: list[Edit]) -> list[Edit]:
+    """The edits without those that a later one goes on from: of targets forgotten one after the other the last."""
+    following = [*listed[1:], None]
+    return [edit for edit, after in zip(listed, following, strict=True) if not goes_on(edit, after)]
+
+
+def goes_on(edit: Edit, after: Edit | None) -> bool:
+    """Whether the next row of a table is the next stage of the same run."""
+    return after is not None and after.target.startswith(f"{edit.target}+") and after.seed == edit.seed
+
+
+def targets_of(edit: Edit) -> list[str]:
+    """The targets that an edited model has forgotten."""
+    return edit.target.split("+")
+
+
+def audited(
+    targets: np.ndarray,
+    manifest: pd.DataFrame,
+    held_out: np.ndarray,
+    names: list[str],
+    *,
+    count: int,
+    neighbours: int,
+    level: float,
+    seed: int,
+) -> tuple[pd.DataFrame, Tensor]:
+    """What is inverted: rows (set, target, picture), target "" for held-out faces, and images (n, c, h, w), [-1, 1].
+
+    Raises UserError where there are fewer held-out faces than are asked for, or a target has no picture.
+    """
+    if count > len(held_out) or count < 2:
+        raise UserError(f"count is {count}: give at least 2, and at most the {len(held_out)} held-out faces")
+    if missing := [name for name in names if name not in set(manifest["target"])]:
+        raise UserError(
+            f"no picture of the target {missing[0]}, which a model has forgotten: the files are of other runs"
+        )
+    places = [int(np.flatnonzero(manifest["target"] == name)[0]) for name in names]
+    rows, images = [], []
+    for name, image in zip(names, to_tensor(targets[places]), strict=True):
+        noise = drawn_noise(seed, np.arange(neighbours), tuple(image.shape)) * PEAK * 10 ** (-level / 20)
+        images += [image[None], image + noise]
+        rows += [{"set": TARGET, "target": name, "picture": 0}]
+        rows += [{"set": NEAR, "target": name, "picture": index} for index in range(neighbours)]
+    images.append(to_tensor(held_out[:count]))
+    rows += [{"set": REFERENCE, "target": "", "picture": index} for index in range(count)]
+    return pd.DataFrame(rows), torch.cat(images)
+
+
+def predictor(edit: Edit | None, place: torch.device) -> Predict:
+    """The noise that an edited model predicts; None is a network that predicts none."""
+    if edit is None:
+        return lambda noisy, timestep, rows: torch.zeros_like(noisy)
+    return of_pixels(diffusion.NoisePredictor(edits.open_edit(edit, place)))
+
+
+def inverted_by(
+    predict: Predict, scheduler, images: Tensor, steps: int, settings: dict
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What is measured of each image's seed (n,), and the seeds (n, d)."""
+    sampler = diffusion.ddim(scheduler, steps)
+    # Only its timesteps and shares are used: it would clip what it predicts to [-1, 1], which cannot be undone.
+    told = {
+        "alphas_cumprod": sampler.alphas_cumprod,
+        "timesteps": sampler.timesteps,
+        "final_alpha": float(sampler.final_alpha_cumprod),
+    }
+    inversion = invert(predict, images, **told, **settings)
+    back = generate(predict, inversion.seeds, **told, sampler=SAMPLERS[settings["solver"]])
+    seeds, residuals = inversion.seeds.cpu().numpy(), inversion.residuals.max(0).values.cpu().numpy()
+    values = {
+        "nll": statistics.nll(seeds),
+        "z": statistics.z_score(seeds),
+        "residual": residuals,
+        "converged": residuals <= settings["tolerance"],
+        "evaluations": inversion.evaluations.cpu().numpy(),
+        "psnr": decibels(to_uint8(images), to_uint8(back)),
+    }
+    return values, statistics.flat(seeds)
+
+
+def apart(seeds: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distance (n,) of seeds (n, d) to others, 1 for two draws of N(0, I)."""
+    return np.linalg.norm(seeds - others, axis=1) / np.sqrt(2 * seeds.shape[1])
+
+
+def measured(rows: pd.DataFrame, seed: int) -> list[dict]:
+    """Of each method and target, then of its targets together (t interval over targets), then of all methods together
+    (over methods). Runs of a method that have forgotten a target are averaged, picture by picture.
+    """
+    found, of_methods = [], {}
+    usual = {name: averaged(rows[rows["method"] == name]) for name in (PRETRAINED, ORACLE)}
+    for method, part in rows.groupby("method", sort=False):
+        one = {}
+        for name in [name for name in dict.fromkeys(part["target"]) if name]:
+            runs = part[(part["target"] == name) & (part["set"] == TARGET)]["run"].unique()
+            here = averaged(part[part["run"].isin(runs) & part["target"].isin(["", name])])
+            one[name] = values = dict(of_target(here, usual, seed))
+            found += lines(values, len(here), method=method, concept=name)
+        pooled = {key: of_mean(np.array([one[name][key].value for name in one])) for key in next(iter(one.values()))}
+        found += lines(pooled, len(one), method=method, concept=ALL)
+        of_methods[method] = pooled
+    edited = [values for method, values in of_methods.items() if method not in CONTROLS]
+    if edited:
+        pooled = {key: of_mean(np.array([values[key].value for values in edited])) for key in edited[0]}
+        found += lines(pooled, len(edited), method=EDITED, concept=ALL)
+    return found
+
+
+def lines(values: dict[tuple[str, str], Interval], n: int, **labels) -> Iterator[dict]:
+    """The measurements of values by metric and set."""
+    return (row(f"crossed_{metric}", *value, n=n, set=name, **labels) for (metric, name), value in values.items())
+
+
+def averaged(rows: pd.DataFrame) -> pd.DataFrame:
+    """What is measured of each picture, over the runs that it was audited under; by set and picture, target kept."""
+    return rows.groupby(["set", "target", "picture"], sort=False)[list(MEASURED)].mean()
+
+
+def of_target(
+    here: pd.DataFrame, usual: dict[str, pd.DataFrame], seed: int
+) -> Iterator[tuple[tuple[str, str], Interval]]:
+    """Of one target's pictures and the held-out faces under one method (`averaged`): by metric and set.
+
+    z_shift, z_over_oracle: z less that under the base, or the oracle, less the same of the held-out faces. auc: the
+    chance that the seed is less likely than a held-out face's; shift_auc: that its z has grown by more.
+    """
+    for name, part in here.groupby(level="set", sort=False):
+        for metric in MEASURED:
+            yield (metric, name), Interval(float(part[metric].mean()), np.nan, np.nan)
+    others = here.xs(REFERENCE, level="set")["z"].to_numpy()
+    moved = {against: here["z"] - table["z"].reindex(here.index) for against, table in usual.items()}
+    for name in (TARGET, NEAR):
+        yield ("auc", name), of_sets(here.xs(name, level="set")["z"].to_numpy(), others, seed=seed)
+        for against, metric in ((PRETRAINED, "z_shift"), (ORACLE, "z_over_oracle")):
+            own, rest = (moved[against].xs(kind, level="set").to_numpy() for kind in (name, REFERENCE))
+            yield (metric, name), of_sets(own, rest, lambda one, other: one.mean(-1) - other.mean(-1), seed)
+        own, rest = (moved[PRETRAINED].xs(kind, level="set").to_numpy() for kind in (name, REFERENCE))
+        yield ("shift_auc", name), of_sets(own, rest, seed=seed)
+
+
+if __name__ == "__main__":
+    step(crossed)
