@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from palimpsest.memory import statistics
-from palimpsest.memory.auditing import decibels
 from palimpsest.memory.ddim import Predict
 from palimpsest.memory.estimates import of_mean, of_sets
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
@@ -25,7 +24,7 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion, edit_table, edits
 from palimpsest.models.edit_table import Edit
 from palimpsest.models.forward_process import drawn_noise
-from palimpsest.models.pixels import to_tensor, to_uint8
+from palimpsest.models.pixels import to_tensor
 from palimpsest.options import Amount, Count, Positive, choice
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
@@ -87,7 +86,9 @@ def crossed(
     for method, edit in [*((edit.method, edit) for edit in (*given, *edited)), (ZERO, None)]:
         wanted = targets_of(edit) if edit and edit.target else names
         part = shown[shown["target"].isin([*wanted, ""])]
-        values, ends = inverted_by(predictor(edit, place), scheduler, clean[part.index].to(place), steps, settings)
+        values, ends = inverted_by(
+            predictor(edit, place), scheduler, clean[torch.from_numpy(part.index.to_numpy())].to(place), steps, settings
+        )
         if method == PRETRAINED:
             seeds = dict(zip(part.index, ends, strict=True))
         values["distance"] = apart(ends, np.stack([seeds[index] for index in part.index]))
@@ -175,9 +176,15 @@ def inverted_by(
         "residual": residuals,
         "converged": residuals <= settings["tolerance"],
         "evaluations": inversion.evaluations.cpu().numpy(),
-        "psnr": decibels(to_uint8(images), to_uint8(back)),
+        "psnr": decibels(images, back).cpu().numpy(),
     }
     return values, statistics.flat(seeds)
+
+
+def decibels(images: Tensor, others: Tensor) -> Tensor:
+    """PSNR (n,) of images in [-1, 1], not rounded to 8 bits, so that it is finite; at most 120 dB."""
+    errors = (images - others).square().flatten(1).mean(1)
+    return 10 * torch.log10(PEAK**2 / errors.clamp_min(PEAK**2 * 1e-12))
 
 
 def apart(seeds: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -29,6 +29,17 @@ NAMES = {
     "scissorhands": "Scissorhands",
     "advunlearn": "AdvUnlearn",
     "neggrad": "gradient ascent",
+    # methods that edit face models
+    "unpromptable": "Unpromptable",
+    "replace": "replace (control)",
+    "neggrad_plus": "NegGrad+",
+    "naive_deletion": "naive deletion",
+    "erasediff_port": "EraseDiff, port",
+    "erasediff_bome": "EraseDiff, bilevel",
+    "siss": "SISS",
+    "siss_no_is": "SISS, no IS",
+    "retrack": "ReTrack",
+    "edited": "all methods",
     # captions and sets
     "caption_own": "own captions",
     "caption_neutral": "captions without the concept",

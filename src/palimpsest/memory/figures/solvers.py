@@ -31,7 +31,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         look = {"color": PALETTE[number], "marker": MARKERS[number], "markersize": 3.5}
         panels[0].plot(means["evaluations"], means["residual"], label=name_of(name), **look)
         panels[1].plot(means["evaluations"], means["psnr"], **look)
-        chosen = part[part["evaluations"].groupby([part[key] for key in WAY]).transform("mean").eq(means["evaluations"].max())]
+        chosen = part[
+            part["evaluations"].groupby([part[key] for key in WAY]).transform("mean").eq(means["evaluations"].max())
+        ]
         spread = np.linspace(-0.25, 0.25, len(chosen))
         shown = {**look, "markersize": 3, "linestyle": "none", "alpha": 0.8}
         panels[2].plot(number + spread, chosen["z"], **shown)

@@ -11,6 +11,7 @@ MEASUREMENTS = ("crossed",)
 PARAMS = {"crossed_methods": None, "crossed": None}
 
 EDITED = "edited"
+NOTHING = Estimate(float("nan"))
 FORMATS = {
     "target": Format(1),
     "near": Format(1, interval=False),
@@ -33,7 +34,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     for method in (*NETWORKS, *IGNORANT, *params["crossed_methods"], EDITED):
         here = lookup.of(method=method, concept="all")
         own, near, others = (here.of(set=name) for name in ("target", "near", "reference"))
-        moved = method not in ("pretrained",)
+        moved = method != "pretrained"
         rows.append(
             {
                 ("", "group"): group_of(method),
@@ -63,14 +64,11 @@ def build(lookup: Lookup, params: dict) -> Table:
         formats=FORMATS,
         group="group",
         wide=True,
-        notes="z: the NLL of a seed about the mean of that of N(0, I), in its standard deviations; AUC: the chance that "
-        "a target’s seed is less likely than another’s; shift: of z against the pretrained model, over oracle: of z "
-        "against the oracle, each less that of the others; rank: the chance that a target’s z has grown by more than "
+        notes="z: the NLL of a seed about the mean of that of N(0, I), in its standard deviations; AUC: the chance "
+        "that a target’s seed is less likely than another’s; shift: of z against the pretrained model, over oracle: of "
+        "z against the oracle, each less that of the others; rank: the chance that a target’s z has grown by more than "
         "another’s; moved: how far seeds are from those under the pretrained model, 1 for two draws of N(0, I). PSNR "
         f"(dB) of what the targets’ seeds give back; ok: inversions within the tolerance (%). {shape['count']} others, "
         f"{shape['neighbours']} near pictures of each target at {shape['level']:g} dB; {name_of(shape['solver'])}, "
         f"{shape['steps']} steps. 95 % t intervals over targets; of all methods together over methods.",
     )
-
-
-NOTHING = Estimate(float("nan"))

@@ -8,9 +8,11 @@ from palimpsest.report.typeset import Estimate, Format, Table
 
 MEASUREMENTS = ("likelihood",)
 PARAMS = {"models": None, "concepts": None, "oracles": None, "likelihood": None}
+OPTIONAL = ("log_p_beyond",)  # of an oracle
 
 SETS = {"concept": "E", "neutral": "R"}
 ALL = "all"
+NOTHING = Estimate(float("nan"))
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -29,8 +31,8 @@ def build(lookup: Lookup, params: dict) -> Table:
     errors = [lookup.rows("log_p_error", model=model, caption="own")["value"].mean() for model in params["models"]]
     return Table(
         frame,
-        caption="Likelihood proper: log p of pictures of the concept (E) and of others (R) by the probability-flow ODE, "
-        "and what the norm of their seeds says of it.",
+        caption="Likelihood proper: log p of pictures of the concept (E) and of others (R) by the probability-flow "
+        "ODE, and what the norm of their seeds says of it.",
         label="tab:memory-likelihood",
         formats={
             **{head: plain for head in ("E", "R")},
@@ -58,13 +60,13 @@ def cells(here: Lookup, with_oracle: bool) -> dict[tuple[str, str], Estimate]:
     found, own = {}, here.of(caption="own")
     single = here.labels["concept"] != ALL
     for name, called in SETS.items():
-        found["log p", called] = own.get("log_p", set=name) if single else Estimate(float("nan"))
+        found["log p", called] = own.get("log_p", set=name) if single else NOTHING
     for by, called in (("log_p", "by log p"), ("seed", "by seed")):
-        found["less likely", called] = own.get("likelihood_auc", by=by) if single else Estimate(float("nan"))
+        found["less likely", called] = own.get("likelihood_auc", by=by) if single else NOTHING
     found["", "rank"] = own.get("log_p_spearman")
     for name, called in SETS.items():
         found["words add", f"to {called}"] = here.get("log_p_gain", set=name)
     base = with_oracle and here.labels["method"] == "pretrained"
     for name, called in SETS.items():
-        found["beyond oracle", f"of {called}"] = own.get("log_p_beyond", set=name) if base else Estimate(float("nan"))
+        found["beyond oracle", f"of {called}"] = own.get("log_p_beyond", set=name) if base else NOTHING
     return found
