@@ -63,6 +63,12 @@ def test_statistics_of_sets_and_pairs_are_scipys():
     assert np.isnan(estimates.of_mean(first[:1]).low)
 
 
+def tame(network: torch.nn.Module) -> None:
+    """Let an untrained network bend little, so that its sampler can be inverted."""
+    with torch.no_grad():
+        network.conv_out.weight.mul_(0.1)
+
+
 # Text models ---------------------------------------------------------------------------------------------------------
 
 
@@ -74,6 +80,7 @@ def audited(tmp_path_factory) -> Path:
         path = folder / name / "unet/diffusion_pytorch_model.safetensors"
         path.parent.mkdir(parents=True)
         model = tiny()
+        tame(model.network.unet)
         # As in Stable Diffusion: the sampler ends at the share of timestep 0.
         scheduler = diffusion.scheduler_of(DDIMScheduler, {**model.scheduler.config, "set_alpha_to_one": False})
         text_diffusion.save(path, replace(model, scheduler=scheduler))
@@ -231,7 +238,7 @@ def test_every_way_is_run_once_on_the_same_pictures(solved):
     means = ways.mean()
     assert means["ddim", 4, 0, "1", "released"] == 4 and means["ddim", 8, 0, "1", "released"] == 8
     assert means["heun", 4, 0, "1", "released"] == 8 and means["fixed_point", 4, 1, "1", "released"] <= 8
-    assert means["anderson", 4, 30, "2", "released"] % 2 == 0
+    assert (rows[rows["guidance"] == "2"]["evaluations"] % 2 == 0).all()
     assert len(solver_study.cases_of({"anderson": {"steps": [4], "iterations": [30]}}, REFERENCE, [1.0])) == 2
 
 
@@ -269,6 +276,7 @@ def face_model(path: Path, seed: int) -> Path:
         norm_num_groups=4,
         add_attention=False,
     )
+    tame(network)
     file = path / "unet" / diffusion.WEIGHTS
     file.parent.mkdir(parents=True)
     diffusion.save(file, network, DDPMScheduler())
@@ -401,10 +409,9 @@ def test_a_network_that_knows_nothing_ranks_targets_like_others():
     )
     rows = shown.assign(method="zero", run="", seed=0, distance=0.0, **values)
     table = pd.DataFrame(crossing.measured(rows, 0))
-    found = [
-        value(table, "crossed_auc", column, method="zero", concept="all", set="target") for column in ("low", "high")
-    ]
-    assert found[0] < 0.5 < found[1] and found[1] - found[0] < 0.25
+    # Of a mean over 40 targets against 40 others the AUC has the standard deviation of Mann and Whitney's statistic.
+    found = value(table, "crossed_auc", method="zero", concept="all", set="target")
+    assert abs(found - 0.5) < 3 * (81 / (12 * 40 * 40)) ** 0.5
 
 
 # Tables and figures --------------------------------------------------------------------------------------------------

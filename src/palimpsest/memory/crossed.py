@@ -25,7 +25,7 @@ from palimpsest.models import diffusion, edit_table, edits
 from palimpsest.models.edit_table import Edit
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor
-from palimpsest.options import Amount, Count, Positive, choice
+from palimpsest.options import Amount, Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
 PRETRAINED, ORACLE, RANDOM, ZERO = "pretrained", "oracle", "random", "zero"
@@ -65,7 +65,8 @@ def crossed(
     of a step, whether all are within the tolerance, evaluations, psnr (dB) of what the seed gives back, distance: how
     far the seed is from that under the base, in units of what is between two draws of N(0, I).
     """
-    choice(solver, tuple(SOLVERS), "solver")
+    if solver not in SOLVERS:
+        raise UserError(f"there is no solver {solver!r}. Give one of {', '.join(SOLVERS)}")
     place = torch_device(device)
     edited = [edit for path in studied for edit in complete(edit_table.read(path))]
     given = edit_table.read(networks)
@@ -87,7 +88,7 @@ def crossed(
         wanted = targets_of(edit) if edit and edit.target else names
         part = shown[shown["target"].isin([*wanted, ""])]
         values, ends = inverted_by(
-            predictor(edit, place), scheduler, clean[torch.from_numpy(part.index.to_numpy())].to(place), steps, settings
+            predictor(edit, place), scheduler, clean[part.index.tolist()].to(place), steps, settings
         )
         if method == PRETRAINED:
             seeds = dict(zip(part.index, ends, strict=True))
