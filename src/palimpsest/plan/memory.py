@@ -32,7 +32,7 @@ class Memory(Family):
 
     def models(self) -> list[str]:
         """The text-to-image models whose edits are audited."""
-        return self.erasure.own("models")
+        return self.own("models")
 
     def study(self) -> str:
         """The study of erasure whose edits are audited."""
@@ -157,6 +157,8 @@ class Memory(Family):
                 "families: memory audits what erasure edits. Add erasure to the families, or leave memory out"
             )
         self.setting("datasets", self.own("real"))
+        if unknown := set(self.models()) - set(self.erasure.own("models")):
+            raise UserError(f"memory.models names {sorted(unknown)}, erasure edits {self.erasure.own('models')}")
         known = self.erasure.methods_of(self.study())
         if unknown := set(self.methods()) - set(known):
             raise UserError(f"memory.methods names {sorted(unknown)}, the study {self.study()} has {known}")
