@@ -35,19 +35,21 @@ def sets(
     concepts: dict,
     count: Positive,
     altered: Positive,
+    as_read: bool = True,
     seed: Count = 0,
 ) -> dict:
     """pictures: uint8 (n, H, W, 3); manifest: a row each (concept, set, picture, own, neutral: captions).
 
     reference_prompts, reference_pictures: what the base drew of which prompts, as the family erasure has them;
     concepts: factor, value and anchor by name; count: pictures of a set, altered: of an altered one.
+    as_read: only drawn pictures that judges read rightly.
     """
     readers, table, real = (
         Readers(classifier, detector),
         pd.read_parquet(reference_prompts),
         pd.read_parquet(real_manifest),
     )
-    images, rows, found, missing = np.load(real_images, mmap_mode="r"), [], [], {}
+    images, rows, found, misread = np.load(real_images, mmap_mode="r"), [], [], {}
     with np.load(reference_pictures) as drawn:
         for number, (name, given) in enumerate(concepts.items()):
             concept, rng = Concept(name, **given), np.random.default_rng((seed, number))
@@ -55,9 +57,9 @@ def sets(
             chosen = {}
             for kind, role in zip(DRAWN, ("own", "rest"), strict=True):
                 places = np.flatnonzero(asked["role"] == role)
-                shown = readers.shows(concept, drawn[name][places]) == (role == "own")
-                missing[f"{name}.{kind}"] = int((~shown).sum())
-                places = places[shown][:count]
+                right = readers.shows(concept, drawn[name][places]) == (role == "own")
+                misread[f"{name}.{kind}"] = int((~right).sum())
+                places = (places[right] if as_read else places)[:count]
                 chosen[kind] = drawn[name][places], asked.iloc[places]
             has = concept.shown_by(real)
             for kind, wanted in (("real_concept", has), ("real", ~has)):
@@ -81,7 +83,7 @@ def sets(
                 )
     np.save(pictures, np.concatenate(found))
     pd.concat(rows, ignore_index=True).to_parquet(manifest, index=False)
-    return {"misread": missing}
+    return {"misread": misread}
 
 
 def captions_of(rows: pd.DataFrame) -> list[str]:

@@ -66,6 +66,10 @@ class Memory(Family):
         """Their names."""
         return self.erasure.own("studies", self.study(), "concepts")
 
+    def counts(self) -> str:
+        """How many pictures are collected, as arguments."""
+        return arguments({name: as_json(value) for name, value in sorted(self.own("counts").items())})
+
     def cases_of(self, wildcards) -> str:
         """Which sets a job inverts under which captions, by method: of networks that know something, most."""
         if wildcards.audited != NETWORKS:

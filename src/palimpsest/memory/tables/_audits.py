@@ -44,6 +44,6 @@ def notes(params: dict) -> str:
         "Of E: PSNR (dB) and share of the reconstructions in which the judges find the concept (%); ok: inversions "
         f"within the tolerance (%), of which alone the distances are. {DEFINED} W1: to the law of N(0, I) in nats, "
         "with the difference and the ratio d_N; code: the ratio as the source’s code computes it; AUC: the chance "
-        f"that a seed of E is less likely than one of R. {params['counts']['pictures']} pictures of each set and "
+        f"that a seed of E is less likely than one of R. {params['counts']['count']} pictures of each set and "
         f"concept; 95 % bootstrap over pictures. {described(params['inversion'])}"
     )

@@ -52,6 +52,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         notes="Ceiling: PSNR (dB) of the autoencoder alone; found: reconstructions in which the judges find the "
         "concept (%); z: the NLL of seeds about the mean of N(0, I), in its standard deviations; corr.: of "
-        f"neighbouring coordinates of a seed, 0 for white noise. {counts['pictures']} pictures of a set and concept, "
+        f"neighbouring coordinates of a seed, 0 for white noise. {counts['count']} pictures of a set and concept, "
         f"{counts['altered']} of altered ones; 95 % bootstrap over pictures. {described(params['inversion'])}",
     )
