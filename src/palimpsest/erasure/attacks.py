@@ -160,12 +160,17 @@ def searched_words(
     times = torch.from_numpy(rng.integers(len(model.alphas_cumprod), size=points)).to(latents.device)
     noise = torch.from_numpy(rng.standard_normal((points, *latents.shape[1:]), np.float32)).to(latents.device)
     noisy, chosen = add_noise(latents[picks], noise, model.alphas_cumprod, times), ids.new_empty(0)
+
+    def errors(tried: Tensor) -> Tensor:
+        """The mean squared error with each of some candidates (k,) as the next word."""
+        count = len(tried)
+        given = torch.cat([before(ids[picks], torch.cat([chosen, each[None]])) for each in tried])
+        found = model.network(noisy.repeat(count, 1, 1, 1), times.repeat(count), given)
+        return (found - noise.repeat(count, 1, 1, 1)).square().flatten(1).mean(1).view(count, points).mean(1)
+
     for _ in range(words):
-        errors = [
-            (model.network(noisy, times, before(ids[picks], torch.cat([chosen, each[None]]))) - noise).square().mean()
-            for each in candidates
-        ]
-        chosen = torch.cat([chosen, candidates[torch.stack(errors).argmin()][None]])
+        best = torch.cat([errors(tried) for tried in candidates.split(max(1, 64 // points))]).argmin()
+        chosen = torch.cat([chosen, candidates[best][None]])
     return chosen
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from palimpsest.judges import networks
 from palimpsest.judges.batches import in_batches
@@ -23,10 +24,12 @@ class Readers:
 
     def factors(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         """The value (n,) of every factor, by number."""
-        return {
-            name: in_batches(lambda part, name=name: self.classifier(part)[name].argmax(1), pictures).astype(int)
-            for name in FACTORS
-        }
+
+        def of(part):
+            found = self.classifier(part)
+            return torch.stack([found[name].argmax(1) for name in FACTORS], 1)
+
+        return dict(zip(FACTORS, in_batches(of, pictures).astype(int).T, strict=True))
 
     def emblems(self, pictures: np.ndarray) -> np.ndarray:
         """Which pictures show an emblem (n,)."""

@@ -194,7 +194,7 @@ def sample(
     *,
     steps: int,
     guidance: float,
-    batch: int = 64,
+    batch: int = 32,
 ) -> Tensor:
     """Latents (n, c, h, w) on the CPU that the model draws from noise (n, c, h, w) under conditions (n, ...)."""
     network, device = model.network, device_of(model.network)
