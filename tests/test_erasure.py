@@ -26,6 +26,8 @@ STRIPES = {"factor": "style", "value": "stripes", "anchor": "flat"}
 EMBLEM = {"factor": "emblem", "value": "emblem"}
 CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
 SAMPLING = {"steps": 2, "guidance": 3.0}
+ATTACKS = {"pictures": 2, "words": 1, "points": 1, "strength": 0.5, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
+ATTACKED = {*SHOWING, "searched", "inverted", "noised", "completed"}
 BLOCKS = {
     "sample_size": 4,
     "block_out_channels": [8, 8],
@@ -190,11 +192,14 @@ def ran(base, judges, tmp_path_factory):
         base,
         nets / "edits.parquet",
         *judged,
+        files["latents.npz"],
+        files["learned.parquet"],
         nets / "measurements.parquet",
         nets / "panel.npz",
         model="tiny",
         study="networks",
         pooled=["church"],
+        attacks=ATTACKS,
         **given,
     )
 
@@ -234,8 +239,8 @@ def ran(base, judges, tmp_path_factory):
     training = {"steps": 2, "learning_rate": 0.01, "batch": 2}
     return {
         "networks": nets,
-        "esd": edited("esd", "cross_attention", training, {"sampling_steps": 2, "paths": 2}),
-        "uce": edited("uce", "cross_attention_kv", {}),
+        "esd": edited("esd", "cross_attention", training, {"sampling_steps": 2, "paths": 2}, attacks=ATTACKS),
+        "uce": edited("uce", "cross_attention_kv", {}, roles=["own", "rest"]),
         "spm": edited("spm", "adapter", training, {"sampling_steps": 2, "paths": 2}),
         "edit": edited,
     }
@@ -280,6 +285,22 @@ def test_measurements_have_each_role_by_concept_and_together(ran):
     one = table[(table["metric"] == "erased") & (table["prompts"] == "own")].set_index("concept")
     assert one.loc[ALL, "value"] == pytest.approx(one.loc[["church", "emblem"], "value"].mean())
     assert one.loc[ALL, "n"] == one.loc[["church", "emblem"], "n"].sum()
+
+
+def test_what_is_attacked_is_measured_by_attack(ran):
+    table = measurements.read([ran["esd"] / "measurements.parquet"])
+    found = table[(table["metric"] == "recovered") & (table["concept"] == ALL)].set_index("prompts")
+    assert set(found.index) == ATTACKED and found.loc["noised", "n"] == 2 * ATTACKS["pictures"]
+    erased = table[(table["metric"] == "erased") & (table["concept"] == ALL)].set_index("prompts")["value"]
+    for role in SHOWING:
+        assert found.loc[role, "value"] == pytest.approx(1 - erased[role])
+    networks = measurements.read([ran["networks"] / "measurements.parquet"])
+    assert set(networks[networks["metric"] == "recovered"]["concept"]) == {"church", ALL}
+
+
+def test_only_the_roles_that_are_asked_for_are_judged(ran):
+    table = measurements.read([ran["uce"] / "measurements.parquet"])
+    assert set(table["prompts"]) == {"own", "rest"} and "recovered" not in set(table["metric"])
 
 
 def test_the_base_draws_what_the_reference_holds(ran):
