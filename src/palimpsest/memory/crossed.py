@@ -34,7 +34,8 @@ TARGET, NEAR, REFERENCE = "target", "near", "reference"
 CONTROLS = (PRETRAINED, ORACLE, RANDOM, ZERO)
 EDITED = "edited"  # the method of measurements over all methods
 ALL = "all"  # the concept of measurements over all targets
-MEASURED = ("z", "nll", "psnr", "distance", "residual", "converged")
+MEASURED = ("z", "nll", "psnr", "distance", "first_residual", "residual", "converged")
+CHANCES = ("auc", "shift_auc", "converged")
 PEAK = 2.0  # networks see [-1, 1]
 
 
@@ -61,9 +62,10 @@ def crossed(
     """networks, studied: tables of edited models, of what nothing was erased from and of each method of a study.
 
     Audited are `count` held-out faces, each target of the study, and `neighbours` of it: the target with white noise of
-    so many dB PSNR (level). pictures: a row for each network and picture: nll and z of the seed, the largest residual
-    of a step, whether all are within the tolerance, evaluations, psnr (dB) of what the seed gives back, distance: how
-    far the seed is from that under the base, in units of what is between two draws of N(0, I).
+    so many dB PSNR (level). pictures: a row for each network and picture: nll and z of the seed, the residual of the
+    first step, from the clean picture, the largest of the others and whether all those are within the tolerance,
+    evaluations, psnr (dB) of what the seed gives back, distance: how far the seed is from that under the base, in units
+    of what is between two draws of N(0, I).
     """
     if solver not in SOLVERS:
         raise UserError(f"there is no solver {solver!r}. Give one of {', '.join(SOLVERS)}")
@@ -170,12 +172,15 @@ def inverted_by(
     }
     inversion = invert(predict, images, **told, **settings)
     back = generate(predict, inversion.seeds, **told, sampler=SAMPLERS[settings["solver"]])
-    seeds, residuals = inversion.seeds.cpu().numpy(), inversion.residuals.max(0).values.cpu().numpy()
+    seeds, residuals = inversion.seeds.cpu().numpy(), inversion.residuals.cpu().numpy()
+    # The sampler's last step is nearly a projection onto pictures: its equation is stiff, its error not enlarged.
+    rest = residuals[min(1, steps - 1) :].max(0)
     values = {
         "nll": statistics.nll(seeds),
         "z": statistics.z_score(seeds),
-        "residual": residuals,
-        "converged": residuals <= settings["tolerance"],
+        "first_residual": residuals[0],
+        "residual": rest,
+        "converged": rest <= settings["tolerance"],
         "evaluations": inversion.evaluations.cpu().numpy(),
         "psnr": decibels(images, back).cpu().numpy(),
     }
@@ -206,14 +211,20 @@ def measured(rows: pd.DataFrame, seed: int) -> list[dict]:
             here = averaged(part[part["run"].isin(runs) & part["target"].isin(["", name])])
             one[name] = values = dict(of_target(here, usual, seed))
             found += lines(values, len(here), method=method, concept=name)
-        pooled = {key: of_mean(np.array([one[name][key].value for name in one])) for key in next(iter(one.values()))}
+        pooled = {key: pooled_over(key, list(one.values())) for key in next(iter(one.values()))}
         found += lines(pooled, len(one), method=method, concept=ALL)
         of_methods[method] = pooled
     edited = [values for method, values in of_methods.items() if method not in CONTROLS]
     if edited:
-        pooled = {key: of_mean(np.array([values[key].value for values in edited])) for key in edited[0]}
+        pooled = {key: pooled_over(key, edited) for key in edited[0]}
         found += lines(pooled, len(edited), method=EDITED, concept=ALL)
     return found
+
+
+def pooled_over(key: tuple[str, str], several: list[dict[tuple[str, str], Interval]]) -> Interval:
+    """The mean of a metric and set over targets or methods; what is a chance stays one at the ends of its interval."""
+    found = of_mean(np.array([values[key].value for values in several]))
+    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if key[0] in CHANCES else found
 
 
 def lines(values: dict[tuple[str, str], Interval], n: int, **labels) -> Iterator[dict]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from palimpsest.memory.names import name_of
 from palimpsest.report.lookup import Lookup
@@ -41,6 +42,8 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     panels[0].set(xlabel="evaluations", ylabel="residual (rms)", xscale="log", yscale="log")
     panels[1].axhline(rows["ceiling"].mean(), color="black", linewidth=0.8, linestyle=":")
     panels[1].set(xlabel="evaluations", ylabel="PSNR (dB)", xscale="log")
+    for axes in panels[:2]:
+        axes.xaxis.set_minor_formatter(NullFormatter())
     panels[2].axhspan(-1.96, 1.96, color=GREY, alpha=0.25, linewidth=0)
     panels[2].set(ylabel="z of the seeds")
     panels[2].set_xticks(range(len(solvers)), [name_of(name) for name in solvers], rotation=40, ha="right")

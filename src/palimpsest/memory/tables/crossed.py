@@ -68,7 +68,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         "that a target’s seed is less likely than another’s; shift: of z against the pretrained model, over oracle: of "
         "z against the oracle, each less that of the others; rank: the chance that a target’s z has grown by more than "
         "another’s; moved: how far seeds are from those under the pretrained model, 1 for two draws of N(0, I). PSNR "
-        f"(dB) of what the targets’ seeds give back; ok: inversions within the tolerance (%). {shape['count']} others, "
+        f"(dB) of what the targets’ seeds give back; ok: inversions within the tolerance in all steps but "
+        "the first (%), which is stiff "
+        f"and whose error shows in the PSNR. {shape['count']} others, "
         f"{shape['neighbours']} near pictures of each target at {shape['level']:g} dB; {name_of(shape['solver'])}, "
         f"{shape['steps']} steps. 95 % t intervals over targets; of all methods together over methods.",
     )
