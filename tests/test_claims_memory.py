@@ -53,6 +53,24 @@ MADE = {
         of("seeds_moved_by_reencoding", "pretrained", 0.5, 10.0),
         of("seeds_distance", "pretrained", 20.0, 20.0, **DISTANT),
     ],
+    "seed_is_likelihood": [of("log_p_spearman", "pretrained", 0.9, 0.1, caption="own")],
+    "words_add_likelihood": [of("log_p_gain", "pretrained", 50.0, -50.0, set=name) for name in ("concept", "neutral")],
+    "likelihood_beyond_oracle": [
+        of("log_p_beyond", "pretrained", 50.0, 0.0, set="concept", caption="own"),
+        of("log_p_beyond", "pretrained", 10.0, 10.0, set="neutral", caption="own"),
+        of("log_p_gain_beyond", "pretrained", 50.0, 0.0, set="concept"),
+        of("log_p_gain_beyond", "pretrained", 10.0, 10.0, set="neutral"),
+    ],
+    "renoise_converges": [of(name, "", 0.1, 4.0, solver="renoise") for name in ("solver_z_shift", "solver_residual")],
+    "ddim_finds_seed": [of(name, "", 0.1, -9.0, solver="ddim", steps=20) for name in ("solver_z_shift", "solver_psnr")],
+    "unguided_seed": [of("solver_z_shift", "", 0.1, 9.0, guidance=3)],
+    "forgotten_faces_pushed_out": [
+        of(name, "edited", 0.1, 2.0, set="target") for name in ("crossed_z_shift", "crossed_z_over_oracle")
+    ],
+    "forgotten_faces_reconstructed": [
+        of("crossed_psnr", method, *values, set="target")
+        for method, values in {"oracle": (15.0, 45.0), "edited": (40.0, 40.0)}.items()
+    ],
     "erased_pushed_out": [of("rank_excess", "", 0.6, -0.6, shown="erased", concept="")],
 }
 
