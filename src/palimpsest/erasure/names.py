@@ -1,5 +1,7 @@
 """How the paper writes the family's identifiers."""
 
+from palimpsest.unlearning.names import ERASERS
+
 NAMES = {
     "erasure": "concept erasure",
     # networks
@@ -8,17 +10,7 @@ NAMES = {
     "oracle": "oracle (retrained)",
     "random": "random weights",
     # methods
-    "esd_x": "ESD-x",
-    "esd_u": "ESD-u",
-    "uce": "UCE",
-    "ac": "AC",
-    "fmn": "FMN",
-    "spm": "SPM",
-    "salun": "SalUn",
-    "erasediff": "EraseDiff",
-    "scissorhands": "Scissorhands",
-    "advunlearn": "AdvUnlearn",
-    "neggrad": "gradient ascent",
+    **ERASERS,
     # concepts
     "all": "all concepts",
 }

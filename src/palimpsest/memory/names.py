@@ -1,5 +1,7 @@
 """How the paper writes the family's identifiers."""
 
+from palimpsest.unlearning.names import ERASERS
+
 NAMES = {
     "memory": "audit by inversion",
     # models of the solvable mixture
@@ -18,17 +20,7 @@ NAMES = {
     # networks and methods
     "tiny_sd": "scenes model",
     "pretrained": "pretrained",
-    "esd_x": "ESD-x",
-    "esd_u": "ESD-u",
-    "uce": "UCE",
-    "ac": "AC",
-    "fmn": "FMN",
-    "spm": "SPM",
-    "salun": "SalUn",
-    "erasediff": "EraseDiff",
-    "scissorhands": "Scissorhands",
-    "advunlearn": "AdvUnlearn",
-    "neggrad": "gradient ascent",
+    **ERASERS,
     # methods that edit face models
     "unpromptable": "Unpromptable",
     "replace": "replace (control)",
