@@ -48,6 +48,38 @@ def test_a_step_of_diffusion_loads_neither_transformers_nor_a_compiler():
     assert done.stdout == "[]\n"
 
 
+# The text encoder's embeddings, in a process that hides the compiler from it and in one that does not.
+EMBEDDINGS = f"""
+import sys
+from pathlib import Path
+import torch
+ours = sys.argv[1] == "ours"
+if ours:
+    from palimpsest.models.latent_networks import CLIPTextModel
+    print([name for name in ("torch._dynamo", "torch.distributed.tensor") if name in sys.modules])
+    assert torch.distributed.is_available() and torch.compiler.disable.__module__ == "torch.compiler"
+else:
+    from transformers import CLIPTextModel
+    print([])
+encoder = CLIPTextModel.from_pretrained("{ROOT}/resources/models/tiny_sd/text_encoder", local_files_only=True)
+found = encoder(torch.arange(20)[None] + 30)[0]
+found.sum().backward()
+print(found.sum(1).tolist()[0][:5], encoder.get_input_embeddings().weight.grad.norm().item())
+if ours:
+    import torch._dynamo
+    assert torch._dynamo.config is not None
+"""
+
+
+def test_a_text_encoder_is_the_same_without_a_compiler():
+    ours, theirs = (
+        subprocess.run([sys.executable, "-c", EMBEDDINGS, name], capture_output=True, encoding="utf-8", check=False)
+        for name in ("ours", "theirs")
+    )
+    assert ours.returncode == theirs.returncode == 0, ours.stderr + theirs.stderr
+    assert ours.stdout == theirs.stdout and ours.stdout.startswith("[]")
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 def test_adamw_is_torchs_to_the_last_bit(weight_decay):
     generator = torch.Generator().manual_seed(0)
