@@ -173,3 +173,13 @@ def test_the_t_interval_excludes_zero_exactly_where_p_is_small(values):
 def test_too_few_values_have_no_interval_and_zeros_are_no_difference():
     assert np.isnan(t_interval(np.array([]))).all() and np.isnan(t_interval(np.array([1.0]))).all()
     assert t_interval(np.zeros(5)) == (0, 0, 1)
+
+
+def test_the_distance_of_few_pictures_is_that_of_their_moments_too():
+    """Fewer rows than columns: the same number without a matrix of every pair of columns."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(6, 40)), rng.normal(1, 2, size=(9, 40))
+    apart = first.mean(0) - second.mean(0)
+    whole = scipy.linalg.sqrtm(np.cov(first, rowvar=False) @ np.cov(second, rowvar=False)).real
+    expected = apart @ apart + np.trace(np.cov(first, rowvar=False)) + np.trace(np.cov(second, rowvar=False))
+    assert frechet(first, second) == pytest.approx(expected - 2 * np.trace(whole), rel=1e-6)

@@ -203,7 +203,9 @@ def ran(base, judges, tmp_path_factory):
         **given,
     )
 
-    def edited(method: str, selection: str, training: dict, settings: dict | None = None, **more) -> Path:
+    def edited(
+        method: str, selection: str, training: dict, settings: dict | None = None, changes: dict | None = None, **more
+    ) -> Path:
         out = folder / method
         out.mkdir()
         runs = [
@@ -212,7 +214,7 @@ def ran(base, judges, tmp_path_factory):
                 "setting": "one",
                 "seed": 0,
                 "selection": selection,
-                "training": training,
+                "training": {**training, **(changes or {}).get(name, {})},
                 "settings": settings or {},
             }
             for name in CONCEPTS
@@ -223,7 +225,7 @@ def ran(base, judges, tmp_path_factory):
         erase.erase(
             base,
             files["latents.npz"],
-            files["learned.parquet"],
+            more.pop("learned", files["learned.parquet"]),
             *judged,
             *outputs,
             model="tiny",
@@ -238,6 +240,7 @@ def ran(base, judges, tmp_path_factory):
 
     training = {"steps": 2, "learning_rate": 0.01, "batch": 2}
     return {
+        "files": files,
         "networks": nets,
         "esd": edited("esd", "cross_attention", training, {"sampling_steps": 2, "paths": 2}, attacks=ATTACKS),
         "uce": edited("uce", "cross_attention_kv", {}, roles=["own", "rest"]),
@@ -312,13 +315,40 @@ def test_the_base_draws_what_the_reference_holds(ran):
         assert set(panel["roles"]) == set(ROLES)
 
 
-def test_a_run_that_fails_loses_no_other(ran, tmp_path):
-    with pytest.raises(UserError, match=r"church\.one\.0.*not finite") as failed:
-        ran["edit"](
-            "broken", "cross_attention", {"steps": 2, "learning_rate": 1e30, "batch": 2, "clip": 1e30},
-            {"sampling_steps": 2, "paths": 2}, module="esd",
-        )  # fmt: skip
-    assert "emblem.one.0" in str(failed.value)
+def test_a_run_whose_numbers_end_is_kept_and_loses_no_other(base, ran, capsys):
+    wild = {"church": {"learning_rate": 1e30, "clip": 1e30}}
+    folder = ran["edit"](
+        "broken", "cross_attention", {"steps": 3, "learning_rate": 0.01, "batch": 2},
+        {"sampling_steps": 2, "paths": 2}, wild, module="esd",
+    )  # fmt: skip
+    church, emblem = edits.read(folder / "edits.parquet")
+    assert "not finite at step 1" in church.failure and emblem.failure == ""
+    assert "church.one.0" in capsys.readouterr().out
+    # The log has the steps before, and the file the last finite weights; the other concept is as without the first.
+    steps = pd.read_parquet(folder / "log.parquet").groupby("concept")["step"].max()
+    assert steps.to_dict() == {"church": 0, "emblem": 2}
+    before = text_diffusion.open_model(base).network.state_dict()
+    for row in (church, emblem):
+        after = edits.open_edit(row).state_dict()
+        assert all(tensor.isfinite().all() for tensor in after.values())
+        assert any(not torch.equal(tensor, before[name]) for name, tensor in after.items())
+    table = measurements.read([folder / "measurements.parquet"])
+    ended = table[table["metric"] == "unfinished"].set_index("concept")["value"]
+    assert ended.to_dict() == {"church": 1, "emblem": 0}
+    assert set(table[table["metric"] == "erased"]["concept"]) == {"church", "emblem", ALL}
+
+
+def test_a_concept_without_prompts_is_named_before_any_work(ran, tmp_path):
+    table = pd.read_parquet(ran["files"]["learned.parquet"])
+    for rows, missing in (
+        (table["concept"] != "emblem", "concept, anchor, others"),
+        (table["role"] != "anchor", "anchor"),
+    ):
+        table[rows].to_parquet(tmp_path / "learned.parquet")
+        with pytest.raises(UserError, match=rf"concept \w+: .*learned.parquet has no prompts of its {missing}"):
+            ran["edit"](
+                f"none_{missing[:3]}", "cross_attention", {}, learned=tmp_path / "learned.parquet", module="esd"
+            )
 
 
 def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):

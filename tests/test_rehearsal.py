@@ -30,7 +30,10 @@ def rules(tmp_path_factory):
     mine = {"layout": "folder", "path": str(tmp_path_factory.mktemp("pictures"))}
     names = {row["collection"] for row in configuration("full")["datasets"].values()}
     overlay = tmp_path_factory.mktemp("overlay") / "pictures.yaml"
-    overlay.write_text(yaml.safe_dump({"collections": {name: mine for name in names}}), encoding="utf-8")
+    captions = tmp_path_factory.mktemp("texts") / "captions.csv"
+    captions.write_text("caption\na red kite\n", encoding="utf-8")
+    brought = {"collections": {name: mine for name in names}, "erasure": {"captions": str(captions)}}
+    overlay.write_text(yaml.safe_dump(brought), encoding="utf-8")
     found = {}
     for name, files in {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}.items():
         text = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", *files).stdout

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from palimpsest.models import autoencoder, text_diffusion, train_autoencoder
@@ -150,9 +151,14 @@ def test_a_prompt_that_does_not_fit_is_cut_and_said(base):
             lambda folder: shutil.copy(folder / "vae/diffusion_pytorch_model.safetensors", folder / "unet"),
             "does not fit the configured UNet2DConditionModel; nothing was loaded",
         ),
+        (lambda folder: half_a_state(folder / "text_encoder/model.safetensors"), "does not fit .*\\n  missing "),
         (lambda folder: other_text_width(folder), "the UNet takes texts of width 8, the text encoder gives 16"),
+        (
+            lambda folder: tokenizer_of(["kite"], 16).save_pretrained(folder / "tokenizer"),
+            r"tokenizer has \d+ tokens and prompts of 16, the text encoder \d+ and 16: it is another model's tokenizer",
+        ),
     ],
-    ids=["part", "prediction", "half", "width"],
+    ids=["part", "prediction", "other", "half", "width", "tokenizer"],
 )
 def test_a_folder_of_another_layout_is_named(tmp_path, base, break_it, message):
     folder = tmp_path / "copy"
@@ -165,6 +171,12 @@ def test_a_folder_of_another_layout_is_named(tmp_path, base, break_it, message):
 def change(path: Path, **values) -> None:
     """Change values of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def half_a_state(path: Path) -> None:
+    """The first half of a file's tensors alone."""
+    state = load_file(path)
+    save_file({name: state[name] for name in sorted(state)[: len(state) // 2]}, path)
 
 
 def other_text_width(folder: Path) -> None:

@@ -8,6 +8,7 @@ rule erasure_draw:
     input:
         code=code_of("palimpsest.erasure.draw"),
         network=lambda wildcards: erasure.network(wildcards.model),
+        files=erasure.prompt_files(),
     output:
         latents="<results>/erasure/{model}/pictures/latents.npz",
         prompts="<results>/erasure/{model}/pictures/prompts.parquet",
@@ -39,6 +40,7 @@ rule erasure_reference:
     input:
         code=code_of("palimpsest.erasure.reference"),
         network=lambda wildcards: erasure.network(wildcards.model),
+        files=erasure.prompt_files(),
     output:
         prompts="<results>/erasure/{model}/reference/prompts.parquet",
         pictures="<results>/erasure/{model}/reference/pictures.npz",
@@ -76,6 +78,7 @@ rule erasure_erase:
         judged_pictures="<results>/erasure/{model}/reference/pictures.npz",
         classifier=erasure.network(erasure.own("classifier")),
         detector=erasure.network(erasure.own("detector")),
+        judges=erasure.further_judges(),
         selected=erasure.selected,
     output:
         weights=directory("<results>/erasure/{model}/{study}/{method}/weights"),
@@ -98,13 +101,14 @@ rule erasure_erase:
         gpu=1,
     params:
         paths=paths,
+        readers=erasure.readers(),
         module=lambda wildcards: erasure.module_of(wildcards.method),
         concepts=erasure.concepts(),
         sampling=as_json(erasure.own("sampling")),
         plan=erasure.plan_of,
         judged=erasure.judged,
     shell:
-        "python -m palimpsest.erasure.erase {params.paths} --model {wildcards.model} --study {wildcards.study}"
+        "python -m palimpsest.erasure.erase {params.paths} {params.readers} --model {wildcards.model} --study {wildcards.study}"
         " --method {wildcards.method} --module {params.module} --concepts {params.concepts:q}"
         " --sampling {params.sampling:q} --plan {params.plan:q} {params.judged} > {log} 2>&1"
 
@@ -119,6 +123,7 @@ rule erasure_judge_networks:
         pictures="<results>/erasure/{model}/reference/pictures.npz",
         classifier=erasure.network(erasure.own("classifier")),
         detector=erasure.network(erasure.own("detector")),
+        judges=erasure.further_judges(),
         latents="<results>/erasure/{model}/pictures/latents.npz",
         learned="<results>/erasure/{model}/pictures/prompts.parquet",
     output:
@@ -139,14 +144,15 @@ rule erasure_judge_networks:
         gpu=1,
     params:
         paths=paths,
+        readers=erasure.readers(),
         concepts=erasure.concepts(),
         pooled=" ".join(erasure.own("studies", erasure.own("reported_study"), "concepts")),
         sampling=as_json(erasure.own("sampling")),
-        attacks=as_json(erasure.own("attacks")),
+        attacks=erasure.attacks(),
     shell:
-        "python -m palimpsest.erasure.judge {params.paths} --model {wildcards.model} --study networks"
+        "python -m palimpsest.erasure.judge {params.paths} {params.readers} --model {wildcards.model} --study networks"
         " --concepts {params.concepts:q} --pooled {params.pooled} --sampling {params.sampling:q}"
-        " --attacks {params.attacks:q} > {log} 2>&1"
+        " {params.attacks} > {log} 2>&1"
 
 
 rule erasure_select:

@@ -115,13 +115,14 @@ rule detect:
 
 
 rule list_networks:
-    """List a family's base model, its oracle and a random network as the models that methods edited are listed."""
+    """List a base model, its oracles, a random network and what others edited as the models that methods edited."""
     input:
         code=code_of("palimpsest.models.list_networks"),
         network=lambda wildcards: sources.network(wildcards.model),
         oracles=lambda wildcards: [
             sources.network(name) for name in plans[wildcards.family].oracles(wildcards.model).values()
         ],
+        others=lambda wildcards: [row["path"] for row in plans[wildcards.family].others(wildcards.model).values()],
     output:
         random=directory("<results>/{family}/networks/{model}/random"),
         edits="<results>/{family}/networks/{model}/edits.parquet",
@@ -140,6 +141,7 @@ rule list_networks:
         targets=lambda wildcards: stated(
             {"targets": [name for name in plans[wildcards.family].oracles(wildcards.model) if name]}, "targets"
         ),
+        about=lambda wildcards: plans[wildcards.family].others_rows(wildcards.model),
     shell:
         "python -m palimpsest.models.list_networks {params.paths} --family {wildcards.family} --model {wildcards.model}"
-        " {params.targets} > {log} 2>&1"
+        " {params.targets} {params.about} > {log} 2>&1"

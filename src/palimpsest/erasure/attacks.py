@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from palimpsest.erasure.named import Named
 from palimpsest.models.forward_process import add_noise
 from palimpsest.models.text_diffusion import TextDiffusion, guided, noise_of, sample, sampler_of
 from palimpsest.unlearning.prefix import embed_words
@@ -33,7 +34,7 @@ class Attacker:
     params: dict
 
     def attack(
-        self, model: TextDiffusion, concept: Concept, rows: pd.DataFrame, sampling: dict, seed: int
+        self, model: TextDiffusion, concept: Concept | Named, rows: pd.DataFrame, sampling: dict, seed: int
     ) -> dict[str, Tensor]:
         """Latents that each attack draws, by its name. rows: the prompts that the model is judged by.
 
@@ -180,11 +181,11 @@ def before(ids: Tensor, words: Tensor) -> Tensor:
 
 
 def candidates_of(model: TextDiffusion, forbidden: set[str]) -> Tensor:
-    """Token ids (k,) of whole words that do not name the concept."""
-    ending = "</w>"
+    """Token ids (k,) of whole words that are none of those that name the concept."""
+    ending, naming = "</w>", {word for words in forbidden for word in words.lower().split()}
     words = {
         number
         for token, number in model.tokenizer.get_vocab().items()
-        if token.endswith(ending) and len(token) > len(ending) + 1 and token.removesuffix(ending) not in forbidden
+        if token.endswith(ending) and len(token) > len(ending) + 1 and token.removesuffix(ending) not in naming
     }
     return torch.tensor(sorted(words), device=model.alphas_cumprod.device)

@@ -6,10 +6,10 @@ Everything is of prompts and of the model; no picture of the world is used, as t
 import numpy as np
 import pandas as pd
 
+from palimpsest.erasure.kinds import check_words, concept_of, cut_of, learned_prompts
 from palimpsest.models import text_diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
-from palimpsest.worlds.concepts import Concept, some, training_prompts, with_prompts
 
 OTHERS_SEED = 1_000_000  # noise of the rest: no number of a concept's
 
@@ -27,25 +27,24 @@ def draw(
 ) -> dict:
     """latents: `<concept>.concept`, `<concept>.anchor` from the same noise, `<concept>.others`, each (n, c, h, w).
 
-    prompts: a row each, in their order (concept, role, prompt). concepts: factor, value and anchor by name; counts:
-    `concept` and `others`, how many of each; sampling: `steps`, `guidance`.
+    prompts: a row each, in their order (concept, role, prompt). concepts: a row of the configuration by name; counts:
+    `concept` and `others`, how many of each; sampling: `steps`, `guidance`. The record says how many prompts are cut
+    off, and which words of the concepts the tokenizer spells.
     """
     model = text_diffusion.open_model(network, torch_device(device))
-    found, tables = {}, []
-    for name, row in concepts.items():
-        concept = Concept(name, **row)
-        named, bare = training_prompts(concept, counts["concept"], seed)
-        others = some(concept.others("train", np.random.default_rng((seed, 1))), counts["others"])
-        for role, rows in {"concept": named, "anchor": bare, "others": with_prompts(others)}.items():
-            if cut := model.cut(list(rows["prompt"])):
-                print(f"concept {name}: {len(cut)} of {len(rows)} prompts are cut off, the first: {cut[0]}")
+    found, tables, cut = {}, [], dict.fromkeys(concepts, 0)
+    every = {name: concept_of(name, row) for name, row in concepts.items()}
+    spelt = {name: words for name, concept in every.items() if (words := check_words(model, concept))}
+    for name, concept in every.items():
+        for role, rows in learned_prompts(concept, counts, seed).items():
+            cut[name] += cut_of(model, concept, rows)
             noise = text_diffusion.noise_of(model, np.arange(len(rows)) + OTHERS_SEED * (role == "others"), seed)
             ids = model.ids(list(rows["prompt"]))
             found[f"{name}.{role}"] = text_diffusion.sample(model, ids, noise, **sampling).numpy()
             tables.append(rows[["prompt"]].assign(concept=name, role=role))
     np.savez(latents, **found)
     pd.concat(tables, ignore_index=True).to_parquet(prompts, index=False)
-    return {"pictures": sum(map(len, found.values()))}
+    return {"pictures": sum(map(len, found.values())), "cut_prompts": cut, "spelt_words": spelt}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ What an edited model draws is judged at once: to load the libraries again would 
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,9 +15,10 @@ import torch
 from torch import Tensor
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.judging import Judging
-from palimpsest.judges.readers import Readers
-from palimpsest.metrics.measurements import write
+from palimpsest.erasure.judging import Judging, readers_of
+from palimpsest.erasure.kinds import check_words, concept_of
+from palimpsest.erasure.named import Named
+from palimpsest.metrics.measurements import row, write
 from palimpsest.models import text_diffusion
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.edits import save_delta
@@ -24,6 +27,7 @@ from palimpsest.options import Count
 from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.door import edit
+from palimpsest.unlearning.engine import NotFinite
 from palimpsest.unlearning.selectors import select
 from palimpsest.worlds.concepts import ROLES, Concept
 
@@ -52,6 +56,8 @@ def erase(
     sampling: dict,
     plan: dict,
     selected: Input | None = None,
+    judges: list[Input] | None = None,
+    judge_roles: list[str] | None = None,
     roles: list[str] | None = None,
     attacks: dict | None = None,
     judging_seed: Count = 0,
@@ -61,25 +67,29 @@ def erase(
 
     plan: `runs`, each with concept, setting, seed, selection, training and settings; where the tuning chose a setting
     (selected), each takes that one's. module: of palimpsest.unlearning.methods; selection: the parameters that may
-    change (`unlearning.selectors`, or "adapter"). The other runs of a job go on where one fails; then the step fails.
+    change (`unlearning.selectors`, or "adapter"). The other runs of a job go on where one fails. One whose gradient or
+    weights are not finite is kept with its last finite weights, and judged with them: its row of edits says why it
+    ended, and the measurement `unfinished` is 1. After any other failure the step fails.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
-    the edited models draw for them. roles: of the prompts, those that are judged, or all; attacks: settings of the
-    attacks on the edited models (`Attacker`), where there are any.
+    the edited models draw for them. judges: further ones, by their roles, as `judging.readers_of` takes them. roles: of
+    the prompts, those that are judged, or all; attacks: settings of the attacks on the edited models (`Attacker`),
+    where there are any.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = text_diffusion.open_model(network, place)
     chosen = json.loads(selected.read_text(encoding="utf-8")) if selected else {}
     weights.mkdir(parents=True)
-    rows, logs, failures = [], [], []
+    rows, logs, failures, ended = [], [], [], []
     judged = pd.read_parquet(judged_prompts)
     pooled = list(dict.fromkeys(run["concept"] for run in plan["runs"]))
     with np.load(latents) as drawn, np.load(judged_pictures) as before:
-        readers = Readers(classifier, detector)
+        # Of all concepts first: what is wrong with the last one is said before the first has taken its time.
+        contexts = {name: context_of(base, concept_of(name, concepts[name]), prompts, drawn, table) for name in pooled}
+        readers = readers_of(classifier, detector, judge_roles, judges)
         attacker = Attacker(drawn, table, attacks) if attacks else None
         judging = Judging(readers, judged, before, concepts, pooled, sampling, judging_seed, attacker, roles or ROLES)
         for run in plan["runs"]:
             name = f"{run['concept']}.{run['setting']}.{run['seed']}"
-            concept = Concept(run["concept"], **concepts[run["concept"]])
             student = copy.deepcopy(base.network)
             seed_everything(run["seed"])
             prepare(student, chosen.get("selection", run["selection"]))
@@ -87,29 +97,31 @@ def erase(
                 steps = edit(
                     module,
                     student,
-                    context_of(base, concept, drawn, table, run["seed"]),
+                    replace(contexts[run["concept"]], seed=run["seed"]),
                     settings={**run["settings"], **chosen.get("settings", {})},
                     training={**run["training"], **chosen.get("training", {})},
-                    beside=log,
-                    save=lambda file, student=student: save_delta(file, without_adapters(student, base), network),
-                    what=name,
                 )
+                failure = ""
+            except NotFinite as error:
+                steps, failure = error.log, str(error)
+                print(f"{name}: {failure}. Its last finite weights are kept, and the other runs go on")
             except UserError as error:
-                failures.append(str(error))
+                failures.append(f"{name}: {error}")
                 continue
             path, labels = weights / f"{name}.safetensors", {key: run[key] for key in ("setting", "seed")}
             plain = without_adapters(student, base)
             kind = save_delta(path, plain, network)
             judging.judge(base.with_network(plain.eval()), run["concept"], method, **labels)
             logs.append(pd.DataFrame(steps).assign(concept=run["concept"], **labels))
-            rows.append({"target": run["concept"], "path": path, "format": kind, **labels})
+            rows.append({"target": run["concept"], "path": path, "format": kind, "failure": failure, **labels})
+            ended.append(row("unfinished", bool(failure), concept=run["concept"], method=method, n=1, **labels))
     if failures:
         raise UserError("; ".join(failures))
     pd.concat(logs, ignore_index=True).to_parquet(log, index=False)
-    write(measurements, judging.measurements(), family="erasure", model=model, study=study)
+    write(measurements, [*judging.measurements(), *ended], family="erasure", model=model, study=study)
     np.savez(panel, **judging.panel)
     list_edits(edits, rows, base=model, base_path=network, family="erasure", method=method)
-    return {"runs": len(rows)}
+    return {"runs": len(rows), "unfinished": [each["target"] for each in rows if each["failure"]]}
 
 
 def prepare(student: Conditioned, selection: str) -> None:
@@ -133,12 +145,21 @@ def without_adapters(student: Conditioned, base: TextDiffusion) -> Conditioned:
     return plain
 
 
-def context_of(base: TextDiffusion, concept: Concept, drawn: Mapping, table: pd.DataFrame, seed: int) -> Context:
-    """What the methods may see: the base's own pictures of the concept, of its anchors and of the rest, and prompts."""
+def context_of(
+    base: TextDiffusion, concept: Concept | Named, source: Path, drawn: Mapping, table: pd.DataFrame
+) -> Context:
+    """What the methods may see: the base's own pictures of the concept, of its anchors and of the rest, and prompts.
+
+    source: the file of the prompts, for messages. Raises UserError for a concept without prompts, for one whose words
+    the tokenizer does not know, and for a prompt that does not name it.
+    """
     device = base.alphas_cumprod.device
     prompts = {
         role: list(rows["prompt"]) for role, rows in table[table["concept"] == concept.name].groupby("role", sort=False)
     }
+    if missing := [role for role in ("concept", "anchor", "others") if not prompts.get(role)]:
+        raise UserError(f"concept {concept.name}: {source} has no prompts of its {', '.join(missing)}. Draw them again")
+    check_words(base, concept)
     ids = {role: base.ids(texts) for role, texts in prompts.items()}
     pictures = {
         role: Examples(torch.from_numpy(drawn[f"{concept.name}.{role}"]).to(device), ids[role]) for role in prompts
@@ -152,7 +173,6 @@ def context_of(base: TextDiffusion, concept: Concept, drawn: Mapping, table: pd.
         remember=pictures["others"],
         anchor=pictures["anchor"],
         timesteps=len(base.alphas_cumprod),
-        seed=seed,
         frozen=base.network,
         alphas_cumprod=base.alphas_cumprod,
         conditioning=Conditioning(
@@ -171,12 +191,12 @@ def context_of(base: TextDiffusion, concept: Concept, drawn: Mapping, table: pd.
 def named_tokens(model: TextDiffusion, prompts: list[str], words: list[list[str]]) -> Tensor:
     """Which tokens (n, length) of each prompt are those of its words; no length of words is cut."""
     ids, found = model.ids(prompts), torch.zeros(len(prompts), model.tokenizer.model_max_length, dtype=torch.bool)
-    for row, some in enumerate(words):
+    for place, some in enumerate(words):
         for word in some:
             pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
-            windows = ids[row].cpu().unfold(0, len(pieces), 1)
+            windows = ids[place].cpu().unfold(0, len(pieces), 1)
             for start in (windows == torch.tensor(pieces)).all(1).nonzero()[:, 0].tolist():
-                found[row, start : start + len(pieces)] = True
+                found[place, start : start + len(pieces)] = True
     return found.to(ids.device)
 
 

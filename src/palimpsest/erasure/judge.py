@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.judging import Judging
-from palimpsest.judges.readers import Readers
+from palimpsest.erasure.judging import Judging, readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited
 from palimpsest.models import text_diffusion
@@ -30,21 +29,25 @@ def judge(
     concepts: dict,
     pooled: list[str],
     sampling: dict,
-    attacks: dict,
+    judges: list[Input] | None = None,
+    judge_roles: list[str] | None = None,
+    attacks: dict | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """measurements: of each row of edits on its concept, on all of them where it names none; panel: pictures.
 
     prompts, pictures: as `reference` writes them, which also says what the seed and the sampling mean; pooled: the
-    concepts that are also measured together; latents, learned: pictures and prompts that an attacker has, as `draw`
-    writes them; attacks: its settings (`Attacker`). A row that names a concept is measured on that one alone.
+    concepts that are also measured together; judges: further ones, by their roles; latents, learned: pictures and
+    prompts that an attacker has, as `draw` writes them; attacks: its settings (`Attacker`), where there are any. A row
+    that names a concept is measured on that one alone.
     """
     place = torch_device(device)
     base, table = text_diffusion.open_model(network, place), pd.read_parquet(prompts)
     with np.load(pictures) as before, np.load(latents) as drawn:
-        attacker = Attacker(drawn, pd.read_parquet(learned), attacks)
-        judging = Judging(Readers(classifier, detector), table, before, concepts, pooled, sampling, seed, attacker)
+        readers = readers_of(classifier, detector, judge_roles, judges)
+        attacker = Attacker(drawn, pd.read_parquet(learned), attacks) if attacks else None
+        judging = Judging(readers, table, before, concepts, pooled, sampling, seed, attacker)
         for edit in edited.read(edits):
             changed = base.with_network(edited.open_edit(edit, place))
             for name in [edit.target] if edit.target else concepts:

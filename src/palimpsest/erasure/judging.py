@@ -5,12 +5,17 @@ Every model draws the same prompts from the same noise, so that its pictures are
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.attacks import Attacker
+from palimpsest.erasure.kinds import concept_of
+from palimpsest.erasure.named import Named
 from palimpsest.judges.readers import Readers
+from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
@@ -19,6 +24,9 @@ from palimpsest.models import autoencoder
 from palimpsest.models.text_diffusion import TextDiffusion, draw
 from palimpsest.worlds.concepts import ALL, EMBLEM, ROLES, SHOWING, Concept
 from palimpsest.worlds.scenes import FACTORS
+
+if TYPE_CHECKING:  # its libraries take seconds to load
+    from palimpsest.erasure.photographs import Photographs
 
 SHOWN = 6  # pictures of each role that figures show
 
@@ -38,7 +46,7 @@ class Judging:
 
     def __init__(
         self,
-        readers: Readers,
+        readers: "Scenes | Photographs",
         prompts: pd.DataFrame,
         before: Mapping[str, np.ndarray],
         concepts: dict,
@@ -58,25 +66,30 @@ class Judging:
         rows = self.prompts[self.prompts["concept"] == name]
         asked = rows["role"].isin(self.roles).to_numpy()
         rows, before = rows[asked].reset_index(drop=True), self.before[name][asked]
-        made, concept = drawn(model, rows, self.sampling, self.seed), Concept(name, **self.concepts[name])
-        found = compare(self.readers, concept, rows, made, before)
+        made, concept = drawn(model, rows, self.sampling, self.seed), concept_of(name, self.concepts[name])
+        found = self.readers.compare(concept, rows, made, before)
         if self.attacker is not None and name in self.pooled:
             found |= self.recovered(model, concept, rows, found)
         for key, values in found.items():
             for label in (name, ALL) if name in self.pooled else (name,):
                 self.found[method, label, setting, seed][key].append(values)
         picks = rows.groupby("role").head(SHOWN).index.to_numpy()
-        self.panel[f"{method}.{name}.{setting}.{seed}"] = made[picks]
+        # Censored here: what is not in the file can be shown by no figure and no notebook.
+        self.panel[f"{method}.{name}.{setting}.{seed}"] = publishable(made[picks], explicit=concept.censored)
         self.panel["roles"] = rows["role"].to_numpy(str)[picks]
 
     def recovered(
-        self, model: TextDiffusion, concept: Concept, rows: pd.DataFrame, found: dict[tuple[str, str], np.ndarray]
+        self,
+        model: TextDiffusion,
+        concept: Concept | Named,
+        rows: pd.DataFrame,
+        found: dict[tuple[str, str], np.ndarray],
     ) -> dict[tuple[str, str], np.ndarray]:
         """Which pictures show the concept, by attack: as `compare` gives outcomes; found: of the prompts themselves."""
-        shows = {("recovered", role): ~found["erased", role] for role in SHOWING}
+        shows = {("recovered", role): ~found["erased", role] for role in SHOWING if ("erased", role) in found}
         for name, latents in self.attacker.attack(model, concept, rows, self.sampling, self.seed).items():
             pictures = autoencoder.decode(model.vae, latents)
-            shows["recovered", name] = concept.shown(self.readers.factors(pictures), self.readers.emblems(pictures))
+            shows["recovered", name] = self.readers.shows(concept, pictures)
         return shows
 
     def measurements(self) -> list[dict]:
@@ -88,26 +101,43 @@ class Judging:
         ]
 
 
-def compare(
-    readers: Readers, concept: Concept, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
-    """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
-    factors, emblems = readers.factors(made), readers.emblems(made)
-    shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
-    found = {}
-    for role, places in rows.groupby("role").indices.items():
-        if role in SHOWING:
-            found["erased", role] = ~shows[places]
-        elif role == "unnamed":
-            found["appears", role] = shows[places]
-        others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
-        found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
-        if role == "rest":
-            found["perceptual", role] = readers.distance(before[places], made[places])
-            found["ssim", role] = ssim(before[places], made[places])
-            found["features", role] = readers.features(made[places])
-            found["features_before", role] = readers.features(before[places])
-    return found
+class Scenes(Readers):
+    """The judges of the scenes, and how they compare pictures of prompts that say what each shows."""
+
+    def compare(
+        self, concept: Concept, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
+        factors, emblems = self.factors(made), self.emblems(made)
+        shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
+        found = {}
+        for role, places in rows.groupby("role").indices.items():
+            if role in SHOWING:
+                found["erased", role] = ~shows[places]
+            elif role == "unnamed":
+                found["appears", role] = shows[places]
+            others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
+            found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
+            if role == "rest":
+                found["perceptual", role] = self.distance(before[places], made[places])
+                found["ssim", role] = ssim(before[places], made[places])
+                found["features", role] = self.features(made[places])
+                found["features_before", role] = self.features(before[places])
+        return found
+
+
+def readers_of(
+    classifier: Path, detector: Path, roles: list[str] | None, judges: list[Path] | None
+) -> "Scenes | Photographs":
+    """The judges of the scenes, or those of a published model: the classifier is then what `check_folder` wrote.
+
+    roles, judges: of further judges, in one order.
+    """
+    if classifier.suffix != ".json":
+        return Scenes(classifier, detector)
+    from palimpsest.erasure.photographs import Photographs
+
+    return Photographs(classifier, detector, dict(zip(roles or [], judges or [], strict=True)))
 
 
 def rightness(rows: pd.DataFrame, factors: dict[str, np.ndarray], emblems: np.ndarray) -> dict[str, np.ndarray]:

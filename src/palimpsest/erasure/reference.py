@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.judging import drawn
+from palimpsest.erasure.kinds import check_words, concept_of, cut_of, judging_prompts
 from palimpsest.models import text_diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
-from palimpsest.worlds.concepts import Concept, judging_prompts
 
 
 def reference(
@@ -23,13 +23,20 @@ def reference(
 ) -> dict:
     """prompts: a row each, with its role and what it asks for; pictures: uint8, row by row, by concept.
 
-    concepts: factor, value and anchor by name; counts: prompts of each role; sampling: `steps`, `guidance`.
+    concepts: a row of the configuration by name; counts: prompts of each role; sampling: `steps`, `guidance`. The
+    record says how many prompts of each are cut off.
     """
     model = text_diffusion.open_model(network, torch_device(device))
-    table = pd.concat([judging_prompts(Concept(name, **row), counts, seed) for name, row in concepts.items()])
+    tables, cut = [], {}
+    for name, row in concepts.items():
+        concept = concept_of(name, row)
+        check_words(model, concept)
+        tables.append(judging_prompts(concept, counts, seed))
+        cut[name] = cut_of(model, concept, tables[-1])
+    table = pd.concat(tables)
     np.savez(pictures, **{name: drawn(model, rows, sampling, seed) for name, rows in table.groupby("concept")})
     table.to_parquet(prompts, index=False)
-    return {"prompts": len(table)}
+    return {"prompts": len(table), "cut_prompts": cut}
 
 
 if __name__ == "__main__":

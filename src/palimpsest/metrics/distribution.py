@@ -11,12 +11,24 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
     beside a floor (data half against data half).
     """
     mean_first, mean_second = first.mean(0, dtype=np.float64), second.mean(0, dtype=np.float64)
+    if len(first) + len(second) < first.shape[1]:
+        return _frechet_of_few(first - mean_first, second - mean_second, mean_first - mean_second)
     first, second = np.cov(first.astype(np.float64), rowvar=False), np.cov(second.astype(np.float64), rowvar=False)
     # tr (C1 C2)^(1/2) is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric.
     values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     shared = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(0)).sum()
     return float(((mean_first - mean_second) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * shared)
+
+
+def _frechet_of_few(first: np.ndarray, second: np.ndarray, apart: np.ndarray) -> float:
+    """The same of centred rows (n, d) that are fewer than their columns: tr (C1 C2)^(1/2) is the nuclear norm of A B^T.
+
+    A and B are the rows over the root of n - 1, so that C1 = A^T A: no matrix of d x d is made.
+    """
+    first, second = (each / np.sqrt(len(each) - 1) for each in (first, second))
+    shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    return float((apart**2).sum() + (first**2).sum() + (second**2).sum() - 2 * shared)
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray, paired: bool = False) -> float:

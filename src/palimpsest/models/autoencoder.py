@@ -21,7 +21,8 @@ def save(path: Path, network: AutoencoderKL) -> None:
 
 def load(path: Path) -> AutoencoderKL:
     """The autoencoder behind a file of weights, in evaluation mode and frozen."""
-    network = AutoencoderKL.from_config(AutoencoderKL.load_config(path.parent))
+    with torch.device("meta"):
+        network = AutoencoderKL.from_config(AutoencoderKL.load_config(path.parent))
     return filled(network, path).eval().requires_grad_(False)
 
 

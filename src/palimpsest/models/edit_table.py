@@ -10,6 +10,8 @@ Paths are relative to the table, so that results can be moved. Formats:
 * `text_encoder`: the same of a text-to-image model's text encoder, whose UNet is the base's
 * `lora`: safetensors of low-rank adapters; names may begin with `<seed>.`, where one file holds several seeds, or with
   `transformer.`, as diffusers' pipelines name them
+* `published_unet`, `published_text_encoder`: a state dict of the whole UNet (by diffusers' or by its first authors'
+  names; merged adapters too) or text encoder that others published; the rest is the base's
 * `codes`: an .npz of edited codes (images, h, w), one array for each setting, under the last part of its name: the
   parts before a `/` say how and of what pictures the codes were made
 """
@@ -22,7 +24,7 @@ import pandas as pd
 
 from palimpsest.run import UserError, sha256
 
-FORMATS = ("whole", "delta", "text_encoder", "lora", "codes")
+FORMATS = ("whole", "delta", "text_encoder", "lora", "published_unet", "published_text_encoder", "codes")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Edit:
     """One edited model, or one that is compared with them (method "pretrained", "oracle" or "random").
 
     base: the base model's name, base_path: its file; target: what was to be forgotten; setting: its name; format: one
-    of FORMATS; path: the edit's file. Both paths are whole here, and relative to the table in its file.
+    of FORMATS; path: the edit's file. Both paths are whole here, and relative to the table in its file. failure: why
+    the edit ended early, where it did: the file then has its last finite weights.
     """
 
     base: str
@@ -43,6 +46,7 @@ class Edit:
     format: str
     path: Path
     sha256: str
+    failure: str = ""
 
 
 def write(table: Path, rows: list[dict], **common) -> None:
@@ -76,6 +80,7 @@ def read(table: Path) -> list[Edit]:
         frame = pd.read_parquet(table)
     except (OSError, ValueError) as error:
         raise UserError(f"{table} is no readable table of edited models: {error}") from error
+    frame = frame if "failure" in frame else frame.assign(failure="")  # as older tables have none
     missing = [name for name in names if name not in frame]
     if missing:
         raise UserError(f"{table} lists no edited models: it has no column {', '.join(missing)}")

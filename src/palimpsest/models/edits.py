@@ -8,8 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from palimpsest.models import compvis
 from palimpsest.models.edit_table import FORMATS, Edit, read
-from palimpsest.models.published import read_state
+from palimpsest.models.published import DAMAGE, read_state
+from palimpsest.models.weights import check_state
 from palimpsest.run import UserError, sha256
 
 TEXT_PREFIX = "text_encoder."
@@ -25,6 +27,7 @@ def open_edit(edit: Edit, device: torch.device | str = "cpu") -> nn.Module | np.
     openers = {"whole": lambda: open_network(edit.path), "delta": lambda: with_delta(edit)}
     openers |= {"text_encoder": lambda: with_delta(edit), "lora": lambda: with_adapters(edit)}
     openers |= {"codes": lambda: codes_of(edit)}
+    openers |= {f"published_{part}": lambda part=part: with_published(edit, part) for part in ("unet", "text_encoder")}
     if edit.format not in openers:
         raise UserError(f"{edit.path}: the format {edit.format!r} of the row is unknown; known: {', '.join(FORMATS)}")
     for path in (edit.base_path, edit.path):
@@ -106,6 +109,61 @@ def with_delta(edit: Edit) -> nn.Module:
     check_names(edit.path, changed, state)
     network.load_state_dict({**state, **changed})
     return network
+
+
+def with_published(edit: Edit, part: str) -> nn.Module:
+    """The base with a whole UNet or text encoder that others published; every key and shape is checked.
+
+    Raises UserError for half of one, and for that of another model: of other widths, or of another vocabulary.
+    """
+    from palimpsest.models import text_diffusion
+
+    if not is_text_diffusion(edit.base_path):
+        raise UserError(f"{edit.path} is a {part} of a text-to-image model, and {edit.base} is none. Name its base")
+    network = open_network(edit.base_path)
+    target, state = getattr(network, part), tensors_in(edit.path)
+    if part == "text_encoder":
+        state = text_diffusion.renamed_text(state)
+    elif compvis.is_compvis(state):
+        state = compvis.renamed(state, list(target.state_dict()), target.config.layers_per_block)
+    else:
+        state = {name.removeprefix("unet."): tensor for name, tensor in state.items()}
+    refuse_other_model(edit, state, target)
+    check_state(state, target, edit.path)
+    target.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    return network
+
+
+def tensors_in(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, also of one that keeps them under `state_dict`; no code of it runs."""
+    if path.suffix == ".safetensors":
+        return read_state(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGE:
+        content = None
+    inner = content.get("state_dict") if isinstance(content, dict) else None
+    if isinstance(inner, dict):
+        return {name: each for name, each in inner.items() if isinstance(each, Tensor)}
+    return read_state(path)
+
+
+def refuse_other_model(edit: Edit, state: dict[str, Tensor], target: nn.Module) -> None:
+    """Raise UserError, in words, for the most likely mistakes: a part of Stable Diffusion 2, another vocabulary."""
+    known = target.state_dict()
+    for name, tensor in state.items():
+        if name not in known or tensor.shape == known[name].shape:
+            continue
+        if name.endswith("attn2.to_k.weight"):
+            raise UserError(
+                f"{edit.path} takes texts of width {tensor.shape[1]}, {edit.base} of {known[name].shape[1]}: it is of "
+                "another model (Stable Diffusion 1 has 768, Stable Diffusion 2 has 1024). Nothing was loaded"
+            )
+        if name.endswith("token_embedding.weight") and tensor.shape[0] != known[name].shape[0]:
+            raise UserError(
+                f"{edit.path} knows {tensor.shape[0]} tokens, the tokenizer of {edit.base} {known[name].shape[0]}: it "
+                "is of another tokenizer. Nothing was loaded"
+            )
 
 
 def check_names(path: Path, given: dict[str, Tensor], known: dict[str, Tensor]) -> None:

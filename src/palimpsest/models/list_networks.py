@@ -1,7 +1,7 @@
 """List a family's networks that nothing was erased from as edited models, so that audits compare with them.
 
 They are the base ("pretrained"), its oracles, and a network of the base's architecture with random
-weights ("random"), which is made here: it never saw anything.
+weights ("random"), which is made here: it never saw anything. What others edited is listed with them.
 """
 
 from pathlib import Path
@@ -22,11 +22,14 @@ def list_networks(
     model: str,
     oracles: list[Input] | None = None,
     targets: list[str] | None = None,
+    others: list[Input] | None = None,
+    about: dict | None = None,
     seed: Count = 0,
 ) -> None:
     """random: a folder with the random network; edits: a row for each network; model: the base's name.
 
-    targets: what each oracle was trained without, where that is not all that is forgotten.
+    targets: what each oracle was trained without, where that is not all that is forgotten. others: checkpoints that
+    others edited, of which about["rows"] says in their order which method, target, setting and format they are.
     """
     seed_everything(seed)
     rows, oracles = [{"method": "pretrained", "path": network}], oracles or []
@@ -34,7 +37,9 @@ def list_networks(
     rows += [{"method": "oracle", "path": file, "target": name} for file, name in without]
     rows.append({"method": "random", "path": save_random(random, network)})
     common = {"family": family, "base": model, "base_path": network, "format": "whole"}
-    write(edits, [{"target": ""} | row for row in rows], **common, seed=seed, setting="")
+    rows += [{**row, "path": path} for row, path in zip((about or {}).get("rows", []), others or [], strict=True)]
+    complete = [{"target": "", "setting": "", **common, **row} for row in rows]
+    write(edits, complete, seed=seed)
 
 
 def save_random(folder: Path, network: Path) -> Path:

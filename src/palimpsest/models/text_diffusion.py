@@ -108,7 +108,9 @@ def open_model(path: Path, device: torch.device | str = "cpu") -> TextDiffusion:
     for needed in (*(f"{part}/config.json" for part in NETWORKS), "scheduler/scheduler_config.json"):
         if not (folder / needed).exists():
             raise UserError(f"{folder / needed} is missing: {folder} is not in the layout of Stable Diffusion 1.x")
-    unet = filled(UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(path.parent)), path)
+    with torch.device("meta"):  # a large one takes half a minute to be made with random weights
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(path.parent))
+    unet = filled(unet, path)
     text = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
     scheduler = scheduler_of(DDIMScheduler, DDIMScheduler.load_config(folder / "scheduler"))
     if scheduler.config.prediction_type != "epsilon":
@@ -121,16 +123,37 @@ def open_model(path: Path, device: torch.device | str = "cpu") -> TextDiffusion:
             f"{folder}: the UNet takes texts of width {unet.config.cross_attention_dim}, the text encoder gives "
             f"{text.config.hidden_size}. They are not of one model: Stable Diffusion 1 has 768, Stable Diffusion 2 1024"
         )
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    check_tokenizer(tokenizer, text.config, folder)
     # A quarter faster, on a CPU as on a GPU: convolutions take pictures with their channels last.
     unet = unet.to(memory_format=torch.channels_last)
     network = Conditioned(unet, filled(text, folder / "text_encoder" / TEXT_WEIGHTS))
     return TextDiffusion(
         network.eval().requires_grad_(False).to(device),
         autoencoder.load(folder / "vae" / WEIGHTS).to(device),
-        CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        tokenizer,
         scheduler,
         folder,
     )
+
+
+def check_tokenizer(tokenizer: CLIPTokenizer, text: CLIPTextConfig, folder: Path) -> None:
+    """Raise UserError for the tokenizer of another text encoder: its numbers would stand for other words."""
+    if len(tokenizer) != text.vocab_size or tokenizer.model_max_length > text.max_position_embeddings:
+        raise UserError(
+            f"{folder / 'tokenizer'} has {len(tokenizer)} tokens and prompts of {tokenizer.model_max_length}, the text "
+            f"encoder {text.vocab_size} and {text.max_position_embeddings}: it is another model's tokenizer. Fetch the "
+            "folder of the model again, all of it from one place"
+        )
+
+
+def renamed_text(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A text encoder's tensors under today's names, without the numbers of the places, which are no weights."""
+    return {
+        key.removeprefix("text_model."): value
+        for key, value in state.items()
+        if not key.endswith("embeddings.position_ids")
+    }
 
 
 def random_like(model: TextDiffusion) -> TextDiffusion:

@@ -41,10 +41,15 @@ def load_into(path: Path, network: nn.Module) -> nn.Module:
 
 
 def filled(network: nn.Module, path: Path) -> nn.Module:
-    """A network with the weights of a file that others may have written, every key and shape checked."""
+    """A network with the weights of a file that others may have written, every key and shape checked, in float32.
+
+    The file's tensors are put in place, not copied: the network may have been made without any (torch's device `meta`).
+    """
     state = read_state(path)
     check_state(state, network, path)
-    network.load_state_dict(state)
+    network.load_state_dict(
+        {name: each.float() if each.is_floating_point() else each for name, each in state.items()}, assign=True
+    )
     return network
 
 

@@ -37,6 +37,12 @@ def tokenizer_of(words: Iterable[str], length: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocab={token: n for n, token in enumerate(tokens)}, merges=merges, model_max_length=length)
 
 
+def unreadable_words(tokenizer: CLIPTokenizer, words: Iterable[str]) -> list[str]:
+    """The words of which the tokenizer cannot even spell a letter: what it reads instead is the end of the text."""
+    unknown = tokenizer.unk_token_id
+    return [word for word in words if unknown in tokenizer(word, add_special_tokens=False)["input_ids"]]
+
+
 def unknown_words(tokenizer: CLIPTokenizer, text: str) -> list[str]:
     """The words of a text that the tokenizer has to spell: no single token stands for them."""
     return [word for word in text.replace(",", " ").split() if len(tokenizer.tokenize(word)) != 1]

@@ -26,6 +26,7 @@ WEIGHTS = {
     "state_dict": "{name}.pt",
     "onnx": "{name}.onnx",
     "pipeline": "{name}.json",
+    "transformers": "{name}.json",
 }
 RELEASED = Path("resources/models")
 # Other networks that a training reads, by the key of its row and the name of its argument.
@@ -192,6 +193,18 @@ class Family(Plan):
         """Networks that were trained as a model was, by what they lack: "" is all that is forgotten."""
         found = self.own().get("oracles", {}).get(model, {})
         return {"": found} if isinstance(found, str) else found
+
+    def others(self, model: str) -> dict[str, dict]:
+        """Checkpoints that others edited, by names of the user's: path, and what `models.edit_table` says of a row."""
+        return {}
+
+    def others_rows(self, model: str) -> str:
+        """What is said of them, as an argument; none without them."""
+        rows = [
+            {"method": row["method"], "target": row["concept"], "format": row["format"], "setting": name}
+            for name, row in self.others(model).items()
+        ]
+        return arguments({"about": as_json({"rows": rows})}) if rows else ""
 
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, an `edits.parquet` each: what audits read."""

@@ -4,11 +4,18 @@ A study is every combination of its concepts, settings and seeds, for each of it
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from palimpsest.consent import refuse_without_consent
+from palimpsest.errors import UserError
 from palimpsest.plan.base import Studies, arguments, as_json
 from palimpsest.plan.code import code_of
 from palimpsest.unlearning.find import method_module
+
+# What the distances between pictures are called: by our own judges, and by the published ones of these roles.
+OWN_NAMES = {"features": "fd_mini", "perceptual": "lpips_mini"}
+PUBLISHED_NAMES = {"features": "FID", "perceptual": "LPIPS"}
 
 
 class Erasure(Studies):
@@ -21,8 +28,31 @@ class Erasure(Studies):
 
     def concepts(self) -> str:
         """Every concept that a study erases, as an argument."""
+        return as_json(self.used_concepts())
+
+    def used_concepts(self) -> dict[str, dict]:
+        """The rows of those concepts; of a published model's each knows where the captions of the rest are."""
         used = {name for study in self.own("studies").values() for name in study["concepts"]}
-        return as_json({name: row for name, row in self.own("concepts").items() if name in used})
+        rows = {name: row for name, row in self.own("concepts").items() if name in used}
+        named = {name: {**row, "captions": self.own("captions")} for name, row in rows.items() if "kind" in row}
+        return {**rows, **named}
+
+    def prompt_files(self) -> list[str]:
+        """The user's files that prompts are read from."""
+        rows = self.used_concepts().values()
+        return sorted({row[key] for row in rows for key in ("prompts", "captions") if key in row})
+
+    def judge_roles(self) -> list[str]:
+        """The roles of the judges beside the classifier and the detector, in the order in which steps take them."""
+        return sorted(self.own().get("judges", {}))
+
+    def further_judges(self) -> list[str]:
+        """Their networks."""
+        return [self.network(self.own("judges", role)) for role in self.judge_roles()]
+
+    def readers(self) -> str:
+        """Their roles, as an argument."""
+        return arguments({"judge_roles": self.judge_roles()}) if self.judge_roles() else ""
 
     def module_of(self, method: str) -> str:
         """The module of a method, which several methods may be settings of."""
@@ -31,6 +61,10 @@ class Erasure(Studies):
     def code_of_method(self, module: str) -> Callable:
         """An input function: the code of a step and of the method that a wildcard names."""
         return lambda wildcards: code_of(module, method_module(self.family, self.module_of(wildcards.method)))
+
+    def others(self, model: str) -> dict[str, dict]:
+        """Checkpoints that others erased concepts from a model with."""
+        return {name: row for name, row in self.own().get("others", {}).items() if row["model"] == model}
 
     # Studies and their runs
 
@@ -72,10 +106,13 @@ class Erasure(Studies):
 
     def judged(self, wildcards) -> str:
         """What of a study's models is judged: some roles of prompts or all; the reported study's are also attacked."""
-        given = {key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"}
-        if wildcards.study == self.own("reported_study"):
-            given["attacks"] = as_json(self.own("attacks"))
-        return arguments(given)
+        roles = arguments({key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"})
+        attacked = wildcards.study == self.own("reported_study")
+        return f"{roles} {self.attacks()}".strip() if attacked else roles
+
+    def attacks(self) -> str:
+        """How edited models are attacked, as an argument; none where the configuration attacks none."""
+        return arguments({"attacks": as_json(self.own("attacks"))}) if "attacks" in self.own() else ""
 
     # What the report reads
 
@@ -114,7 +151,8 @@ class Erasure(Studies):
             "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
             "sampling": self.own("sampling"),
             "prompts": self.own("prompts"),
-            "attacks": self.own("attacks"),
+            "attacks": self.own().get("attacks", {}),
+            "names": {**OWN_NAMES, **{role: PUBLISHED_NAMES[role] for role in OWN_NAMES if role in self.judge_roles()}},
         }
 
     def check(self) -> None:
@@ -133,3 +171,23 @@ class Erasure(Studies):
                 self.own("concepts", name)
             for name in self.methods_of(study):
                 self.own("methods", name)
+        for name, row in self.used_concepts().items():
+            refuse_without_consent(name, row)
+        for path in self.prompt_files():
+            if not Path(path).is_file():
+                raise UserError(
+                    f"erasure: prompts or captions are to be read from {path}, and there is no such file. Put one "
+                    "there, or name another (docs/published_data.md says what it holds)"
+                )
+        for role in self.judge_roles():
+            self.network(self.own("judges", role))
+        for name, row in self.own().get("others", {}).items():
+            if row["model"] not in self.own("models") or row["concept"] not in self.used_concepts():
+                raise UserError(
+                    f"erasure.others.{name} names the model {row['model']} and the concept {row['concept']}: give one "
+                    f"of {', '.join(self.own('models'))}, and a concept that a study erases"
+                )
+            if not Path(row["path"]).is_file():
+                raise UserError(
+                    f"erasure.others.{name}: there is no file {row['path']}. Put it there, or correct `path`"
+                )

@@ -11,7 +11,7 @@ from palimpsest.plan.code import files_of
 from palimpsest.plan.folders import listing
 
 # Layout of a checkpoint to the module that reads it strictly, and its files by argument and the pattern of their names.
-# The hash is that of the last one, which holds the weights; of a pipeline, those of all files.
+# The hash is that of the last one, which holds the weights; of a folder (FOLDERS), those of all files.
 LAYOUTS = {
     "taming": ("palimpsest.models.checkpoints", {"config": "model.yaml", "checkpoint": "last.ckpt"}),
     "diffusion": ("palimpsest.models.convert_diffusion", {"weights": "*diffusion_pytorch_model.*"}),
@@ -20,7 +20,10 @@ LAYOUTS = {
     "state_dict": ("palimpsest.models.take_file", {"file": "*"}),
     "onnx": ("palimpsest.models.take_file", {"file": "*"}),
     "pipeline": ("palimpsest.models.check_pipeline", {"index": "model_index.json"}),
+    "text_diffusion": ("palimpsest.models.convert_text_diffusion", {"index": "model_index.json"}),
+    "transformers": ("palimpsest.models.check_folder", {"config": "config.json"}),
 }
+FOLDERS = ("pipeline", "text_diffusion", "transformers")  # of several files, each with a hash of its own
 
 
 def stated(row: dict, *keys: str) -> str:
@@ -81,7 +84,7 @@ class Sources(Plan):
             if "sha256" in about or self.is_rehearsal()
         }
         given |= {"name": self.made_by("published")[weights]}
-        given |= {"sha256": as_json(hashes) if row["layout"] == "pipeline" else hashes.get([*files.values()][-1])}
+        given |= {"sha256": as_json(hashes) if row["layout"] in FOLDERS else hashes.get([*files.values()][-1])}
         given |= {key: row.get(key) for key in ("source", "revision")}
         return arguments({key: value for key, value in given.items() if value})
 

@@ -29,6 +29,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from palimpsest.consent import is_explicit
 from palimpsest.metrics.censor import publishable
 from palimpsest.report import style
 from palimpsest.report.records import record_of
@@ -83,7 +84,13 @@ class Run:
             for name in sets or known
             if "collection" in known[name]
         ]
-        return any(row.get("explicit", False) is not False for row in marked)
+        asked = self.concepts() if not sets else []
+        return any(row.get("explicit", False) is not False for row in marked) or any(map(is_explicit, asked))
+
+    def concepts(self) -> list[dict]:
+        """The rows of the concepts that studies of the run's families may use."""
+        rows = [row for family in self.config["families"] for row in self.config[family].get("concepts", {}).values()]
+        return [row for row in rows if not is_explicit(row) or row.get("consent") is True]
 
     def verdicts(self, family: str) -> pd.DataFrame:
         """What the measurements say of the family's claims."""

@@ -23,8 +23,8 @@ def edit(
     *,
     settings: dict,
     training: dict,
-    beside: Path,
-    save: Callable[[Path], None],
+    beside: Path | None = None,
+    save: Callable[[Path], None] | None = None,
     what: str = "",
 ) -> list[dict]:
     """Change the network in place by a method of the context's family, or a shared one; the log, one row per step.
@@ -32,7 +32,8 @@ def edit(
     settings: of the method; training: of the engine (`train`), {} for a method that trains nothing. what: the run, for
     messages. Where a loss, gradient or weight is not finite the steps so far, and by `save(path)` the last finite
     weights, are kept beside a file of the outputs, as `failed.parquet` and `failed`, which are no outputs.
-    Raises UserError then, and for settings that the method or the engine does not take.
+    Raises UserError then, and for settings that the method or the engine does not take; NotFinite itself where nothing
+    is named to keep it beside: who calls keeps the network, which has the last finite weights, and the error's log.
     """
     module = import_module(method_module(context.family, method))
     check_types(getattr(module, "edit", None) or module.direction, settings, f"settings of the method {method}")
@@ -40,6 +41,8 @@ def edit(
     try:
         return run(module, network, replace(context, method=method), settings, training)
     except NotFinite as error:
+        if beside is None or save is None:
+            raise
         steps, weights = beside.with_name("failed.parquet"), beside.with_name("failed")
         pd.DataFrame(error.log).to_parquet(steps, index=False)
         save(weights)

@@ -82,6 +82,11 @@ class Concept:
         return emblems if self.factor == EMBLEM else factors[self.factor] == FACTORS[self.factor].index(self.value)
 
     @property
+    def censored(self) -> bool:
+        """Whether what is drawn of it may only be shown blurred: nothing of the scenes."""
+        return False
+
+    @property
     def naming(self) -> set[str]:
         """The words that name the concept."""
         return {self.value, SYNONYMS[self.value]}

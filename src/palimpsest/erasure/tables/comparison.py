@@ -7,7 +7,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
 MEASUREMENTS = ("comparison", "networks")
-PARAMS = {"models": None, "methods": None, "oracles": None, "prompts": None}
+PARAMS = {"models": None, "methods": None, "oracles": None, "prompts": None, "names": None}
 
 FORMATS = {
     "Name": Format(0, "percent", better="high"),
@@ -43,14 +43,14 @@ def build(lookup: Lookup, params: dict) -> Table:
                     "FD": here.get("frechet", prompts="rest"),
                 }
             )
-    counts = params["prompts"]
+    counts, called = params["prompts"], params["names"]
     return Table(
         pd.DataFrame(rows),
         caption="Concept erasure, all concepts together. Erased (%): pictures that do not show the concept although "
         "the prompt names it, names it by another word, or in another order of words. Unnamed (%): that show it though "
         "the prompt does not name it. Kept (%): of the words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
-        "same noise, lpips_mini; FD: between both sets of pictures, fd_mini.",
+        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}.",
         label="tab:erasure-comparison",
         formats=FORMATS,
         group="group",
