@@ -19,6 +19,7 @@ STAGES = {
         *("lcr_gather", "lcr_reconstruct"),
         *("instance_targets", "instance_surrogate", "instance_reference"),
         *("instance_faulty_reference", "instance_prepare_prompt", "erasure_draw", "erasure_reference"),
+        *("memory_sets", "memory_decode"),
     ],
     "edit": ["lcr_replace", "instance_unlearn", "instance_repair_class", "instance_unlearn_prompt", "erasure_erase"],
     "generate and score": [
@@ -39,6 +40,14 @@ STAGES = {
         ),
         *("instance_membership", "instance_compare_surrogates", "instance_conflicts", "instance_ridge"),
         *("instance_select", "instance_pair", "erasure_judge_networks", "erasure_select"),
+        *(
+            "memory_audit",
+            "memory_compare",
+            "memory_likelihood",
+            "memory_solver_study",
+            "memory_crossed",
+            "memory_solvable",
+        ),
     ],
     "collect and judge": ["collect", "join", "judge_claims", "number", "trace_provenance"],
     "paper": ["tabulate", "plot", "typeset", "execute_notebook", "compare_runs"],

@@ -86,34 +86,33 @@ rule memory_solvable:
         "python -m palimpsest.memory.solvable {params.paths} {params.settings} > {log} 2>&1"
 
 
-if memory.crosses():
-
-    rule memory_crossed:
-        """Audit the face models that forgot single pictures."""
-        input:
-            code=code_of("palimpsest.memory.crossed"),
-            networks=f"<results>/instance/networks/{memory.crossed_model()}/edits.parquet",
-            studied=memory.crossed_edits(),
-            target_images="<results>/instance/targets/images.npy",
-            target_manifest="<results>/instance/targets/manifest.parquet",
-            held_out_images=memory.instance.data("held_out", "images.npy"),
-        output:
-            pictures="<results>/memory/crossed/pictures.parquet",
-            measurements="<results>/memory/crossed/measurements.parquet",
-        log:
-            "<logs>/memory/crossed.log",
-        benchmark:
-            "<benchmarks>/memory_crossed.jsonl"
-        conda:
-            "../../envs/torch.yaml"
-        threads: 1
-        resources:
-            mem=growing(6, "GB"),
-            runtime=growing(12, "h"),
-            gpu=1,
-        params:
-            paths=paths,
-            model=memory.crossed_model(),
-            settings=memory.crossed_flags(),
-        shell:
-            "python -m palimpsest.memory.crossed {params.paths} --model {params.model} {params.settings} > {log} 2>&1"
+rule memory_crossed:
+    """Audit the face models that forgot single pictures."""
+    input:
+        code=code_of("palimpsest.memory.crossed"),
+        networks="<results>/instance/networks/{model}/edits.parquet",
+        studied=memory.crossed_edits,
+        target_images="<results>/instance/targets/images.npy",
+        target_manifest="<results>/instance/targets/manifest.parquet",
+        held_out_images=lambda wildcards: memory.instance.data("held_out", "images.npy"),
+    output:
+        pictures="<results>/memory/crossed/{model}/pictures.parquet",
+        measurements="<results>/memory/crossed/{model}/measurements.parquet",
+    log:
+        "<logs>/memory/crossed/{model}.log",
+    benchmark:
+        "<benchmarks>/memory_crossed/{model}.jsonl"
+    wildcard_constraints:
+        model=one_of(memory.crossed_models()),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(6, "GB"),
+        runtime=growing(12, "h"),
+        gpu=1,
+    params:
+        paths=paths,
+        settings=memory.crossed_flags(),
+    shell:
+        "python -m palimpsest.memory.crossed {params.paths} --model {wildcards.model} {params.settings} > {log} 2>&1"

@@ -101,15 +101,14 @@ class Memory(Family):
         """Whether the experiment has face models to audit."""
         return "crossed" in self.own() and Instance.family in self.config["families"]
 
-    def crossed_model(self) -> str:
-        """The face model whose edits are audited: the first."""
-        return self.instance.own("models")[0]
+    def crossed_models(self) -> list[str]:
+        """The face models whose edits are audited: the first, where the experiment has some."""
+        return self.instance.own("models")[:1] if self.crosses() else []
 
-    def crossed_edits(self) -> list[str]:
+    def crossed_edits(self, wildcards) -> list[str]:
         """The tables of the face models that a study edited, a method each."""
-        study = self.own("crossed", "study")
-        folder = f"{self.instance.root}/{self.crossed_model()}/{study}"
-        return [f"{folder}/{method}/edits.parquet" for method in self.instance.methods_of(study)]
+        folder = f"{self.instance.root}/{wildcards.model}/{self.own('crossed', 'study')}"
+        return [f"{folder}/{method}/edits.parquet" for method in self.crossed_methods()]
 
     def crossed_methods(self) -> list[str]:
         """The methods of that study; none where nothing is crossed."""
@@ -117,7 +116,7 @@ class Memory(Family):
 
     def crossed_flags(self) -> str:
         """What the audit of face models is given, as arguments."""
-        given = {name: value for name, value in sorted(self.own("crossed").items()) if name != "study"}
+        given = {name: value for name, value in sorted(self.own().get("crossed", {}).items()) if name != "study"}
         return arguments(given)
 
     # What the report reads
@@ -133,7 +132,7 @@ class Memory(Family):
             found.setdefault("likelihood", []).append(f"{base}/likelihood/measurements.parquet")
             found.setdefault("solvers", []).append(f"{base}/solvers/measurements.parquet")
         found["solvable"] = [f"{self.root}/solvable/measurements.parquet"]
-        found["crossed"] = [f"{self.root}/crossed/measurements.parquet"] if self.crosses() else []
+        found["crossed"] = [f"{self.root}/crossed/{model}/measurements.parquet" for model in self.crossed_models()]
         return found
 
     def lists(self) -> dict[str, Any]:
