@@ -25,6 +25,10 @@ def pictures(model, count: int, seed: int = 0) -> torch.Tensor:
 
 def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(model):
     candidates = attacks.candidates_of(model, {"church", "cathedral"})
+    assert torch.equal(
+        attacks.candidates_of(model, {"the Church", "a cathedral"}),
+        attacks.candidates_of(model, {"the", "a", "church", "cathedral"}),
+    )
     planted = candidates[[5, 2]]
 
     def knows(noisy, times, ids):
