@@ -76,7 +76,9 @@ def compare(
             if some := [part[name] for part in parts if name in part]:
                 value, drawn = (np.mean([each[place] for each in some], axis=0) for place in (0, 1))
                 lines.append(row(name, *centre(value, drawn), n=len(some), **labels))
-    joined = with_erasure(pd.DataFrame(cloud), tidy.read(erasure))
+    # What no model has is a column too: where nothing converged, say.
+    named = pd.DataFrame(cloud, columns=[*MODEL, *QUANTITIES])
+    joined = with_erasure(named, tidy.read(erasure))
     joined.to_parquet(points, index=False)
     lines += list(ranks(joined, seed))
     write(measurements, lines, family="memory", model=model)
@@ -151,8 +153,6 @@ def ranks(points: pd.DataFrame, seed: int) -> Iterator[dict]:
     """
     for name in [each for each in points if each == "erased" or each.startswith("recovered_")]:
         for other in ("excess", "remembered"):
-            if other not in points:
-                continue
             some = points[[name, other]].dropna().to_numpy()
             if len(some) < 4 or (some == some[0]).all(0).any():
                 continue

@@ -37,7 +37,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         lines, columns, figsize=(PAGE, 1.05 * lines + 0.35), sharex=True, sharey=True, squeeze=False
     )
     wide = rows.loc[rows["method"].isin([*params["methods"], "pretrained"]) & rows["set"].isin(SETS), "z"]
-    ends = np.quantile(wide, [0.005, 0.995])
+    ends = np.quantile(wide, [0.005, 0.995]) if len(wide) else (0.0, 0.0)  # none may have converged
     values = np.linspace(min(ends[0], -4) - 1, max(ends[1], 4) + 1, POINTS)
     law = chi2(size).pdf(size + np.sqrt(2 * size) * values) * np.sqrt(2 * size)
     for panel, name in zip(panels.flat, shown, strict=False):
