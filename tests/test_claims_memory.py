@@ -38,7 +38,11 @@ MADE = {
         *each("w1_ratio", 1.2, 4.0, **OWN, reference="neutral"),
         of("w1_ratio", "oracle", 2.0, 2.0, **OWN, reference="neutral"),
     ],
-    "more_than_oracle": [*each("remembered", 1.0, -1.0), of("remembered", "pretrained", 2.0, 2.0)],
+    "more_than_oracle": [
+        *each("remembered", 1.0, -1.0),
+        *each("reference_z", 1.0, 1.0),
+        of("remembered", "pretrained", 2.0, 2.0),
+    ],
     "scrambled_invertible": [
         of("psnr", "pretrained", 24.0, 15.0, set="scrambled", caption="own"),
         of("ceiling", "pretrained", 24.2, 24.2, set="scrambled", caption="own"),

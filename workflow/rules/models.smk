@@ -21,6 +21,7 @@ rule train:
     resources:
         mem=growing(4, "GB"),
         runtime=growing(4, "h"),
+        gpu=1,
     params:
         paths=paths,
         module=lambda wildcards: sources.trainer_of(wildcards.weights)[0],

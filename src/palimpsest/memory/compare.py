@@ -4,7 +4,9 @@ The excess of a model is how much further out the seeds of the concept's picture
 pictures, in standard deviations of the NLL of N(0, I): mean z of the one set minus that of the other, both drawn by the
 base, without guidance, under their own captions. A perfect erasure has the excess of the oracle, which never saw the
 concept. So what a model remembers is the oracle's excess minus its own, on the same pictures: a memory is what is left
-of it above zero. Every picture counts that converged under all the models that are compared.
+of it above zero, in a model whose seeds of ordinary pictures (reference_z) are as those of N(0, I): where these are not
+likely either, as in a network that knows nothing, the excess says nothing. Every picture counts that converged under
+all the models that are compared.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +38,7 @@ def excess(means: Means, model: str) -> np.ndarray:
 QUANTITIES: dict[str, Callable[[Means], np.ndarray]] = {
     "excess": lambda means: excess(means, "own"),
     "shift": lambda means: excess(means, "own") - excess(means, BASE),
+    "reference_z": lambda means: means["own", R, "z"],
     "remembered": lambda means: excess(means, ORACLE) - excess(means, "own"),
     "psnr_over_oracle": lambda means: means["own", E, "psnr"] - means[ORACLE, E, "psnr"],
     "detected_over_oracle": lambda means: means["own", E, "detected"] - means[ORACLE, E, "detected"],

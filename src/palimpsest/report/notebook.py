@@ -89,7 +89,8 @@ class Run:
 
     def concepts(self) -> list[dict]:
         """The rows of the concepts that studies of the run's families may use."""
-        rows = [row for family in self.config["families"] for row in self.config[family].get("concepts", {}).values()]
+        parts = [self.config.get(family, {}) for family in self.config["families"]]
+        rows = [row for part in parts for row in part.get("concepts", {}).values()]
         return [row for row in rows if not is_explicit(row) or row.get("consent") is True]
 
     def verdicts(self, family: str) -> pd.DataFrame:

@@ -10,6 +10,8 @@ from palimpsest.report.typeset import Estimate, Format, Table
 MEASUREMENTS = ("compared",)
 PARAMS = {"models": None, "methods": None, "oracles": None, "inversion": None}
 
+USUAL = 1.96  # 95 % of N(0, I)
+
 
 def build(lookup: Lookup, params: dict) -> Table:
     """Rows: models; columns: the excess of all concepts, then what is remembered of each concept with an oracle."""
@@ -23,7 +25,8 @@ def build(lookup: Lookup, params: dict) -> Table:
             cells |= {("all concepts", "shift"): here.get("shift", concept="all")}
             for concept in known:
                 found = here.get("remembered", concept=concept)
-                cells |= {(name_of(concept), "remembered"): found, (name_of(concept), "verdict"): verdict(found)}
+                usual = here.get("reference_z", concept=concept)
+                cells |= {(name_of(concept), "remembered"): found, (name_of(concept), "verdict"): verdict(found, usual)}
                 cells |= {(name_of(concept), "PSNR"): here.get("psnr_over_oracle", concept=concept)}
             rows.append(cells)
     frame = pd.DataFrame(rows)
@@ -38,13 +41,16 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         notes="Excess: mean z of E minus that of R; shift: excess minus the pretrained model’s; remembered: the "
         "oracle’s excess minus the model’s, so that a perfect erasure has 0; memory: its interval lies above 0; pushed "
-        "out: below. PSNR: over the oracle’s (dB). All differences are of the same pictures, those that converged in "
-        f"all models of a difference; 95 % bootstrap over pictures. {DEFINED} {described(params['inversion'])}",
+        "out: below; none: the seeds of R themselves lie outside 95 % of N(0, I), as in a network that knows nothing. "
+        "PSNR: over the oracle’s (dB). All differences are of the same pictures, those that converged in all models "
+        f"of a difference; 95 % bootstrap over pictures. {DEFINED} {described(params['inversion'])}",
     )
 
 
-def verdict(found: Estimate) -> str:
-    """What an interval of what is remembered says."""
+def verdict(found: Estimate, usual: Estimate) -> str:
+    """What an interval of what is remembered says; usual: the mean z of R, outside which nothing is said."""
     if found.low != found.low:
         return ""
+    if abs(usual.value) > USUAL:
+        return "none: R is off"
     return "memory" if found.low > 0 else "pushed out" if found.high < 0 else "no difference"
