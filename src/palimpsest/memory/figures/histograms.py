@@ -22,6 +22,7 @@ PARAMS = {"methods": None, "oracles": None, "concepts": None}
 SETS = {"concept": (PALETTE[3], "-", "E"), "neutral": (PALETTE[0], "--", "R")}
 NETWORKS = ("pretrained", "oracle", "zero")
 POINTS = 200
+TOP = 2.5  # of the law's height
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -51,9 +52,10 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                 )
         panel.set_title(name_of(name))
         panel.set_yticks([])
+        panel.set_ylim(-0.09, TOP * law.max())  # what knows nothing is a line
     for panel in list(panels.flat)[len(shown) :]:
         panel.set_visible(False)
     handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     figure.supxlabel("NLL of the seed, in standard deviations of N(0, I) about its mean", fontsize=8)
     return figure

@@ -15,7 +15,7 @@ PARAMS = {"models": None, "methods": None, "oracles": None}
 
 NETWORKS = ("pretrained", "oracle", "random", "zero")
 KINDS = {"distant": (PALETTE[3], "o", -0.12), "adjacent": (PALETTE[0], "s", 0.12)}
-PANELS = {"seeds_cosine": "cosine distance of pairs", "seeds_variation": "CV of distances to own seed"}
+PANELS = {"seeds_cosine": "cosine distance", "seeds_variation": "CV of distances"}
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:

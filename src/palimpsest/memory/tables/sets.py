@@ -18,7 +18,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: sets by caption; for each network its PSNR, what judges find, z, and the correlation of neighbours."""
     rows, cases = [], params["cases"]["networks"]
     for model in params["models"]:
-        networks = ["pretrained", *(["oracle"] if params["oracles"][model] else []), "random"]
+        networks = ["pretrained", *(["oracle"] if params["oracles"][model] else [])]
         for caption in CAPTIONS:
             for name in cases.get(caption, []):
                 cells = {("", "group"): name_of(f"caption_{caption}"), ("", "Set"): name_of(f"set_{name}")}
