@@ -91,7 +91,7 @@ def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path
     for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
         assert re.search(rf"^{name} +\d+$", shown, re.MULTILINE), name
     # Who has no access to Stable Diffusion 3 leaves its file out; half of that is refused before anything runs.
-    text, part = (folder / "config/full.yaml").read_text(encoding="utf-8"), ", networks/stable_diffusion_3.yaml"
+    text, part = (folder / "config/full.yaml").read_text(encoding="utf-8"), "    networks/stable_diffusion_3.yaml,\n"
     assert part in text
     (folder / "config/mine.yaml").write_text(text.replace(part, ""), encoding="utf-8")
     without = snakemake(folder, "--dry-run", "--configfile", "config/mine.yaml").stdout
