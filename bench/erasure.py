@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.measure import Stopwatch, compared, peak_of_process, take_turns
+from bench.networks import conditional_unet
 from palimpsest.models.adamw import AdamW
 from palimpsest.models.forward_process import add_noise
-from palimpsest.models.latent_networks import UNet2DConditionModel
 from palimpsest.models.text_diffusion import Conditioned
 from palimpsest.run import torch_device
 from palimpsest.unlearning import saliency
@@ -154,19 +154,7 @@ def closed_form(contexts: Contexts) -> dict:
 
 def network(size: Size) -> Conditioned:
     """The network with random weights, the same every time; its texts come embedded."""
-    torch.manual_seed(0)
-    plain = len(size.channels) - 1
-    unet = UNet2DConditionModel(
-        sample_size=size.side,
-        block_out_channels=size.channels,
-        down_block_types=("CrossAttnDownBlock2D",) * plain + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * plain,
-        layers_per_block=size.layers,
-        cross_attention_dim=size.text[1],
-        attention_head_dim=size.heads,
-        norm_num_groups=size.groups,
-    )
-    return Conditioned(unet, nn.Identity()).eval().to(torch_device())
+    return Conditioned(conditional_unet(size), nn.Identity()).eval().to(torch_device())
 
 
 def context(size: Size, frozen: nn.Module | None) -> Context:

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.measure import Stopwatch, Taken, compared, row, take_turns
+from bench.networks import conditional_unet
 from palimpsest.judges import emblem, networks
-from palimpsest.memory.ddim import Predict, Transition, inverted, transitions
+from palimpsest.memory.ddim import Predict, Transition, inverted, schedule_of, transitions
 from palimpsest.memory.decoder_inversion import Decode, DecoderInversion, decibels, decoder_of, invert_decoder
 from palimpsest.memory.inversion import generate, invert
 from palimpsest.memory.predictors import of_text
@@ -88,9 +89,7 @@ def scenes_of(count: int, seed: int = 0) -> tuple[np.ndarray, list[str]]:
 
 def told(model: TextDiffusion, steps: int) -> dict:
     """What `invert` and `generate` are told of the model's sampler."""
-    sampler = text_diffusion.sampler_of(model, steps)
-    final = float(sampler.final_alpha_cumprod)
-    return {"alphas_cumprod": model.alphas_cumprod, "timesteps": sampler.timesteps, "final_alpha": final}
+    return schedule_of(text_diffusion.sampler_of(model, steps))
 
 
 @torch.no_grad()
@@ -315,25 +314,9 @@ SD14 = Card((320, 640, 1280, 1280), 2, 64, (77, 768), 16, 50, 8192)
 TINY = Card((8, 8), 1, 8, (4, 8), 2, 2, 64, heads=2, groups=4)
 
 
-def unet(card: Card) -> UNet2DConditionModel:
-    """The network with random weights, the same every time; Stable Diffusion 1.4's blocks."""
-    torch.manual_seed(0)
-    plain = len(card.channels) - 1
-    return UNet2DConditionModel(
-        sample_size=card.side,
-        block_out_channels=card.channels,
-        down_block_types=("CrossAttnDownBlock2D",) * plain + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * plain,
-        layers_per_block=card.layers,
-        cross_attention_dim=card.text[1],
-        attention_head_dim=card.heads,
-        norm_num_groups=card.groups,
-    ).to(torch_device())
-
-
 def on_a_card(card: Card) -> list[dict]:
     """Seconds of an inversion, and the share of what the card reaches in a large product, by precision and batch."""
-    network = unet(card).eval().requires_grad_(False)
+    network = conditional_unet(card).to(torch_device()).eval().requires_grad_(False)
     found = []
     for name, dtype, tolerance in (("float32", torch.float32, 1e-5), ("bfloat16", torch.bfloat16, 1e-3)):
         peak = product_per_second(card.matrix, dtype)

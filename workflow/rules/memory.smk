@@ -34,7 +34,7 @@ rule memory_sets:
     params:
         paths=paths,
         concepts=memory.concepts(),
-        counts=memory.counts(),
+        counts=memory.flags("memory", "counts"),
     shell:
         "python -m palimpsest.memory.sets {params.paths} --concepts {params.concepts:q} {params.counts} > {log} 2>&1"
 

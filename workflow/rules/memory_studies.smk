@@ -57,7 +57,7 @@ rule memory_solver_study:
         gpu=1,
     params:
         paths=paths,
-        settings=memory.solver_flags(),
+        settings=memory.flags("memory", "solvers"),
     shell:
         "python -m palimpsest.memory.solver_study {params.paths} --model {wildcards.model} {params.settings} > {log} 2>&1"
 

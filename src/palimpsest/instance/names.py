@@ -1,5 +1,7 @@
 """How the paper writes the family's identifiers."""
 
+from palimpsest.unlearning.names import FORGETTERS
+
 NAMES = {
     "instance": "instance unlearning",
     # networks
@@ -7,16 +9,8 @@ NAMES = {
     "pretrained": "pretrained",
     "oracle": "oracle (retrained)",
     # methods
-    "unpromptable": "Unpromptable",
-    "replace": "replace (control)",
+    **FORGETTERS,
     "neggrad": "NegGrad",
-    "neggrad_plus": "NegGrad+",
-    "naive_deletion": "naive deletion",
-    "erasediff_port": "EraseDiff, port",
-    "erasediff_bome": "EraseDiff, bilevel",
-    "siss": "SISS",
-    "siss_no_is": "SISS, no IS",
-    "retrack": "ReTrack",
     "esd": "ESD",
     "spm": "SPM",
     "duo": "DUO",

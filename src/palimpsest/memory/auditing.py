@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from palimpsest.memory import predictors, statistics
-from palimpsest.memory.ddim import Predict
+from palimpsest.memory.ddim import Predict, schedule_of, zero
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
 from palimpsest.models import autoencoder
 from palimpsest.models.text_diffusion import TextDiffusion, sampler_of
@@ -41,12 +40,7 @@ def audited(model: TextDiffusion, predict: Predict, latents: Tensor, pictures: n
     neighbours; the largest residual of any step, whether all steps are within the tolerance, evaluations; the round
     trip of the latents (root mean square) and the PSNR (dB).
     """
-    sampler = sampler_of(model, settings.steps)
-    told = {
-        "alphas_cumprod": model.alphas_cumprod,
-        "timesteps": sampler.timesteps,
-        "final_alpha": float(sampler.final_alpha_cumprod),
-    }
+    told = schedule_of(sampler_of(model, settings.steps))
     latents = latents.to(model.alphas_cumprod.device)
     found = invert(
         predict, latents, **told, solver=settings.solver, iterations=settings.iterations, tolerance=settings.tolerance
@@ -83,5 +77,5 @@ def decibels(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def predictor(model: TextDiffusion | None, prompts: Sequence[str], guidance: float) -> Predict:
     """A model under prompts (n,); None is a network that predicts no noise, whatever it sees."""
     if model is None:
-        return lambda noisy, timestep, rows: torch.zeros_like(noisy)
+        return zero
     return predictors.of_text(model, model.ids(prompts), guidance)

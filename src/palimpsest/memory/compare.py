@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-import scipy
 
+from palimpsest.memory.estimates import of_pairs, spearman
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.measurements import row, write
 from palimpsest.options import Count
@@ -159,16 +159,7 @@ def ranks(points: pd.DataFrame, seed: int) -> Iterator[dict]:
             some = points[[name, other]].dropna().to_numpy()
             if len(some) < 4 or (some == some[0]).all(0).any():
                 continue
-            rng = np.random.default_rng(seed)
-            drawn = [correlated(some[rng.integers(len(some), size=len(some))]) for _ in range(DRAWS)]
-            yield row(f"rank_{other}", *centre(correlated(some), np.array(drawn)), n=len(some), shown=name)
-
-
-def correlated(pairs: np.ndarray) -> float:
-    """Spearman's correlation of two columns (n, 2); 0 where one of them does not vary."""
-    ordered = scipy.stats.rankdata(pairs, axis=0)
-    spread = ordered.std(0)
-    return float(np.corrcoef(ordered.T)[0, 1]) if (spread > 0).all() else 0.0
+            yield row(f"rank_{other}", *of_pairs(*some.T, spearman, seed), n=len(some), shown=name)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from palimpsest.memory import statistics
-from palimpsest.memory.ddim import Predict
+from palimpsest.memory.ddim import Predict, schedule_of, zero
 from palimpsest.memory.estimates import of_mean, of_sets
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
 from palimpsest.memory.predictors import of_pixels
@@ -155,7 +155,7 @@ def audited(
 def predictor(edit: Edit | None, place: torch.device) -> Predict:
     """The noise that an edited model predicts; None is a network that predicts none."""
     if edit is None:
-        return lambda noisy, timestep, rows: torch.zeros_like(noisy)
+        return zero
     return of_pixels(diffusion.NoisePredictor(edits.open_edit(edit, place)))
 
 
@@ -163,13 +163,8 @@ def inverted_by(
     predict: Predict, scheduler, images: Tensor, steps: int, settings: dict
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """What is measured of each image's seed (n,), and the seeds (n, d)."""
-    sampler = diffusion.ddim(scheduler, steps)
     # Only its timesteps and shares are used: it would clip what it predicts to [-1, 1], which cannot be undone.
-    told = {
-        "alphas_cumprod": sampler.alphas_cumprod,
-        "timesteps": sampler.timesteps,
-        "final_alpha": float(sampler.final_alpha_cumprod),
-    }
+    told = schedule_of(diffusion.ddim(scheduler, steps))
     inversion = invert(predict, images, **told, **settings)
     back = generate(predict, inversion.seeds, **told, sampler=SAMPLERS[settings["solver"]])
     seeds, residuals = inversion.seeds.cpu().numpy(), inversion.residuals.cpu().numpy()

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 # predict(noisy (k, c, h, w), timestep, rows (k,)) -> predicted noise (k, c, h, w), under whatever condition and
@@ -39,6 +40,20 @@ class Transition:
     def weight(self) -> float:
         """sqrt(a_t) (psi_t - psi_s): how far the predicted noise moves the latents when one inverts."""
         return math.sqrt(self.alpha) * (psi(self.alpha) - psi(self.alpha_before))
+
+
+def zero(noisy: Tensor, timestep: int, rows: Tensor) -> Tensor:
+    """A network that predicts no noise (`Predict`): it knows nothing, and its sampler is a bijection."""
+    return torch.zeros_like(noisy)
+
+
+def schedule_of(sampler) -> dict:
+    """What inversion is told of a sampler of diffusers' whose timesteps are set."""
+    return {
+        "alphas_cumprod": sampler.alphas_cumprod,
+        "timesteps": sampler.timesteps,
+        "final_alpha": float(sampler.final_alpha_cumprod),
+    }
 
 
 def psi(alpha: float) -> float:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from palimpsest.memory import statistics
+from palimpsest.memory.ddim import schedule_of
 from palimpsest.memory.estimates import of_mean, of_pairs, of_sets, spearman
 from palimpsest.memory.likelihood import log_likelihood
 from palimpsest.memory.predictors import of_text
@@ -78,13 +79,10 @@ def of_latents(
     model: text_diffusion.TextDiffusion, latents: torch.Tensor, prompts: list[str], steps: int, probes: int, seed: int
 ) -> dict[str, np.ndarray]:
     """log_p, its error, and the NLL and z of the seed (n,) of latents (n, c, h, w) under prompts."""
-    sampler = text_diffusion.sampler_of(model, steps)
     found = log_likelihood(
         of_text(model, model.ids(prompts)),
         latents.to(model.alphas_cumprod.device),
-        model.alphas_cumprod,
-        sampler.timesteps,
-        final_alpha=float(sampler.final_alpha_cumprod),
+        **schedule_of(text_diffusion.sampler_of(model, steps)),
         probes=probes,
         seed=seed,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.memory.ddim import Predict
+from palimpsest.memory.ddim import Predict, zero
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def knowing_nothing(alphas_cumprod: Tensor, dimensions: int, seed: int) -> dict[
     weights = np.random.default_rng((seed, 1)).standard_normal((dimensions, dimensions)) / math.sqrt(dimensions)
     weights = torch.from_numpy(weights)
     return {
-        "zero": lambda noisy, timestep, rows: torch.zeros_like(noisy),
+        "zero": zero,
         "white": lambda noisy, timestep, rows: math.sqrt(1 - shares[timestep]) * noisy,
         "random": lambda noisy, timestep, rows: torch.tanh(noisy.flatten(1) @ weights).view_as(noisy),
     }

@@ -1,6 +1,6 @@
 """How the paper writes the family's identifiers."""
 
-from palimpsest.unlearning.names import ERASERS
+from palimpsest.unlearning.names import ERASERS, FORGETTERS
 
 NAMES = {
     "memory": "audit by inversion",
@@ -22,15 +22,7 @@ NAMES = {
     "pretrained": "pretrained",
     **ERASERS,
     # methods that edit face models
-    "unpromptable": "Unpromptable",
-    "replace": "replace (control)",
-    "neggrad_plus": "NegGrad+",
-    "naive_deletion": "naive deletion",
-    "erasediff_port": "EraseDiff, port",
-    "erasediff_bome": "EraseDiff, bilevel",
-    "siss": "SISS",
-    "siss_no_is": "SISS, no IS",
-    "retrack": "ReTrack",
+    **FORGETTERS,
     "edited": "all methods",
     # captions and sets
     "caption_own": "own captions",

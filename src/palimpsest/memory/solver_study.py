@@ -13,6 +13,7 @@ import torch
 
 from palimpsest.memory import statistics
 from palimpsest.memory.auditing import decibels, predictor
+from palimpsest.memory.ddim import schedule_of
 from palimpsest.memory.estimates import of_mean
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
 from palimpsest.memory.solvers import SOLVERS
@@ -127,12 +128,9 @@ def inverted_by(
     tolerance: float,
 ) -> dict[str, np.ndarray]:
     """What one way measures of each picture (n,)."""
-    predict, sampler = predictor(model, prompts, case.guidance), text_diffusion.sampler_of(model, case.steps)
-    told = {
-        "alphas_cumprod": model.alphas_cumprod,
-        "timesteps": sampler.timesteps,
-        "final_alpha": 1.0 if case.start == "clean" else float(sampler.final_alpha_cumprod),
-    }
+    predict = predictor(model, prompts, case.guidance)
+    told = schedule_of(text_diffusion.sampler_of(model, case.steps))
+    told |= {"final_alpha": 1.0} if case.start == "clean" else {}
     settings = {"solver": case.solver, "iterations": case.iterations, "tolerance": tolerance}
     inversion = invert(predict, latents, **told, **settings, verify=True)
     back = generate(predict, inversion.seeds, **told, sampler=SAMPLERS[case.solver])

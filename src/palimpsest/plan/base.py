@@ -50,11 +50,19 @@ def as_json(value: Any) -> str:
 
 
 def arguments(given: Mapping[str, Any]) -> str:
-    """Values as arguments of a step, one flag each: `--codes a.npy --seeds 0 1`; a list gives several values."""
+    """Values as arguments of a step, one flag each: `--codes a.npy --seeds 0 1`; a list gives several values.
+
+    An object, true and false are written as JSON, as `palimpsest.run` reads them.
+    """
     return " ".join(
-        f"--{name.replace('_', '-')} {shlex.join(map(str, value if isinstance(value, list) else [value]))}"
+        f"--{name.replace('_', '-')} {shlex.join(map(text_of, value if isinstance(value, list) else [value]))}"
         for name, value in given.items()
     )
+
+
+def text_of(value: Any) -> str:
+    """One value on the command line."""
+    return as_json(value) if isinstance(value, bool | dict) else str(value)
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -204,7 +212,7 @@ class Family(Plan):
             {"method": row["method"], "target": row["concept"], "format": row["format"], "setting": name}
             for name, row in self.others(model).items()
         ]
-        return arguments({"about": as_json({"rows": rows})}) if rows else ""
+        return arguments({"about": {"rows": rows}}) if rows else ""
 
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, an `edits.parquet` each: what audits read."""

@@ -112,7 +112,7 @@ class Erasure(Studies):
 
     def attacks(self) -> str:
         """How edited models are attacked, as an argument; none where the configuration attacks none."""
-        return arguments({"attacks": as_json(self.own("attacks"))}) if "attacks" in self.own() else ""
+        return arguments({"attacks": self.own("attacks")}) if "attacks" in self.own() else ""
 
     # What the report reads
 

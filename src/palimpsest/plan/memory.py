@@ -66,10 +66,6 @@ class Memory(Family):
         """Their names."""
         return self.erasure.own("studies", self.study(), "concepts")
 
-    def counts(self) -> str:
-        """How many pictures are collected, as arguments."""
-        return arguments({name: as_json(value) for name, value in sorted(self.own("counts").items())})
-
     def cases_of(self, wildcards) -> str:
         """Which sets a job inverts under which captions, by method: of networks that know something, most."""
         if wildcards.audited != NETWORKS:
@@ -91,11 +87,6 @@ class Memory(Family):
     def networks(self, wildcards) -> str:
         """The table of the networks that nothing was erased from."""
         return f"{self.erasure.root}/{NETWORKS}/{wildcards.model}/edits.parquet"
-
-    def solver_flags(self) -> str:
-        """What the study of solvers is given, as arguments: objects as JSON."""
-        given = dict(sorted(self.own("solvers").items()))
-        return arguments({name: as_json(value) if isinstance(value, dict) else value for name, value in given.items()})
 
     def crosses(self) -> bool:
         """Whether the experiment has face models to audit."""

@@ -1,4 +1,4 @@
-"""How the paper writes the methods that erase concepts, in every family that shows them."""
+"""How the paper writes methods that more than one family shows."""
 
 ERASERS = {
     "esd_x": "ESD-x",
@@ -12,4 +12,16 @@ ERASERS = {
     "scissorhands": "Scissorhands",
     "advunlearn": "AdvUnlearn",
     "neggrad": "gradient ascent",
+}
+# Those that make a model forget single pictures.
+FORGETTERS = {
+    "unpromptable": "Unpromptable",
+    "replace": "replace (control)",
+    "neggrad_plus": "NegGrad+",
+    "naive_deletion": "naive deletion",
+    "erasediff_port": "EraseDiff, port",
+    "erasediff_bome": "EraseDiff, bilevel",
+    "siss": "SISS",
+    "siss_no_is": "SISS, no IS",
+    "retrack": "ReTrack",
 }
