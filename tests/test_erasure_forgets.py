@@ -1,4 +1,4 @@
-"""Erasers erase a concept from the released model and keep the rest; on how many each does, a table of the paper says."""
+"""Erasers erase a concept from the released model and keep the rest; a table of the paper says how many each erases."""
 
 import numpy as np
 import pytest
