@@ -24,6 +24,7 @@ def each(metric: str, hold: float, fail: float, **labels) -> list[tuple]:
     return [of(metric, method, hold, fail, **labels) for method in METHODS]
 
 
+FACES = {"set": "target", "model": "tiny_ddpm"}  # of the audit of another family's models
 DISTANT, ADJACENT = {"kind": "distant"}, {"kind": "adjacent"}
 # For each claim all that it reads.
 MADE = {
@@ -69,10 +70,10 @@ MADE = {
     "ddim_finds_seed": [of(name, "", 0.1, -9.0, solver="ddim", steps=20) for name in ("solver_z_shift", "solver_psnr")],
     "unguided_seed": [of("solver_z_shift", "", 0.1, 9.0, guidance=3)],
     "forgotten_faces_pushed_out": [
-        of(name, "edited", 0.1, 2.0, set="target") for name in ("crossed_z_shift", "crossed_z_over_oracle")
+        of(name, "edited", 0.1, 2.0, **FACES) for name in ("crossed_z_shift", "crossed_z_over_oracle")
     ],
     "forgotten_faces_reconstructed": [
-        of("crossed_psnr", method, *values, set="target")
+        of("crossed_psnr", method, *values, **FACES)
         for method, values in {"oracle": (15.0, 45.0), "edited": (40.0, 40.0)}.items()
     ],
     "erased_pushed_out": [of("rank_excess", "", 0.6, -0.6, shown="erased", concept="")],

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from palimpsest.memory.names import name_of
 from palimpsest.report.lookup import Lookup
@@ -16,6 +17,7 @@ PARAMS = {"models": None, "methods": None, "concepts": None, "oracles": None}
 
 NETWORKS = ("pretrained", "oracle", "random", "zero")
 MARKERS = "osD^vP"
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 LINE = 25.0  # dB: what the source calls a good reconstruction
 
 
@@ -34,6 +36,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     marked(bottom, here, names, params["concepts"], "w1_ratio", {"reference": "neutral"})
     bottom.axhline(1, color="black", linewidth=0.8, linestyle="--", zorder=0)
     bottom.set(ylabel="relative distance $d_N$", yscale="log")
+    ticks = [tick for tick in TICKS if bottom.get_ylim()[0] < tick < bottom.get_ylim()[1]]
+    bottom.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    bottom.yaxis.set_minor_locator(NullLocator())
     bottom.set_xticks(range(len(names)), [name_of(name) for name in names], rotation=35, ha="right")
     for axes in (top, bottom):
         axes.axvline(len(NETWORKS) - 0.5, color=GREY, linewidth=0.6)

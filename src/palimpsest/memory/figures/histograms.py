@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 from scipy.stats import chi2, gaussian_kde
 
 from palimpsest.memory.names import name_of
@@ -21,8 +22,10 @@ PARAMS = {"methods": None, "oracles": None, "concepts": None}
 
 SETS = {"concept": (PALETTE[3], "-", "E"), "neutral": (PALETTE[0], "--", "R")}
 NETWORKS = ("pretrained", "oracle", "zero")
-POINTS = 200
-TOP = 2.5  # of the law's height
+POINTS = 1000
+TICKS = (-40, -10, -4, 0, 4, 10, 40)
+TOP = 1.6  # of the law's height
+LINEAR = 4  # standard deviations up to which the axis is linear: some models' seeds lie ten times further out
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -52,6 +55,10 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                 )
         panel.set_title(name_of(name))
         panel.set_yticks([])
+        panel.set_xscale("symlog", linthresh=LINEAR, linscale=2)
+        panel.set_xticks([tick for tick in TICKS if values[0] < tick < values[-1]])
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.set_ylim(-0.09, TOP * law.max())  # what knows nothing is a line
     for panel in list(panels.flat)[len(shown) :]:
         panel.set_visible(False)
