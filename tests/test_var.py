@@ -27,6 +27,7 @@ from palimpsest.models.residual_quantiser import (
 )
 from palimpsest.models.text_encoder import untrained_text
 from palimpsest.models.visual_tokenizer import VisualTokenizer
+from palimpsest.models.weights import halved
 from palimpsest.run import UserError
 
 SIZES = (1, 2, 3, 4)
@@ -393,8 +394,8 @@ def test_prompts_and_classes_that_cannot_be_drawn_are_named(texts):
 def saved(folder: Path, model: var.Var) -> Path:
     path = folder / "transformer" / var.WEIGHTS
     path.parent.mkdir(parents=True)
-    var.halved(model.network)
-    var.halved(model.visual)
+    halved(model.network)
+    halved(model.visual)
     var.save(path, model)
     return path
 

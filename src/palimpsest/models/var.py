@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ from palimpsest.models.next_scale import NextScaleTransformer, Seen
 from palimpsest.models.published import read_state
 from palimpsest.models.scales import spans
 from palimpsest.models.visual_tokenizer import CONFIG, VisualTokenizer, read_config
-from palimpsest.models.weights import check_state, tensors_of
+from palimpsest.models.weights import check_state, save_half
 from palimpsest.run import UserError
 
 WEIGHTS = "model.safetensors"
@@ -181,20 +180,6 @@ def save(path: Path, model: Var) -> None:
     (path.parent / CONFIG).write_text(json.dumps(network.transformer.config, indent=1) + "\n", encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     save_half(path, network.transformer)
-
-
-def save_half(path: Path, network: nn.Module) -> None:
-    """Write weights in half precision."""
-    halves = {name: tensor.half() for name, tensor in tensors_of(network).items()}
-    safetensors.torch.save_file(halves, path, metadata={"format": "pt"})
-
-
-@torch.no_grad()
-def halved(network: nn.Module) -> nn.Module:
-    """The network with its weights rounded to half precision, in place: what is measured is what a file has."""
-    for parameter in network.parameters():
-        parameter.copy_(parameter.half())
-    return network
 
 
 def random_like(model: Var) -> Var:

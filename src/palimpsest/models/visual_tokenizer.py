@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from palimpsest.models.latent_networks import Decoder, Encoder
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.residual_quantiser import ResidualQuantiser
-from palimpsest.models.weights import filled, tensors_of
+from palimpsest.models.weights import filled, save_half
 from palimpsest.run import UserError
 
 CONFIG = "config.json"
@@ -69,8 +68,7 @@ class VisualTokenizer(nn.Module):
 def save(path: Path, network: VisualTokenizer) -> None:
     """Write the weights to a path in half precision, and the architecture beside it."""
     (path.parent / CONFIG).write_text(json.dumps(network.config, indent=1) + "\n", encoding="utf-8")
-    halves = {name: tensor.half() for name, tensor in tensors_of(network).items()}
-    safetensors.torch.save_file(halves, path, metadata={"format": "pt"})
+    save_half(path, network)
 
 
 def load(path: Path) -> VisualTokenizer:
