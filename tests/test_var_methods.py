@@ -19,12 +19,25 @@ from palimpsest.unlearning.draw_rollouts import rolled_out
 from palimpsest.unlearning.engine import FlatParameters, Step
 from palimpsest.unlearning.find import method_module
 from palimpsest.unlearning.rollouts import Rollouts
-from palimpsest.var.methods import naive, s_vare, s_vare_corrected, vare, vare_filtered
+from palimpsest.var.methods import (
+    ac_vare,
+    ascent,
+    esd_tokens,
+    naive,
+    s_vare,
+    s_vare_corrected,
+    vare,
+    vare_contrast,
+    vare_filtered,
+)
 from palimpsest.var.parts import select
 from test_var import BITS, CODES, LENGTH, SIZES, model_of
 
 METHODS = {"naive": naive, "vare": vare, "vare_filtered": vare_filtered, "s_vare": s_vare}
 METHODS |= {"s_vare_corrected": s_vare_corrected}
+# These hang on how much the text says to the network, little in one that was never trained; or teach no tokens.
+EVERY = METHODS | {"vare_contrast": vare_contrast, "ac_vare": ac_vare, "esd_tokens": esd_tokens, "ascent": ascent}
+SETTINGS = {"vare_contrast": {"contrast": 0.0}}
 UNSAFE = ["a red church in the sea", "a blue church", "painted picture of the church"]
 SAFE = ["a red thing in the sea", "a blue thing", "painted picture of the thing"]
 OTHERS = ["a green tree", "a white truck in the field", "a yellow fish", "a person wearing a badge"]
@@ -146,16 +159,19 @@ def test_the_divergence_is_that_of_torch_and_none_to_itself():
 # Methods
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_method_is_the_familys_and_learns_nothing_at_a_rate_of_none(name):
     assert method_module("var", name) == f"palimpsest.var.methods.{name}"
     network = student()
     before = {key: each.clone() for key, each in network.state_dict().items()}
-    log = door.edit(name, network, context(), settings={}, training={**TRAINING, "learning_rate": 0.0})
-    assert all(torch.equal(each, before[key]) for key, each in network.state_dict().items())
-    assert (
-        len(log) == 4 and log[0]["forget_loss"] > 0 and {"kept", *(f"kept_{side}" for side in SIZES)} <= log[0].keys()
+    log = door.edit(
+        name, network, context(), settings=SETTINGS.get(name, {}), training={**TRAINING, "learning_rate": 0.0}
     )
+    assert all(torch.equal(each, before[key]) for key, each in network.state_dict().items())
+    loss = log[0]["forget_loss"]
+    assert len(log) == 4 and loss > 0
+    filtered = {"kept", *(f"kept_{side}" for side in SIZES)} <= log[0].keys()
+    assert filtered == (name not in ("ac_vare", "esd_tokens"))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -176,12 +192,12 @@ def test_a_method_teaches_the_safe_tokens_and_changes_what_was_chosen_alone(name
     assert changed and changed <= chosen
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(name):
-    whole, parts = (METHODS[name].direction(step(micro_batch=size)) for size in (4, 1))
+    whole, parts = (EVERY[name].direction(step(micro_batch=size)) for size in (4, 1))
     assert torch.allclose(whole, parts, atol=1e-5 * float(whole.abs().max()))
     # And one that several processes share: of whole rows each.
-    halves = [METHODS[name].direction(step(places=np.arange(4)[first::2])) for first in (0, 1)]
+    halves = [EVERY[name].direction(step(places=np.arange(4)[first::2])) for first in (0, 1)]
     assert torch.allclose(whole, sum(halves) / 2, atol=1e-5 * float(whole.abs().max()))
 
 
@@ -270,6 +286,42 @@ def test_the_corrected_method_is_one_sum_whose_teachers_ask_nothing_of_the_pretr
     whole = s_vare_corrected.direction(step(network))
     assert all((part - bare).norm() > 0.01 * bare.norm() for part in parts)
     assert torch.allclose(whole, sum(parts) - bare, atol=1e-5 * float(whole.abs().max()))
+
+
+def test_a_filter_by_contrast_keeps_what_the_concepts_word_decides():
+    assert torch.allclose(vare_contrast.direction(step(), contrast=0.0), vare.direction(step()), atol=1e-7)
+    batch = step().forget
+    safe, concept = (base().network(each, batch.inputs).double().softmax(-1) for each in (batch.safe, batch.asked))
+    differ = (safe * (safe / concept).log()).sum(-1).mean(2)
+    given, contrast = step(), float(differ.quantile(0.7))
+    found = vare_contrast.direction(given, contrast=contrast)
+    assert given.seen["kept"] == pytest.approx(0.3, abs=0.05)
+    assert not torch.allclose(found, vare.direction(step()), rtol=0.1)
+    # Of a prompt that is its own safe one nothing is kept.
+    single = replace(context(), target=context().remember)
+    assert not vare_contrast.direction(step(context=single), contrast=contrast).any()
+
+
+def test_the_target_of_erasing_by_logits_lies_beyond_no_text():
+    network, eta = student(), 0.7
+    for where in ("own", "safe"):
+        given = step(network)
+        found = esd_tokens.direction(given, eta=eta, context=where)
+        batch, every = given.forget, torch.ones(4, dtype=torch.bool)
+        inputs = batch.own_inputs if where == "own" else batch.inputs
+        concept, none = (base().network(batch.asked, inputs, drop) for drop in (None, every))
+        wanted = (none - eta * (concept - none)).log_softmax(-1)
+        logits = network(batch.asked, inputs).log_softmax(-1)
+        right = flat(network, F.kl_div(logits, wanted, reduction="none", log_target=True).mean())
+        assert torch.allclose(found, right, atol=1e-4 * float(right.abs().max()))
+
+
+def test_ascent_makes_the_concepts_own_tokens_unlikely():
+    network, pairs = student(), context().target
+    given = (pairs.asked, pairs.own_inputs)
+    before = symbol_losses(network(*given), pairs.own).mean()
+    door.edit("ascent", network, context(), settings={}, training=TRAINING)
+    assert symbol_losses(network(*given), pairs.own).mean() > before + 0.01
 
 
 def moved(network: var.NextScale, rows: Rollouts) -> float:
