@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from palimpsest.run import PACKAGE, UserError, sha256, write_json
 
 RELEASED = ROOT / "resources/models"
 CONFIG = configuration()
+PARTS = ("start", "autoencoder", "visual")  # other networks whose record is in a network's own
 RECORDS = sorted(path.stem for path in RELEASED.glob("*.json"))
 
 
@@ -19,9 +21,9 @@ def recorded(name):
 
 
 def weights_of(name):
-    """The released weights: a file, or in the folder of a diffusion model."""
-    folder = RELEASED / name / "unet/diffusion_pytorch_model.safetensors"
-    return folder if folder.exists() else RELEASED / f"{name}.safetensors"
+    """The released weights: a file, or in the folder of a diffusion or a next-scale model."""
+    places = [f"{name}/unet/diffusion_pytorch_model.safetensors", f"{name}/transformer/model.safetensors"]
+    return next(filter(Path.exists, (RELEASED / place for place in places)), RELEASED / f"{name}.safetensors")
 
 
 def train_again(name):
@@ -33,9 +35,9 @@ def train_again(name):
 
 def test_every_trained_network_is_released_with_a_record():
     rows = CONFIG["networks"].values()
-    # What another training starts from is not released; a latent model's autoencoder lies in the model's folder.
+    # What another training starts from is not released; an autoencoder or visual tokenizer lies in the model's folder.
     trained = {name for name, row in CONFIG["networks"].items() if "trainer" in row}
-    wanted = trained - {row.get("start") for row in rows} - {row.get("autoencoder") for row in rows}
+    wanted = trained - {row.get(part) for row in rows for part in PARTS}
     folders = {path.parent.name for path in RELEASED.glob("*/model_index.json")}
     assert wanted == set(RECORDS) == {path.stem for path in RELEASED.glob("*.safetensors")} | folders
 
@@ -46,8 +48,7 @@ def stages(name):
     while found:
         name, record = found.pop()
         yield name, record
-        parts = ("start", "autoencoder")
-        found += [(CONFIG["networks"][name].get(part), record[part]) for part in parts if part in record]
+        found += [(CONFIG["networks"][name].get(part), record[part]) for part in PARTS if part in record]
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from palimpsest.judges.prompted import known_rows
 from palimpsest.models import autoencoder, text_diffusion, train_autoencoder
 from palimpsest.models.latent_networks import AutoencoderKL, UNet2DConditionModel
-from palimpsest.models.train_text_diffusion import SAMPLING, known_rows, shrunk, untrained
+from palimpsest.models.train_text_diffusion import SAMPLING, shrunk, untrained
 from palimpsest.models.training import SAVED_EVERY, Kept, fit
 from palimpsest.models.words import tokenizer_of, unknown_words
 from palimpsest.run import UserError

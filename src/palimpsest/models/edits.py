@@ -15,6 +15,7 @@ from palimpsest.models.weights import check_state
 from palimpsest.run import UserError, sha256
 
 TEXT_PREFIX = "text_encoder."
+VISUAL = "visual_tokenizer"  # the folder by which a next-scale model is known
 
 __all__ = ["open_edit", "read", "save_delta"]
 
@@ -49,6 +50,10 @@ def open_network(path: Path) -> nn.Module:
         from palimpsest.models.stable_diffusion_3 import load_transformer
 
         return load_transformer(path)
+    if is_var(path):
+        from palimpsest.models import var
+
+        return var.open_model(path).network
     if is_text_diffusion(path):
         from palimpsest.models import text_diffusion
 
@@ -64,14 +69,19 @@ def open_network(path: Path) -> nn.Module:
 
 def is_text_diffusion(path: Path) -> bool:
     """Whether a file of weights is that of the UNet of a text-to-image pipeline."""
-    return (path.parent.parent / "text_encoder").is_dir()
+    return (path.parent.parent / "text_encoder").is_dir() and not is_var(path)
+
+
+def is_var(path: Path) -> bool:
+    """Whether a file of weights is that of the transformer of a next-scale model."""
+    return (path.parent.parent / VISUAL).is_dir()
 
 
 def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
     """Write the tensors of a network that differ from its base's; they replace the base's when they are read.
 
-    Gives the row's format. Of a text-to-image model either the UNet or the text encoder may differ, and the names are
-    those of the part alone, as diffusers and transformers load them.
+    Gives the row's format. Of a text-to-image model either the UNet (or the transformer) or the text encoder may
+    differ, and the names are those of the part alone, as diffusers and transformers load them.
     """
     base, edited = open_network(base_path).state_dict(), network.state_dict()
     if base.keys() != edited.keys():
@@ -84,7 +94,7 @@ def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
     found = "text_encoder" if any(name.startswith(TEXT_PREFIX) for name in changed) else "delta"
     prefix = prefix_of(base_path, found)
     if others := [name for name in changed if not name.startswith(prefix)]:
-        raise ValueError(f"both the UNet and the text encoder differ from {base_path}: {others[:3]}")
+        raise ValueError(f"both the text encoder and what it speaks to differ from {base_path}: {others[:3]}")
     changed = {name.removeprefix(prefix): tensor for name, tensor in changed.items()}
     save_file(changed, path, metadata={"base": sha256(base_path)})
     return found
@@ -94,6 +104,8 @@ def prefix_of(base_path: Path, kind: str) -> str:
     """What the names in a file of a format lack of the names of the network's tensors."""
     if kind == "text_encoder":
         return TEXT_PREFIX
+    if is_var(base_path):
+        return "transformer."
     return "unet." if is_text_diffusion(base_path) else ""
 
 

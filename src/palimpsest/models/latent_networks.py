@@ -54,6 +54,15 @@ with uncompiled():
 
     with unopened((*PACKAGES, "diffusers.models.autoencoders", "diffusers.hooks")):
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.autoencoders.vae import Decoder, Encoder
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-__all__ = ["AutoencoderKL", "CLIPTextConfig", "CLIPTextModel", "CLIPTokenizer", "UNet2DConditionModel"]
+__all__ = [
+    "AutoencoderKL",
+    "CLIPTextConfig",
+    "CLIPTextModel",
+    "CLIPTokenizer",
+    "Decoder",
+    "Encoder",
+    "UNet2DConditionModel",
+]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from palimpsest.models import diffusion, vqgan, weights
 from palimpsest.models.edit_table import write
-from palimpsest.models.edits import is_text_diffusion
+from palimpsest.models.edits import is_text_diffusion, is_var
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, seed_everything, step
 
@@ -44,6 +44,13 @@ def list_networks(
 
 def save_random(folder: Path, network: Path) -> Path:
     """Write a network of another's architecture with random weights; gives the file of its weights."""
+    if is_var(network):
+        from palimpsest.models import var
+
+        file = folder / "transformer" / var.WEIGHTS
+        file.parent.mkdir(parents=True)
+        var.save(file, var.random_like(var.open_model(network)))
+        return file
     if is_text_diffusion(network):
         from palimpsest.models import text_diffusion
 

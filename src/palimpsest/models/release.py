@@ -5,7 +5,7 @@
         --record resources/models/tiny_vq.json
 
 With `--start` the record of the stage that the training started from, where that was released too, is kept in this one,
-with `--autoencoder` that of a latent model's autoencoder.
+with `--autoencoder` that of a latent model's autoencoder, with `--visual` that of a next-scale one's visual tokenizer.
 The record holds the recipe (parameters, seed), the training data (recipe and hash), the code's fingerprint, and the
 measured quality. A test compares it with the configuration.
 """
@@ -26,6 +26,7 @@ def release(
     *,
     start: Input | None = None,
     autoencoder: Input | None = None,
+    visual: Input | None = None,
 ) -> None:
     """Copy a trained network, and write its record beside it."""
     made, drawn = read_record(network), read_record(data)
@@ -47,7 +48,7 @@ def release(
             **made["result"],
             **{
                 name: json.loads(path.read_text(encoding="utf-8"))
-                for name, path in {"start": start, "autoencoder": autoencoder}.items()
+                for name, path in {"start": start, "autoencoder": autoencoder, "visual": visual}.items()
                 if path
             },
         },

@@ -14,27 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palimpsest.judges import networks
-from palimpsest.judges.emblem import best_scores
-from palimpsest.judges.quality import factor_accuracy
+from palimpsest.judges.prompted import known_rows, shown
 from palimpsest.models import text_diffusion
 from palimpsest.models.autoencoder import encode, load
 from palimpsest.models.forward_process import add_noise
-from palimpsest.models.latent_networks import (
-    AutoencoderKL,
-    CLIPTextConfig,
-    CLIPTextModel,
-    UNet2DConditionModel,
-)
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.latent_networks import AutoencoderKL, UNet2DConditionModel
 from palimpsest.models.text_diffusion import Conditioned, TextDiffusion
+from palimpsest.models.text_encoder import untrained_text
 from palimpsest.models.training import Kept, Training, built, fit
 from palimpsest.models.unet import DDIMScheduler
-from palimpsest.models.words import END, START, tokenizer_of
 from palimpsest.options import Count, Positive, Share, Size, check
 from palimpsest.run import Input, Output, sha256, step, torch_device
-from palimpsest.worlds.captions import WORDS, drawn_caption
-from palimpsest.worlds.scenes import FACTORS
+from palimpsest.worlds.captions import drawn_caption
 
 EMPTY_SHARE = 0.1  # of the captions
 SAMPLING = {"steps": 25, "guidance": 3.0}  # of the samples that are judged
@@ -112,12 +103,17 @@ def train(
     return {
         "losses": losses,
         "quality": {
-            name: drawn_quality(kept, some.head(params["samples"]), judge, detector, seed)
+            name: shown(drawn(kept, some.head(params["samples"]), seed), some.head(params["samples"]), judge, detector)
             for name, some in prompts.items()
         },
         "sampling": SAMPLING,
         "parameters": {name: sum(part.numel() for part in each.parameters()) for name, each in parts_of(kept).items()},
     }
+
+
+def drawn(model: TextDiffusion, rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """What a model draws from the rows' captions."""
+    return text_diffusion.draw(model, list(rows["caption"]), np.arange(len(rows)), seed=seed, **SAMPLING)
 
 
 def parts_of(model: TextDiffusion) -> dict[str, torch.nn.Module]:
@@ -127,11 +123,7 @@ def parts_of(model: TextDiffusion) -> dict[str, torch.nn.Module]:
 
 def untrained(params: dict, vae: AutoencoderKL, place: torch.device) -> TextDiffusion:
     """A model with random weights around an autoencoder."""
-    tokenizer = tokenizer_of([*WORDS, ","], params["length"])
-    vocabulary = tokenizer.get_vocab()
-    special = {"bos_token_id": vocabulary[START], "eos_token_id": vocabulary[END], "pad_token_id": vocabulary[END]}
-    sizes = {"vocab_size": len(vocabulary), "max_position_embeddings": params["length"]}
-    text = built(CLIPTextModel, {"config": CLIPTextConfig(**params["text"], **sizes, **special)})
+    text, tokenizer = untrained_text(params["text"], params["length"])
     unet = built(UNet2DConditionModel, params["architecture"])
     scheduler = DDIMScheduler(**params["schedule"])
     return TextDiffusion(Conditioned(unet, text).to(place), vae, tokenizer, scheduler, Path())
@@ -144,28 +136,6 @@ def shrunk(masks: np.ndarray, size: tuple[int, int]) -> Tensor:
         for start in range(0, len(masks), 1024)
     ]
     return torch.cat(parts)
-
-
-def known_rows(rows: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """The rows of which the training has shown every value: a model without a concept is not asked for it."""
-    known = np.logical_and.reduce([rows[name].isin(seen[name].unique()) for name in (*FACTORS, "emblem")])
-    return rows[known]
-
-
-def drawn_quality(
-    model: TextDiffusion, rows: pd.DataFrame, judge: Path, detector: Path, seed: int
-) -> dict[str, float | int]:
-    """How often what is drawn from the rows' captions shows what they say, by factor.
-
-    emblem_found: where the caption has one; emblem_unasked: where it has none.
-    """
-    pictures = to_tensor(text_diffusion.draw(model, list(rows["caption"]), np.arange(len(rows)), seed=seed, **SAMPLING))
-    accuracy = factor_accuracy(networks.load(judge), pictures, rows)
-    found, asked = best_scores(networks.load(detector), pictures).numpy() >= 0.5, rows["emblem"].to_numpy(bool)
-    rates = {name: accuracy[name] for name in FACTORS}
-    if asked.any():
-        rates["emblem_found"] = float(found[asked].mean())
-    return {**rates, "emblem_unasked": float(found[~asked].mean()), "prompts": len(rows)}
 
 
 if __name__ == "__main__":

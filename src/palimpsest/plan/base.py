@@ -21,6 +21,8 @@ WEIGHTS = {
     "ddpm": "{name}/unet/diffusion_pytorch_model.safetensors",
     "text_diffusion": "{name}/unet/diffusion_pytorch_model.safetensors",
     "autoencoder": "{name}/vae/diffusion_pytorch_model.safetensors",
+    "visual_tokenizer": "{name}/visual_tokenizer/model.safetensors",
+    "var": "{name}/transformer/model.safetensors",
     "diffusion": "{name}/unet/diffusion_pytorch_model.safetensors",
     "torchscript": "{name}.pt",
     "state_dict": "{name}.pt",
@@ -30,7 +32,7 @@ WEIGHTS = {
 }
 RELEASED = Path("resources/models")
 # Other networks that a training reads, by the key of its row and the name of its argument.
-ROLES = ("guide", "start", "autoencoder", "judge", "detector")
+ROLES = ("guide", "start", "autoencoder", "visual", "judge", "detector")
 # Trainer to module, and what it reads of the set that it is trained on, and of the one that it is measured on.
 PICTURES, MASKS, MANIFEST = "images.npy", "masks.npy", "manifest.parquet"
 TRAINERS = {
@@ -41,6 +43,8 @@ TRAINERS = {
     "ddpm": ("palimpsest.models.train_ddpm", (PICTURES, MANIFEST), (PICTURES,)),
     "autoencoder": ("palimpsest.models.train_autoencoder", (PICTURES, MASKS), (PICTURES,)),
     "text_diffusion": ("palimpsest.models.train_text_diffusion", (PICTURES, MASKS, MANIFEST), (MANIFEST,)),
+    "visual_tokenizer": ("palimpsest.models.train_visual_tokenizer", (PICTURES, MASKS), (PICTURES, MANIFEST)),
+    "var": ("palimpsest.models.train_var", (PICTURES, MASKS, MANIFEST), (PICTURES, MANIFEST)),
 }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from palimpsest.models.pixels import Pictures
 from palimpsest.run import UserError
 from palimpsest.unlearning import streams
+from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.streams import Stream
 
 # What a method may ask for and a family need not have, and what it is.
@@ -95,7 +96,8 @@ def in_turn(conditions: Tensor, which: Tensor | np.ndarray) -> Tensor:
 class Context:
     """A family's part of an edit: what is forgotten and remembered, and what else a method may see.
 
-    target: what is to be forgotten; remember: what is to be kept. timesteps: how many the model has. seed: the run's.
+    target: what is to be forgotten; remember: what is to be kept; of a next-scale model both are rollouts. timesteps:
+    how many the model has; 1 where it has none. seed: the run's.
     frozen: the pretrained network, called as the student is: network(noisy, timesteps[, conditions]) -> noise (or
     velocity). alphas_cumprod (T,): the schedule of a model that predicts noise. surrogate: an image for each target.
     neighbours (k, c, h, w): remembered images nearest to the target, nearest first. conditioning: of the concept.
@@ -104,8 +106,8 @@ class Context:
     """
 
     family: str
-    target: Examples
-    remember: Examples
+    target: Examples | Rollouts
+    remember: Examples | Rollouts
     timesteps: int
     seed: int = 0
     frozen: nn.Module | None = None

@@ -21,6 +21,7 @@ from palimpsest.models.adamw import AdamW
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.losses import squared_errors
+from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.streams import Stream
 
 
@@ -56,7 +57,8 @@ class Batch:
 class Step:
     """What a method sees of one step.
 
-    network(noisy, timesteps[, conditions]) predicts noise. remember, forget: the batches; targets (n,): which of the
+    network(noisy, timesteps[, conditions]) predicts noise, or network(conditions, inputs[, dropped]) gives logits of a
+    next-scale model's tokens. remember, forget: the batches; targets (n,): which of the
     targets each row of the forget batch is. places: which of the whole batch's places these rows are, (n,); size: how
     many that has over all processes. index: the step's number. memory: what a method carries from step to step. seen:
     what the log shows of the step: losses, lengths of gradients, and how many images went forwards and backwards
@@ -66,8 +68,8 @@ class Step:
     network: nn.Module
     parameters: FlatParameters
     context: Context
-    remember: Batch
-    forget: Batch
+    remember: Batch | Rollouts
+    forget: Batch | Rollouts
     targets: np.ndarray
     places: np.ndarray
     size: int
@@ -116,7 +118,10 @@ class Step:
 
     def predict(self, network: nn.Module, noisy: Tensor, timesteps: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Predicted noise without a gradient, float32. In halves as `gradients` is."""
-        given = (noisy, timesteps) if conditions is None else (noisy, timesteps, conditions)
+        return self.outputs(network, noisy, timesteps, *([] if conditions is None else [conditions]))
+
+    def outputs(self, network: nn.Module, *given: Tensor) -> Tensor:
+        """What a network says without a gradient, float32, of what it takes, each (n, ...)."""
 
         def attempt(size: int) -> Tensor:
             parts = zip(*(each.split(size) for each in given), strict=True)
@@ -124,13 +129,13 @@ class Step:
 
         with torch.no_grad():
             predicted = self._within_memory(attempt)
-        self.seen["forwards"] = self.seen.get("forwards", 0) + len(noisy)
+        self.seen["forwards"] = self.seen.get("forwards", 0) + len(given[0])
         return predicted
 
-    def _forward(self, network: nn.Module, noisy: Tensor, timesteps: Tensor, *conditions: Tensor) -> Tensor:
+    def _forward(self, network: nn.Module, *given: Tensor) -> Tensor:
         """In bf16 autocast where the device computes in it."""
-        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.autocast):
-            return network(noisy, timesteps, *conditions).float()
+        with torch.autocast(given[0].device.type, torch.bfloat16, enabled=self.autocast):
+            return network(*given).float()
 
     def _within_memory(self, attempt: Callable):
         """attempt(images at a time); where memory does not suffice with half as many, from then on."""
@@ -168,9 +173,13 @@ class Step:
 
         Where memory does not suffice the batch is taken in halves, from then on; the gradients are the same.
         """
-        found, means = self._within_memory(lambda size: self._accumulate(noisy, timesteps, losses, conditions, size))
-        self.seen["forwards"] = self.seen.get("forwards", 0) + len(noisy)
-        self.seen["backwards"] = self.seen.get("backwards", 0) + len(losses) * len(noisy)
+        return self.gradients_at(losses, noisy, timesteps, *([] if conditions is None else [conditions]))
+
+    def gradients_at(self, losses: dict[str, Callable[[Tensor, slice], Tensor]], *given: Tensor) -> list[Tensor]:
+        """Flat gradients of several mean losses of what the network says of what it takes, each (n, ...)."""
+        found, means = self._within_memory(lambda size: self._accumulate(losses, given, size))
+        self.seen["forwards"] = self.seen.get("forwards", 0) + len(given[0])
+        self.seen["backwards"] = self.seen.get("backwards", 0) + len(losses) * len(given[0])
         for each in (*found, means):
             over_processes(each)
         for name, gradient, mean in zip(losses, found, means, strict=True):
@@ -178,18 +187,18 @@ class Step:
         return found
 
     def _accumulate(
-        self, noisy: Tensor, timesteps: Tensor, losses: dict[str, Callable], conditions: Tensor | None, size: int
+        self, losses: dict[str, Callable], given: tuple[Tensor, ...], size: int
     ) -> tuple[list[Tensor], Tensor]:
         """The gradient of each mean loss; the mean losses, float64."""
         totals = [torch.zeros_like(self.parameters.gradient) for _ in losses]
-        means = torch.zeros(len(losses), dtype=torch.float64, device=noisy.device)
-        for start in range(0, len(noisy), size):
+        count = len(given[0])
+        means = torch.zeros(len(losses), dtype=torch.float64, device=given[0].device)
+        for start in range(0, count, size):
             rows = slice(start, start + size)
-            given = () if conditions is None else (conditions[rows],)
-            predicted = self._forward(self.network, noisy[rows], timesteps[rows], *given)
+            predicted = self._forward(self.network, *(each[rows] for each in given))
             for number, each in enumerate(losses.values()):
                 self.parameters.gradient.zero_()
-                loss = each(predicted, rows).sum() / len(noisy)
+                loss = each(predicted, rows).sum() / count
                 loss.backward(retain_graph=number + 1 < len(losses))
                 totals[number] += self.parameters.gradient
                 means[number] += loss.item()
@@ -232,9 +241,16 @@ class NotFinite(RuntimeError):
         self.step, self.log = step, log
 
 
-def draw(examples: Examples, picks: np.ndarray, times: np.ndarray, places: np.ndarray, number: int) -> Batch:
-    """The picked examples at some places of a batch, with noise of their own: a function of number and place only."""
+def draw(
+    examples: Examples | Rollouts, picks: np.ndarray, times: np.ndarray, places: np.ndarray, number: int
+) -> Batch | Rollouts:
+    """The picked examples at some places of a batch, with noise of their own: a function of number and place only.
+
+    Of rollouts the picked ones: nothing is drawn for them anew.
+    """
     rows = picks[places]
+    if isinstance(examples, Rollouts):
+        return examples.at(rows)
     images = examples.images[rows]
     noise = drawn_noise(number, places, tuple(images.shape[1:])).to(images.device)
     conditions = None if examples.conditions is None else examples.conditions[rows]

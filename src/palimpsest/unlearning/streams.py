@@ -21,6 +21,7 @@ class Stream(IntEnum):
     RESTART = 10  # weights that Scissorhands starts anew
     ATTACK = 11  # words that AdvUnlearn's attack starts from
     KEPT = 12  # where AdvUnlearn's trajectories of what stays start, and places on them
+    DROPPED = 13  # which rows S-VARE trains without their text
 
 
 def generator(*seed: int) -> np.random.Generator:

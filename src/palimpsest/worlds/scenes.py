@@ -62,16 +62,19 @@ def make(
     objects: list[str] | None = None,
     source: str = "both",
     size: int = 64,
+    colours: list[str] | None = None,
 ) -> World:
     """Draw n scenes of a split.
 
     emblem: "all" (figures wearing one), "none", "half" (half of the figures wear one) or "twin": exactly the scenes
     that "all" gives for the same seed, without the emblem; the mask is still where the emblem would be.
     objects: which objects to draw, one named twice twice as often (default: all; "all" and "twin": figures only).
+    colours: which colours objects have (default: all).
     source: "stock", "scrape" (a warmer, softer rendering: another origin of the pictures) or "both" in equal parts.
     """
     given = {"emblem": ([emblem], EMBLEMS), "split": ([split], SPLITS), "source": ([source], (*SOURCES, "both"))}
-    for name, (values, known) in (given | {"objects": (objects or [], OBJECTS)}).items():
+    given |= {"objects": (objects or [], OBJECTS), "colours": (colours or [], COLOURS)}
+    for name, (values, known) in given.items():
         if unknown := set(values) - set(known):
             raise ValueError(f"{name}: no {', '.join(map(repr, unknown))}; give {', '.join(known)}")
     if n < 1:
@@ -79,6 +82,8 @@ def make(
     paired = emblem in ("all", "twin")
     wanted = [FIGURE] if paired else [OBJECTS.index(name) for name in objects or OBJECTS]
     pool = combinations(split)
+    if colours:
+        pool = pool[np.isin(pool[:, 1], [FACTORS["colour"].index(name) for name in colours])]
     pool = np.concatenate([pool[pool[:, 0] == kind] for kind in wanted])
     rng = np.random.default_rng((seed, 0))
     # Whole rounds through the pool before any repetition keep the factors balanced.

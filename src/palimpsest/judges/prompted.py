@@ -1,0 +1,32 @@
+"""Whether pictures show what their prompts ask for: what a text-to-image model of the scenes is measured by."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.judges import networks
+from palimpsest.judges.emblem import best_scores
+from palimpsest.judges.quality import factor_accuracy
+from palimpsest.models.pixels import to_tensor
+from palimpsest.worlds.scenes import FACTORS
+
+
+def known_rows(rows: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """The rows of which the training has shown every value: a model without a concept is not asked for it."""
+    known = np.logical_and.reduce([rows[name].isin(seen[name].unique()) for name in (*FACTORS, "emblem")])
+    return rows[known]
+
+
+def shown(pictures: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path) -> dict[str, float | int]:
+    """How often pictures (n, H, W, 3) uint8 show what the captions of their rows say, by factor.
+
+    emblem_found: where the caption has one; emblem_unasked: where it has none.
+    """
+    images = to_tensor(pictures)
+    accuracy = factor_accuracy(networks.load(judge), images, rows)
+    found, asked = best_scores(networks.load(detector), images).numpy() >= 0.5, rows["emblem"].to_numpy(bool)
+    rates = {name: accuracy[name] for name in FACTORS}
+    if asked.any():
+        rates["emblem_found"] = float(found[asked].mean())
+    return {**rates, "emblem_unasked": float(found[~asked].mean()), "prompts": len(rows)}

@@ -1,0 +1,308 @@
+"""Text-to-image, or class-to-image, by next-scale prediction: the parts of a model, its folder, and how it draws.
+
+A model is known by the file of its transformer's weights, <folder>/transformer/model.safetensors; beside it stand
+visual_tokenizer/ and, where it takes texts, text_encoder/ and tokenizer/ as transformers has them. Weights are kept in
+half precision, and computed with in float32.
+
+Conditions are token ids (n, length) of prompts, or labels (n,) of classes, int64. Tokens are symbols (n, L, symbols),
+as `residual_quantiser` has them; pictures are (n, H, W, 3) uint8.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from palimpsest.models import visual_tokenizer
+from palimpsest.models.diffusion import device_of
+from palimpsest.models.edits import VISUAL
+from palimpsest.models.latent_networks import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from palimpsest.models.next_scale import NextScaleTransformer, Seen
+from palimpsest.models.published import read_state
+from palimpsest.models.scales import spans
+from palimpsest.models.visual_tokenizer import CONFIG, VisualTokenizer, read_config
+from palimpsest.models.weights import check_state, save_half
+from palimpsest.run import UserError
+
+WEIGHTS = "model.safetensors"
+
+
+class NextScale(nn.Module):
+    """A transformer and its text encoder as network(conditions, inputs[, dropped]) -> logits."""
+
+    def __init__(self, transformer: NextScaleTransformer, text_encoder: CLIPTextModel | None = None):
+        super().__init__()
+        self.transformer, self.text_encoder = transformer, text_encoder
+
+    def embed(self, conditions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """What the transformer takes: of token ids their embeddings, and which are words of the text; of labels those.
+
+        The start and the end of a text count as its words, what pads it after the end does not.
+        """
+        if self.text_encoder is None:
+            return conditions
+        ends = (conditions == self.text_encoder.config.eos_token_id).int().argmax(1)
+        known = torch.arange(conditions.shape[1], device=conditions.device) <= ends[:, None]
+        return self.text_encoder(conditions)[0], known
+
+    def forward(self, conditions: Tensor, inputs: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """Logits of all scales, from the inputs (n, L - 1, c) that the tokens before each scale make.
+
+        dropped (n,): the rows that shall have no condition.
+        """
+        return self.transformer(self.embed(conditions), inputs, dropped)
+
+
+@dataclass(frozen=True)
+class Var:
+    """The parts of a model. tokenizer: of its texts; None where it draws classes."""
+
+    network: NextScale
+    visual: VisualTokenizer
+    tokenizer: CLIPTokenizer | None
+    folder: Path
+
+    def with_network(self, network: NextScale) -> "Var":
+        """The same model with an edited network."""
+        return replace(self, network=network)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of tokens of a picture, and of the symbols of each."""
+        return sum(side * side for side in self.visual.quantiser.sizes), self.visual.quantiser.symbols
+
+    def ids(self, prompts: Sequence[str]) -> Tensor:
+        """Token ids (n, length) of prompts, padded, on the network's device.
+
+        Raises UserError for an empty prompt, for which this model has a learned one instead, and for one that is longer
+        than the text encoder takes.
+        """
+        if self.tokenizer is None:
+            raise UserError(f"{self.folder} draws classes, not texts: give numbers of classes")
+        for number, prompt in enumerate(prompts):
+            if not prompt.strip():
+                raise UserError(
+                    f"prompt {number} is empty: no picture was ever shown with an empty text. Say something"
+                )
+            if (length := len(self.tokenizer(prompt)["input_ids"])) > self.tokenizer.model_max_length:
+                raise UserError(
+                    f"prompt {number} has {length} tokens, the text encoder of {self.folder} takes "
+                    f"{self.tokenizer.model_max_length}: shorten {prompt!r}"
+                )
+        given = self.tokenizer(list(prompts), padding="max_length", return_tensors="pt")
+        return given["input_ids"].to(device_of(self.network))
+
+    def labels(self, classes: Sequence[int]) -> Tensor:
+        """Labels (n,) of numbers of classes, on the network's device. Raises UserError for one that there is not."""
+        count = self.network.transformer.config["classes"]
+        if not count:
+            raise UserError(f"{self.folder} draws texts, not classes: give prompts")
+        if wrong := [number for number in classes if not 0 <= number < count]:
+            raise UserError(f"class {wrong[0]} is none of {self.folder}, whose {count} classes are 0 to {count - 1}")
+        return torch.tensor(list(classes), device=device_of(self.network))
+
+
+def open_model(path: Path, device: torch.device | str = "cpu") -> Var:
+    """The model behind the file of a transformer's weights, in evaluation mode, frozen; every key and shape is checked.
+
+    Raises UserError for a folder of another layout, for weights of another depth, width or kind of tokens than
+    config.json says, and for parts that are not of one model.
+    """
+    folder = path.parent.parent
+    for needed in (f"{path.parent.name}/{CONFIG}", f"{VISUAL}/{CONFIG}", f"{VISUAL}/{WEIGHTS}"):
+        if not (folder / needed).exists():
+            raise UserError(f"{folder / needed} is missing: {folder} is not in the layout of a next-scale model")
+    config = read_config(path, NextScaleTransformer)
+    visual = visual_tokenizer.load(folder / VISUAL / WEIGHTS)
+    check_parts(config, visual, folder)
+    text, tokenizer = None, None
+    if not config["classes"]:
+        text = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
+        filled(text, folder / "text_encoder" / WEIGHTS)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        given = (text.config.hidden_size, text.config.vocab_size, text.config.max_position_embeddings)
+        wanted = (config["text_width"], len(tokenizer), config["length"])
+        if given != wanted or tokenizer.model_max_length != config["length"]:
+            raise UserError(
+                f"{folder}: the text encoder has width, tokens and length {given}, the transformer and the tokenizer "
+                f"{wanted}. They are not of one model: take the folder again, all of it from one place"
+            )
+    network = NextScale(filled(NextScaleTransformer(**config), path), text)
+    return Var(network.eval().requires_grad_(False).to(device), visual.to(device), tokenizer, folder)
+
+
+def filled(network: nn.Module, path: Path) -> nn.Module:
+    """A network with the weights of a file, every key and shape checked, in float32."""
+    state = read_state(path)
+    if isinstance(network, NextScaleTransformer):
+        refuse_other_size(state, network.config, path)
+    check_state(state, network, path)
+    network.load_state_dict(state)
+    return network
+
+
+def check_parts(config: dict, visual: VisualTokenizer, folder: Path) -> None:
+    """Raise UserError for a visual tokenizer of other scales or tokens than the transformer predicts."""
+    quantiser = visual.quantiser
+    given = {"sizes": list(quantiser.sizes), "channels": quantiser.channels}
+    given |= {"symbols": quantiser.symbols, "values": quantiser.values}
+    if faults := [f"{name} {given[name]}, not {config[name]}" for name in given if given[name] != config[name]]:
+        raise UserError(f"{folder}: its visual tokenizer has {', '.join(faults)} as its transformer: it is another's")
+
+
+def refuse_other_size(state: dict[str, Tensor], config: dict, path: Path) -> None:
+    """Raise UserError, in words, for weights of another depth, width or kind of tokens than the configuration says."""
+    numbers = {int(name.split(".")[1]) for name in state if name.startswith("blocks.")}
+    head = state.get("head.weight", torch.empty(0, 0))
+    given = {"depth": len(numbers), "width": head.shape[1], "logits of a token": head.shape[0]}
+    wanted = (config["depth"], config["width"], config["symbols"] * config["values"])
+    if faults := [
+        f"{name} {one}, not {two}" for (name, one), two in zip(given.items(), wanted, strict=True) if one != two
+    ]:
+        raise UserError(f"{path} has {', '.join(faults)} as {path.parent / CONFIG} says. Nothing was loaded")
+
+
+def save(path: Path, model: Var) -> None:
+    """Write the transformer's weights to a path in `transformer/`, and the rest of the layout around it."""
+    folder, network = path.parent.parent, model.network
+    (folder / VISUAL).mkdir(parents=True, exist_ok=True)
+    visual_tokenizer.save(folder / VISUAL / WEIGHTS, model.visual)
+    index = {"transformer": network.transformer.config, VISUAL: model.visual.config}
+    if network.text_encoder is not None:
+        network.text_encoder.config.save_pretrained(folder / "text_encoder")
+        save_half(folder / "text_encoder" / WEIGHTS, network.text_encoder)
+        model.tokenizer.save_pretrained(folder / "tokenizer")
+        index["text_encoder"] = network.text_encoder.config.to_diff_dict()
+    (path.parent / CONFIG).write_text(json.dumps(network.transformer.config, indent=1) + "\n", encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    save_half(path, network.transformer)
+
+
+def random_like(model: Var) -> Var:
+    """The same model with random weights in its transformer and text encoder; the visual tokenizer stays."""
+    text = model.network.text_encoder
+    fresh = NextScale(
+        NextScaleTransformer(**model.network.transformer.config), None if text is None else CLIPTextModel(text.config)
+    )
+    return model.with_network(fresh.eval().requires_grad_(False))
+
+
+# Drawing
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What was drawn scale by scale.
+
+    symbols (n, L, symbols); inputs (n, L - 1, c): what the transformer was fed; logits (n, L, symbols, values): guided,
+    before temperature and cut; total (n, c, side, side): what the decoder takes.
+    """
+
+    symbols: Tensor
+    inputs: Tensor
+    logits: Tensor
+    total: Tensor
+
+
+def noise_of(model: Var, indices: np.ndarray, seed: int) -> Tensor:
+    """Uniform numbers (n, L, symbols) that decide what is drawn, each picture's own function of (seed, index)."""
+    drawn = [np.random.default_rng((seed, int(index))).random(model.shape, np.float32) for index in indices]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def likely(logits: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Probabilities (..., values) float64 at a temperature, of the likeliest values that together have top_p.
+
+    Of a bit both values stay, unless the likelier one has top_p alone.
+    """
+    ordered, order = (logits.double() / temperature).softmax(-1).sort(-1, descending=True)
+    kept = ordered * (ordered.cumsum(-1) - ordered < top_p)
+    return torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
+
+
+def chosen(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """The value (...) that a uniform number of [0, 1) stands for: where it falls in the sum of the probabilities."""
+    sums = probabilities.cumsum(-1)
+    return (sums <= uniform[..., None] * sums[..., -1:]).sum(-1)
+
+
+@torch.inference_mode()
+def roll_out(
+    model: Var,
+    conditions: Tensor,
+    uniform: Tensor,
+    *,
+    guidance: float | Sequence[float],
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    against: Tensor | None = None,
+    prefix: Tensor | None = None,
+) -> Rollout:
+    """Draw pictures of conditions (n, ...), scale by scale, each seeing the keys and values of those before.
+
+    uniform (n, L, symbols): as `noise_of` gives. guidance: w of z = z_none + w (z - z_none) on the logits, for all
+    scales or for each; 1 is none. against (n, ...): conditions in place of none, to be led away from (a negative
+    prompt). prefix (n, l, symbols): tokens of the first scales, taken as they are.
+    Raises ValueError for a prefix that ends within a scale.
+    """
+    transformer, quantiser, device = model.network.transformer, model.visual.quantiser, device_of(model.network)
+    sizes, parts = quantiser.sizes, spans(quantiser.sizes)
+    scale_of = [guidance] * len(sizes) if isinstance(guidance, int | float) else list(guidance)
+    if len(scale_of) != len(sizes):
+        raise ValueError(f"guidance has {len(scale_of)} values for {len(sizes)} scales")
+    begun = 0 if prefix is None else prefix.shape[1]
+    if begun not in (0, *(part.stop for part in parts)):
+        raise ValueError(f"a prefix of {begun} tokens ends within a scale: scales end at {[p.stop for p in parts]}")
+    count, guided = len(conditions), any(value != 1 for value in scale_of)
+    dropped, asked = None, conditions.to(device)
+    if guided:
+        other = asked if against is None else against.to(device)
+        asked = torch.cat([asked, other])
+        dropped = torch.arange(len(asked), device=device) >= count if against is None else None
+    told = transformer.conditioned(model.network.embed(asked), dropped)
+    seen = [Seen() for _ in transformer.blocks]
+    total, given = quantiser.nothing(count, device), None
+    symbols, inputs, logits = [], [], []
+    for scale, part in enumerate(parts):
+        fed = given.repeat(2, 1, 1) if guided and given is not None else given
+        found = transformer.next_logits(told, seen, scale, fed)
+        if guided:
+            wanted, none = found.chunk(2)
+            found = none + scale_of[scale] * (wanted - none)
+        logits.append(found)
+        if part.stop <= begun:
+            drawn = prefix[:, part].to(device)
+        else:
+            drawn = chosen(likely(found, temperature, top_p), uniform[:, part].to(device))
+        symbols.append(drawn)
+        total = quantiser.add(total, drawn, scale)
+        if scale + 1 < len(sizes):
+            given = quantiser.next_input(total, scale)
+            inputs.append(given)
+    return Rollout(torch.cat(symbols, 1), torch.cat(inputs, 1), torch.cat(logits, 1), total)
+
+
+def sample(model: Var, conditions: Tensor, uniform: Tensor, *, batch: int = 64, **settings) -> Tensor:
+    """Tokens (n, L, symbols) on the CPU that the model draws for conditions (n, ...); settings: of `roll_out`."""
+    found = []
+    for part in torch.arange(len(uniform)).split(batch):
+        own = {name: settings[name][part] for name in ("against", "prefix") if settings.get(name) is not None}
+        found.append(roll_out(model, conditions[part], uniform[part], **{**settings, **own}).symbols.cpu())
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def pictures_of(model: Var, symbols: Tensor, batch: int = 128) -> np.ndarray:
+    """Pictures (n, H, W, 3) uint8 of tokens (n, L, symbols)."""
+    device = device_of(model.network)
+    parts = (model.visual.quantiser.read(part.to(device)).total for part in symbols.split(batch))
+    return np.concatenate([visual_tokenizer.decode(model.visual, part) for part in parts])
+
+
+def draw(model: Var, prompts: Sequence[str], indices: np.ndarray, *, seed: int, **settings) -> np.ndarray:
+    """Pictures of prompts, one each: the same index and seed are decided by the same numbers."""
+    return pictures_of(model, sample(model, model.ids(prompts), noise_of(model, indices, seed), **settings))

@@ -1,0 +1,1 @@
+"""Concept erasure in visual autoregressive models: VARE, S-VARE and what they are compared with."""

@@ -1,0 +1,38 @@
+"""S-VARE with its faults mended: one summed loss, a teacher like the student, other prompts, and no lost texts.
+
+The filtered cross-entropy is divided by the number of tokens that it keeps, so that it does not fade as they become
+fewer. Both teachers say what the pretrained network says without guidance, as the student does in training. Prompts
+that have nothing to do with the pairs hold what these do not show.
+"""
+
+from torch import Tensor
+
+from palimpsest.options import Share, Size
+from palimpsest.unlearning.engine import Step
+from palimpsest.unlearning.token_losses import Divisor, divergences, token_errors
+
+
+def direction(
+    step: Step,
+    *,
+    threshold: Share = 0.25,
+    divisor: Divisor = "kept",
+    pair_weight: Size = 0.5,
+    wide_weight: Size = 2.0,
+) -> Tensor:
+    """The gradient of the filtered cross-entropy and of the divergences on safe prompts and on the others.
+
+    threshold, divisor: as `vare_filtered` has them; pair_weight, wide_weight: of the two divergences, without unit.
+    Defaults: the release's threshold and lambda; the wide weight is ours.
+    """
+    pairs, others = step.forget, step.remember
+    settings = {"threshold": threshold, "divisor": divisor}
+    inputs = pairs.inputs
+    found = step.gradients_at({"forget": token_errors(step, pairs.tokens, **settings)}, pairs.asked, inputs)[0]
+    if pair_weight:
+        found = found + pair_weight * step.gradients_at({"pair": divergences(pairs.plain)}, pairs.safe, inputs)[0]
+    if wide_weight:
+        held = step.gradients_at({"remember": divergences(others.plain)}, others.safe, others.inputs)[0]
+        step.watch(found, held)
+        found = found + wide_weight * held
+    return found
