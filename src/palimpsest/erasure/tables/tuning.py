@@ -25,7 +25,7 @@ def build(lookup: Lookup, params: dict) -> Table:
                         "Setting": described(option) + (" *" if option["name"] in chosen else ""),
                         "Erased": tried.get("erased", prompts="own"),
                         "Words": tried.get("kept", prompts="own"),
-                        "Neighbours": tried.get("kept", prompts="neighbour"),
+                        "Near": tried.get("kept", prompts="neighbour"),
                         "Rest": tried.get("kept", prompts="rest"),
                     }
                 )
@@ -36,7 +36,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         "prompts’ other words, of neighbours and of the rest. Chosen (*): the setting whose worse one of "
         "erased and of kept (the mean of all three) is best.",
         label="tab:erasure-tuning",
-        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Neighbours", "Rest")},
+        wide=True,
+        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Near", "Rest")},
         compared=[False] * len(rows),
     )
 
