@@ -4,7 +4,8 @@ import math
 
 import pandas as pd
 
-from palimpsest.erasure.tables._rows import BASIS, NETWORKS, of, rows_of, title_of
+from palimpsest.erasure.names import name_of
+from palimpsest.erasure.tables._rows import BASIS, NETWORKS, of, rows_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
@@ -44,7 +45,7 @@ def build(lookup: Lookup, params: dict) -> Table:
             rows.append(
                 {
                     "group": "" if method in NETWORKS else "edited",
-                    "Row": title_of(method, params["oracles"][model]),
+                    "Row": name_of(method),
                     **measured(here),
                     "On": erasures(here, concepts, params["erased"], params["kept"]),
                 }
@@ -66,7 +67,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         compared=[row["group"] != "" for row in rows],
         notes=f"Of each concept {counts['own']} prompts by name, {counts['synonym']}, {counts['template']} and "
         f"{counts['unnamed']} by other words, {counts['neighbour']} of neighbours, {counts['rest']} others; all of "
-        f"combinations that no training showed. The oracle: networks trained without the concept. {BASIS}",
+        f"combinations that no training showed. The oracle: networks trained without a concept, where there are some "
+        f"({', '.join(sorted({name_of(name) for names in params['oracles'].values() for name in names}))}). {BASIS}",
     )
 
 

@@ -13,7 +13,7 @@ PARAMS = {"crossed_methods": None, "crossed": None}
 EDITED = "edited"
 NOTHING = Estimate(float("nan"))
 FORMATS = {
-    "target": Format(1),
+    "target": Format(1, interval=False),
     "near": Format(1, interval=False),
     "others": Format(1, interval=False),
     "AUC": Format(2, interval=False),
