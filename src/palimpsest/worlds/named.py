@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.consent import is_explicit, refuse_without_consent
-from palimpsest.erasure.prompt_files import read_prompts
 from palimpsest.run import UserError
-from palimpsest.worlds.concepts import some
+from palimpsest.worlds.concepts import Concept, some
+from palimpsest.worlds.prompt_files import read_prompts
 
 Kind = Literal["object", "style", "explicit"]
 # What is asked of the concept while a model is judged, and with other sentences while it is edited.
@@ -94,6 +94,11 @@ class Named:
     def anchor_words(self, prompts: list[str]) -> list[list[str]]:
         """Those that name the anchor."""
         return [within(prompt, {self.becomes}) for prompt in prompts]
+
+
+def concept_of(name: str, row: dict) -> Concept | Named:
+    """The concept that a row of the configuration describes."""
+    return Concept(name, **row) if "factor" in row else Named(name, **row)
 
 
 def plain(words: str) -> str:
