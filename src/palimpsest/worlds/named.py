@@ -87,6 +87,21 @@ class Named:
         """The words of each prompt that name the concept."""
         return [within(prompt, self.naming) for prompt in prompts]
 
+    def names(self, text: str) -> bool:
+        """Whether a text names the concept, whatever its case and article."""
+        return bool(self._called.search(text))
+
+    def without(self, texts: list[str]) -> list[str]:
+        """Texts with the anchor in the concept's place; what does not name it becomes a prompt for the anchor."""
+        bare = TEMPLATES[self.kind][0].format(self.becomes)
+        return [self._called.sub(self.becomes, text) if self.names(text) else bare for text in texts]
+
+    @property
+    def _called(self) -> re.Pattern:
+        """The words that name it, the longest first, with an article or none."""
+        words = sorted(map(plain, self.naming), key=lambda each: (-len(each), each))
+        return re.compile(rf"(?<!\w)(?:(?:an?|the) )?(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
+
     def alone(self) -> list[str]:
         """Prompts that name the concept and nothing else."""
         return [self.value]
@@ -102,7 +117,7 @@ def concept_of(name: str, row: dict) -> Concept | Named:
 
 
 def plain(words: str) -> str:
-    """Words as they are compared: small letters, no article."""
+    """Words as they are compared: small letters, no article, single blanks."""
     return re.sub(r"^(an?|the) ", "", " ".join(words.lower().split()))
 
 
@@ -118,9 +133,7 @@ def filled(templates: tuple[str, ...], words: str, count: int) -> pd.DataFrame:
 
 def captions_of(concept: Named, start: int, count: int) -> pd.DataFrame:
     """So many captions from one on that do not name the concept, and again from the first where they end."""
-    texts = [
-        text for text in read_prompts(Path(concept.captions), "captions").texts if not within(text, concept.naming)
-    ]
+    texts = [text for text in read_prompts(Path(concept.captions), "captions").texts if not concept.names(text)]
     if not texts:
         raise UserError(f"concept {concept.name}: every caption of {concept.captions} names it. Give others")
     return pd.DataFrame({"prompt": [texts[number % len(texts)] for number in range(start, start + count)]})
