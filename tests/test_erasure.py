@@ -22,7 +22,7 @@ from palimpsest.worlds.captions import SYNONYMS
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept, judging_prompts, training_prompts
 from palimpsest.worlds.scenes import FACTORS, combinations
 
-CHURCH = {"factor": "object", "value": "church", "anchor": "thing"}
+CHURCH = {"factor": "object", "value": "church", "anchor": "tree"}
 STRIPES = {"factor": "style", "value": "stripes", "anchor": "flat"}
 EMBLEM = {"factor": "emblem", "value": "emblem"}
 CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
@@ -118,14 +118,12 @@ def test_a_prompt_of_the_concept_alone_names_no_other_factor(row):
 @pytest.mark.parametrize("row", [CHURCH, STRIPES, EMBLEM], ids=lambda row: row["value"])
 def test_a_training_prompt_and_its_anchor_differ_in_the_concept_alone(row):
     concept = Concept("c", **row)
-    named, bare = training_prompts(concept, 9, 0)
-    assert len(named) == len(bare) == 9
-    for prompt, without, words in zip(
-        named["prompt"], bare["prompt"], concept.words(list(named["prompt"])), strict=True
-    ):
-        assert words and not concept.words([without])[0]
-        left = set(without.replace(",", " ").split()) - set(prompt.replace(",", " ").split())
-        assert left <= {"thing", "a"}
+    named, anchored = training_prompts(concept, 9, 0)
+    assert len(named) == len(anchored) == 9 and all(concept.words(list(named["prompt"])))
+    for texts, allowed in ((anchored["prompt"], {row.get("anchor", "")}), (named["bare"], {"thing"})):
+        assert not any(concept.words(list(texts)))
+        for prompt, other in zip(named["prompt"], texts, strict=True):
+            assert set(other.replace(",", " ").split()) - set(prompt.replace(",", " ").split()) <= allowed | {"a"}
 
 
 @pytest.mark.parametrize(
@@ -355,19 +353,25 @@ def test_a_concept_without_prompts_is_named_before_any_work(ran, tmp_path):
 
 
 def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):
-    def rows(setting: str, erased: float, kept: float) -> list[dict]:
+    def rows(setting: str, erased: float, kept: float, words: float | None = None) -> list[dict]:
         labels = {"concept": ALL, "setting": setting, "n": 10}
+        rates = {"own": words or kept, "neighbour": kept, "rest": kept}
         found = [measurements.row("erased", erased, prompts="own", **labels)]
-        return found + [measurements.row("kept", kept, prompts=role, **labels) for role in ("neighbour", "rest")]
+        return found + [measurements.row("kept", rate, prompts=role, **labels) for role, rate in rates.items()]
 
-    every = [*rows("weak", 0.2, 0.9), *rows("good", 0.8, 0.81), *rows("strong", 1.0, 0.3)]
+    every = [
+        *rows("weak", 0.2, 0.9),
+        *rows("good", 0.8, 0.81),
+        *rows("strong", 1.0, 0.3),
+        *rows("blind", 1.0, 0.9, 0.2),
+    ]
     every += [{**line, "concept": "truck"} for line in every]
     measurements.write(tmp_path / "m.parquet", every, family="erasure", model="tiny", study="tuning", method="esd")
-    base = [measurements.row("kept", 0.9, prompts=role, concept="truck", n=10) for role in ("neighbour", "rest")]
+    base = [measurements.row("kept", 0.9, prompts=role, concept="truck", n=10) for role in ROLES]
     measurements.write(
         tmp_path / "b.parquet", base, family="erasure", model="tiny", study="networks", method="pretrained"
     )
-    grid = {"settings": [{"name": name} for name in ("weak", "good", "strong")]}
+    grid = {"settings": [{"name": name} for name in ("weak", "good", "strong", "blind")]}
     found = select.select(
         tmp_path / "m.parquet", tmp_path / "b.parquet", tmp_path / "s.json", tmp_path / "c.parquet",
         method="esd", model="tiny", grid=grid,

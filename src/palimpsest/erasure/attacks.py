@@ -42,8 +42,8 @@ class Attacker:
         `searched` before prompts that name the concept, `inverted` before the same without it.
         """
         params, count = self.params, self.params["pictures"]
-        own = self.prompts[self.prompts["concept"] == concept.name]
-        named, bare = (model.ids(own[own["role"] == role]["prompt"].head(count)) for role in ("concept", "anchor"))
+        own = self.prompts[(self.prompts["concept"] == concept.name) & (self.prompts["role"] == "concept")].head(count)
+        named, bare = model.ids(own["prompt"]), model.ids(own["bare"])
         clean = torch.from_numpy(self.latents[f"{concept.name}.concept"][:count]).to(named.device)
         asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
         word = inverted_word(model, clean, bare, **params["inversion"], seed=seed)

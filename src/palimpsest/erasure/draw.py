@@ -28,9 +28,9 @@ def draw(
 ) -> dict:
     """latents: `<concept>.concept`, `<concept>.anchor` from the same noise, `<concept>.others`, each (n, c, h, w).
 
-    prompts: a row each, in their order (concept, role, prompt). concepts: a row of the configuration by name; counts:
-    `concept` and `others`, how many of each; sampling: `steps`, `guidance`. The record says how many prompts are cut
-    off, and which words of the concepts the tokenizer spells.
+    prompts: a row each, in their order (concept, role, prompt, and of the concept's bare: the same without it).
+    concepts: a row of the configuration by name; counts: `concept` and `others`, how many of each; sampling: `steps`,
+    `guidance`. The record says how many prompts are cut off, and which words of the concepts the tokenizer spells.
     """
     model = text_diffusion.open_model(network, torch_device(device))
     found, tables, cut = {}, [], dict.fromkeys(concepts, 0)
@@ -42,7 +42,7 @@ def draw(
             noise = text_diffusion.noise_of(model, np.arange(len(rows)) + OTHERS_SEED * (role == "others"), seed)
             ids = model.ids(list(rows["prompt"]))
             found[f"{name}.{role}"] = text_diffusion.sample(model, ids, noise, **sampling).numpy()
-            tables.append(rows[["prompt"]].assign(concept=name, role=role))
+            tables.append(rows.reindex(columns=["prompt", "bare"]).assign(concept=name, role=role))
     np.savez(latents, **found)
     pd.concat(tables, ignore_index=True).to_parquet(prompts, index=False)
     return {"pictures": sum(map(len, found.values())), "cut_prompts": cut, "spelt_words": spelt}

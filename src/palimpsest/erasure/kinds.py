@@ -12,7 +12,10 @@ from palimpsest.worlds.named import Named
 
 
 def learned_prompts(concept: Concept | Named, counts: dict[str, int], seed: int) -> dict[str, pd.DataFrame]:
-    """What an edit learns from, by role: `concept`, row by row the same without it (`anchor`), and `others`."""
+    """What an edit learns from, by role: `concept`, row by row the same with its `anchor`, and `others`.
+
+    Rows of the concept have the column `bare`: the same prompt without it.
+    """
     if isinstance(concept, Named):
         return named.learned_prompts(concept, counts)
     with_it, without = concepts.training_prompts(concept, counts["concept"], seed)

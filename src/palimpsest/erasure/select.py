@@ -1,7 +1,7 @@
 """Choose a method's setting on the tuning's concepts, which are not reported, by one rule for all methods.
 
 A setting is as good as the worse of two rates: of the prompts that name the concept, those that do not show it any
-more; of the other prompts, neighbours among them, how much of what they ask for is shown as before.
+more; how much of what prompts ask for beside it is shown as before, by the same prompts, neighbours and the rest.
 """
 
 import json
@@ -9,6 +9,8 @@ import json
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, step
 from palimpsest.worlds.concepts import ALL
+
+KEPT = ("own", "neighbour", "rest")
 
 
 def select(
@@ -33,7 +35,7 @@ def select(
     rates = {}
     for name, rows in table.groupby("setting"):
         erased = mean_of(rows, "erased", ("own",))
-        kept = mean_of(rows, "kept", ("neighbour", "rest")) / mean_of(before, "kept", ("neighbour", "rest"))
+        kept = mean_of(rows, "kept", KEPT) / mean_of(before, "kept", KEPT)
         rates[name] = (min(erased, kept), erased, kept)
     best = max(sorted(rates), key=rates.get)
     (settings,) = [each for each in grid["settings"] if each["name"] == best]

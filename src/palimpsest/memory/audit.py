@@ -5,7 +5,7 @@ of other latents of one picture (`memory.decode`), and how far apart their seeds
 edits in one job, since to load the libraries takes longer than to invert a set.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from palimpsest.judges.readers import readers_of
 from palimpsest.memory import statistics
 from palimpsest.memory.auditing import Settings, audited, decibels, predictor
+from palimpsest.memory.decode import KINDS
 from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row, write
@@ -74,8 +75,9 @@ def audit(
     explicit.
 
     cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
-    the sampling's guidance (guided); "zero" is audited where it is named. inversion: solver, steps, iterations,
-    tolerance, precision. judges: further ones, by their roles, as `readers_of` takes them.
+    the sampling's guidance (guided); of which kinds a query's other latents are inverted (images), all where none are
+    named. "zero" is audited where it is named. inversion: solver, steps, iterations, tolerance, precision. judges:
+    further ones, by their roles, as `readers_of` takes them.
     """
     place, settings = torch_device(device), Settings(**inversion)
     base, readers = text_diffusion.open_model(network, place), readers_of(classifier, detector, judge_roles, judges)
@@ -141,7 +143,7 @@ def inverted(
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """A row for each inversion of a concept's pictures, with its seed (c, h, w) and what this gives back."""
     plain = [of_case(given, concept, caption, cases.get(caption, [])) for caption in ("own", "neutral", "empty")]
-    plain.append(of_images(given, concept))
+    plain.append(of_images(given, concept, cases.get("images", KINDS)))
     guided = [] if model is None else [of_case(given, concept, GUIDED, cases.get(GUIDED, []))]
     parts = []
     for scale, some in ((1.0, plain), (guidance, guided)):
@@ -177,9 +179,9 @@ def of_case(given: Collected, concept: str, caption: str, sets: list[str]) -> pd
     ).assign(caption=caption, kind="", support=-1)
 
 
-def of_images(given: Collected, concept: str) -> pd.DataFrame:
-    """The other latents of the concept's queries, under the query's own caption."""
-    rows = given.decoded_rows[given.decoded_rows["concept"] == concept]
+def of_images(given: Collected, concept: str, kinds: Sequence[str]) -> pd.DataFrame:
+    """The other latents of the concept's queries of these kinds, under the query's own caption."""
+    rows = given.decoded_rows[(given.decoded_rows["concept"] == concept) & given.decoded_rows["kind"].isin(kinds)]
     own = given.rows[(given.rows["concept"] == concept) & (given.rows["set"] == "concept")]
     queries = own.iloc[rows["query"].to_numpy()]
     return pd.DataFrame(

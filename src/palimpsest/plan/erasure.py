@@ -147,6 +147,7 @@ class Erasure(Studies):
             "methods": list(self.own("methods")),
             "concepts": self.own("concepts"),
             "oracles": {model: list(self.oracles(model)) for model in self.own("models")},
+            "others": {model: self.others(model) for model in self.own("models")},
             "studies": {name: {key: row[key] for key in ("concepts", "seeds")} for name, row in studies},
             "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
             "sampling": self.own("sampling"),

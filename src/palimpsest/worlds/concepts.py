@@ -1,8 +1,8 @@
 """Concepts of the scenes, the prompts that ask for them or not, and whether a picture shows them.
 
-A concept is a value of a factor: an object, a style, or the emblem. Its anchor is what takes its place in a prompt: a
-word, or nothing. Prompts of a training are of the combinations that the model was trained on, those of a judgement of
-combinations that it never saw.
+A concept is a value of a factor: an object, a style, or the emblem. Its anchor is what an edit puts in its place:
+another value, or nothing; an object that is not named is a thing, which may be any. Prompts of a training are of the
+combinations that the model was trained on, those of a judgement of combinations that it never saw.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.run import UserError
-from palimpsest.worlds.captions import SYNONYMS, TEMPLATES, THING, caption, with_article
+from palimpsest.worlds.captions import SYNONYMS, TEMPLATES, THING, caption
 from palimpsest.worlds.scenes import FACTORS, combinations
 
 EMBLEM = "emblem"
@@ -25,7 +25,7 @@ SHOWING = ("own", "synonym", "template")
 
 @dataclass(frozen=True)
 class Concept:
-    """factor and value: as a manifest has them, ("emblem", "emblem") for the emblem; anchor: "" leaves it out."""
+    """factor and value: as a manifest has them, ("emblem", "emblem") for the emblem; anchor: another value, or ""."""
 
     name: str
     factor: str
@@ -41,7 +41,7 @@ class Concept:
             raise UserError(f"concept {self.name}: {self.factor} is never {self.value!r}")
         if self.anchor == self.value:
             raise UserError(f"concept {self.name}: its anchor is the concept itself. Give another, or leave it out")
-        if self.anchor and self.anchor != THING and self.anchor not in FACTORS.get(self.factor, ()):
+        if self.anchor and self.anchor not in FACTORS.get(self.factor, ()):
             raise UserError(f"concept {self.name}: the anchor {self.anchor!r} is no {self.factor}")
 
     def rows(self, split: str, rng: np.random.Generator) -> pd.DataFrame:
@@ -67,10 +67,12 @@ class Concept:
         return table if self.factor == "object" else table[table[self.factor] != "flat"]
 
     def without(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows without the concept, and nothing named in its place."""
+        return rows.assign(**{self.factor: {"object": THING, "style": "flat", EMBLEM: False}.get(self.factor, "")})
+
+    def anchored(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows with the anchor in the concept's place."""
-        if self.factor == EMBLEM:
-            return rows.assign(emblem=False)
-        return rows.assign(**{self.factor: self.anchor or "flat"})
+        return rows.assign(**{self.factor: self.anchor}) if self.anchor else self.without(rows)
 
     def shown_by(self, rows: pd.DataFrame) -> np.ndarray:
         """Which rows of a manifest show the concept (n,)."""
@@ -96,10 +98,9 @@ class Concept:
         return occurring(prompts, self.naming)
 
     def alone(self) -> list[str]:
-        """Prompts that name the concept and nothing else."""
-        if self.factor == "object":
-            return [with_article(self.value), f"picture of the {self.value}"]
-        return [f"{self.value} style"] if self.factor == "style" else [self.value]
+        """Prompts that name the concept and nothing else, by every template: whatever wears or has it is a thing."""
+        bare = {"object": THING, "colour": "", "style": "flat", "background": "", EMBLEM: False}
+        return [caption(bare | {self.factor: self.value}, template) for template in range(TEMPLATES)]
 
     def anchor_words(self, prompts: list[str]) -> list[list[str]]:
         """Those that name the anchor: none where it leaves the concept out."""
@@ -157,11 +158,15 @@ def judging_prompts(concept: Concept, counts: dict[str, int], seed: int) -> pd.D
 
 
 def training_prompts(concept: Concept, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Prompts that name the concept, by all templates, and row by row the same without it."""
+    """Prompts that name the concept, by all templates, and row by row the same with its anchor.
+
+    The former have the column `bare`: the same prompts without the concept.
+    """
     rows = some(concept.rows("train", np.random.default_rng((seed, 0))), count)
     parts = [rows.iloc[template::TEMPLATES] for template in range(TEMPLATES)]
 
     def prompted(change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
         return pd.concat([with_prompts(change(part), number) for number, part in enumerate(parts)]).sort_index()
 
-    return prompted(lambda part: part), prompted(concept.without)
+    bare = prompted(concept.without)["prompt"]
+    return prompted(lambda part: part).assign(bare=bare), prompted(concept.anchored)

@@ -140,10 +140,10 @@ def captions_of(concept: Named, start: int, count: int) -> pd.DataFrame:
 
 
 def learned_prompts(concept: Named, counts: dict[str, int]) -> dict[str, pd.DataFrame]:
-    """What an edit learns from: the concept, row by row the same without it, and captions of what is to stay."""
+    """What an edit learns from: the concept, row by row the same with its anchor, and captions of what is to stay."""
     templates, count = LEARNED[concept.kind], counts["concept"]
     return {
-        "concept": filled(templates, concept.value, count),
+        "concept": filled(templates, concept.value, count).assign(bare=filled(templates, BARE[concept.kind], count)),
         "anchor": filled(templates, concept.becomes, count),
         "others": captions_of(concept, 0, counts["others"]),
     }
@@ -159,7 +159,7 @@ def judging_prompts(concept: Named, counts: dict[str, int]) -> pd.DataFrame:
     parts = {
         "own": filled((first,), concept.value, counts["own"]),
         "template": filled(tuple(others), concept.value, counts["template"]),
-        "unnamed": filled((first,), concept.becomes, counts["unnamed"]),
+        "unnamed": filled((first,), BARE[concept.kind], counts["unnamed"]),
         "rest": captions_of(concept, -counts["rest"], counts["rest"]),
     }
     if concept.prompts:

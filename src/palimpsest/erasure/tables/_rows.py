@@ -5,8 +5,8 @@ from palimpsest.report.lookup import Lookup
 
 NETWORKS = ("pretrained", "oracle", "random")
 BASIS = (
-    "Intervals are 95 %, over prompts (Wilson’s for shares, bootstrap for means); each method was tuned on another "
-    "concept, with one seed of training for each listed."
+    "Intervals are 95 %, over prompts (Wilson’s for shares, bootstrap for means); each method was tuned on other "
+    "concepts, with one seed of training for each listed."
 )
 
 

@@ -1,4 +1,4 @@
-"""What the tuning tried of every method on a concept that is not reported, and what its rule chose."""
+"""What the tuning tried of every method on concepts that are not reported, and what its rule chose."""
 
 import pandas as pd
 
@@ -24,6 +24,7 @@ def build(lookup: Lookup, params: dict) -> Table:
                         "Method": "" if position else name_of(method),
                         "Setting": described(option) + (" *" if option["name"] in chosen else ""),
                         "Erased": tried.get("erased", prompts="own"),
+                        "Words": tried.get("kept", prompts="own"),
                         "Neighbours": tried.get("kept", prompts="neighbour"),
                         "Rest": tried.get("kept", prompts="rest"),
                     }
@@ -31,10 +32,11 @@ def build(lookup: Lookup, params: dict) -> Table:
     concepts = ", ".join(map(name_of, params["studies"]["tuning"]["concepts"]))
     return Table(
         pd.DataFrame(rows),
-        caption=f"The tuning of the erasers, on a concept of its own ({concepts}): erased (%), kept (%) of neighbours "
-        "and of the rest. Chosen (*): the setting with the best worse one of erased and kept.",
+        caption=f"The tuning of the erasers, on concepts of its own ({concepts}): erased (%), kept (%) of the same "
+        "prompts’ other words, of neighbours and of the rest. Chosen (*): the setting whose worse one of "
+        "erased and of kept (the mean of all three) is best.",
         label="tab:erasure-tuning",
-        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Neighbours", "Rest")},
+        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Neighbours", "Rest")},
         compared=[False] * len(rows),
     )
 
