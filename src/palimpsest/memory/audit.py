@@ -15,7 +15,7 @@ import torch
 from palimpsest.judges.readers import readers_of
 from palimpsest.memory import statistics
 from palimpsest.memory.auditing import Settings, audited, decibels, predictor
-from palimpsest.memory.decode import KINDS
+from palimpsest.memory.decoder_inversion import KINDS
 from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row, write

@@ -20,7 +20,6 @@ from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.options import Amount, Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
-KINDS = ("own", "distant", "adjacent", "reencoded")
 LEAST, MOST, HALVINGS = 1e-4, 4.0, 14  # scales of the noise between which the adjacent ones' is sought, to 0.01 dB
 
 

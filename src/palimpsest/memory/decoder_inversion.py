@@ -16,6 +16,7 @@ from palimpsest.models import autoencoder
 from palimpsest.models.pixels import to_unit
 
 Decode = Callable[[Tensor], Tensor]
+KINDS = ("own", "distant", "adjacent", "reencoded")  # of latents of a query: `memory.decode` says what they are
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's own (Kingma and Ba 2015)
 
 
