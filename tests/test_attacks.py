@@ -89,8 +89,8 @@ def test_completing_keeps_the_left_half_and_draws_the_right_anew(model):
 def test_every_attack_draws_as_many_pictures_as_are_asked_for(model):
     concept = Concept("church", **CHURCH)
     rows = judging_prompts(concept, dict.fromkeys(("own", "synonym", "template", "unnamed", "neighbour", "rest"), 3), 0)
-    texts = {"concept": "a red church", "anchor": "a red thing"}
-    prompts = pd.DataFrame([{"concept": "church", "role": role, "prompt": text} for role, text in texts.items()] * 4)
+    own = {"concept": "church", "role": "concept", "prompt": "a red church", "bare": "a red thing"}
+    prompts = pd.DataFrame([own] * 4)
     params = {"pictures": 2, "words": 1, "points": 1, "strength": 0.5}
     params["inversion"] = {"steps": 1, "rate": 0.1, "batch": 1}
     attacker = attacks.Attacker({"church.concept": pictures(model, 4).numpy()}, prompts, params)

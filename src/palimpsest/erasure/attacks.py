@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from palimpsest.models.forward_process import add_noise
-from palimpsest.models.text_diffusion import TextDiffusion, guided, noise_of, sample, sampler_of
+from palimpsest.models.text_diffusion import TextDiffusion, denoised, noise_of, sample, sampler_of
 from palimpsest.unlearning.prefix import embed_words
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
@@ -62,34 +62,6 @@ class Attacker:
         }
 
 
-@torch.inference_mode()
-def denoised(
-    model: TextDiffusion,
-    noisy: Tensor,
-    embeddings: Tensor,
-    *,
-    steps: int,
-    guidance: float,
-    first: int = 0,
-    known: tuple[Tensor, Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Latents from noisy ones (n, c, h, w) at the sampler's `first` step, under embeddings (n, length, width).
-
-    known: clean latents, noise and a mask (h, w) of the cells that stay as they are, noised as far as each step asks.
-    """
-    sampler, none = sampler_of(model, steps), model.network.embed(model.ids([""]))
-    for place, timestep in enumerate(sampler.timesteps[first:], start=first):
-        predicted = guided(model.network, noisy, timestep, embeddings, none, guidance)
-        noisy = sampler.step(predicted, timestep, noisy, return_dict=False)[0]
-        if known is not None:
-            clean, noise, mask = known
-            here = clean
-            if place + 1 < len(sampler.timesteps):
-                here = noised_to(model, clean, noise, sampler.timesteps[place + 1])
-            noisy = torch.where(mask, here, noisy)
-    return noisy
-
-
 def noised_to(model: TextDiffusion, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     """Latents (n, c, h, w) with the noise of a timestep."""
     return add_noise(latents, noise, model.alphas_cumprod, timestep.repeat(len(latents)).to(latents.device))
@@ -112,8 +84,13 @@ def completed(
     """The right half of pictures of the concept drawn anew, the left half given (Lugmayr et al. 2022, one pass)."""
     mask = torch.zeros(latents.shape[2:], dtype=torch.bool, device=latents.device)
     mask[:, : latents.shape[3] // 2] = True
-    known = (latents, noise, mask)
-    return denoised(model, noise, model.network.embed(ids), steps=steps, guidance=guidance, known=known)
+
+    def given(found: Tensor, timestep: Tensor | None) -> Tensor:
+        """The known cells, noised as far as the next step asks."""
+        known = latents if timestep is None else noised_to(model, latents, noise, timestep)
+        return torch.where(mask, known, found)
+
+    return denoised(model, noise, model.network.embed(ids), steps=steps, guidance=guidance, after=given)
 
 
 def inverted_word(

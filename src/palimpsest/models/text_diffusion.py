@@ -7,7 +7,7 @@ width). Latents (n, c, h, w) are scaled as the UNet has them; pictures are (n, H
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -222,14 +222,31 @@ def sample(
     """Latents (n, c, h, w) on the CPU that the model draws from noise (n, c, h, w) under conditions (n, ...)."""
     network, device = model.network, device_of(model.network)
     embeddings = conditions if conditions.is_floating_point() else network.embed(conditions)
-    none, found = network.embed(model.ids([""])), []
-    for part in torch.arange(len(noise)).split(batch):
-        noisy, wanted, sampler = noise[part].to(device), embeddings[part.to(device)], sampler_of(model, steps)
-        for timestep in sampler.timesteps:
-            predicted = guided(network, noisy, timestep, wanted, none, guidance)
-            noisy = sampler.step(predicted, timestep, noisy, return_dict=False)[0]
-        found.append(noisy.cpu())
-    return torch.cat(found)
+    parts = zip(noise.to(device).split(batch), embeddings.split(batch), strict=True)
+    return torch.cat([denoised(model, *part, steps=steps, guidance=guidance).cpu() for part in parts])
+
+
+@torch.inference_mode()
+def denoised(
+    model: TextDiffusion,
+    noisy: Tensor,
+    wanted: Tensor,
+    *,
+    steps: int,
+    guidance: float,
+    first: int = 0,
+    after: Callable[[Tensor, Tensor | None], Tensor] = lambda latents, timestep: latents,
+) -> Tensor:
+    """Latents from noisy ones (n, c, h, w) at the sampler's `first` step, under embeddings (n, length, width).
+
+    after: changes the latents after each step, whose next timestep it is given, None after the last.
+    """
+    sampler, none = sampler_of(model, steps), model.network.embed(model.ids([""]))
+    times = list(sampler.timesteps[first:])
+    for timestep, following in zip(times, [*times[1:], None], strict=True):
+        predicted = guided(model.network, noisy, timestep, wanted, none, guidance)
+        noisy = after(sampler.step(predicted, timestep, noisy, return_dict=False)[0], following)
+    return noisy
 
 
 def noise_of(model: TextDiffusion, indices: np.ndarray, seed: int) -> Tensor:
