@@ -3,11 +3,11 @@
 import pytest
 
 from palimpsest.erasure import draw, kinds, reference
-from palimpsest.erasure.named import Named, judging_prompts, learned_prompts
-from palimpsest.erasure.prompt_files import read_prompts
 from palimpsest.models import text_diffusion
 from palimpsest.run import UserError
 from palimpsest.worlds.concepts import ROLES, Concept
+from palimpsest.worlds.named import Named, judging_prompts, learned_prompts
+from palimpsest.worlds.prompt_files import read_prompts
 from test_erasure import CHURCH, SAMPLING, base  # noqa: F401 (a fixture)
 
 TRUCK = {"kind": "object", "value": "garbage truck", "label": 569}

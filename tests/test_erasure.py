@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from palimpsest.erasure import draw, erase, judge, reference, select
-from palimpsest.erasure.judging import rightness, summary
+from palimpsest.erasure.judging import summary
 from palimpsest.judges import networks
+from palimpsest.judges.readers import rightness
 from palimpsest.metrics import measurements
 from palimpsest.models import edits, text_diffusion, weights
 from palimpsest.models.latent_networks import AutoencoderKL

@@ -14,12 +14,11 @@ from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetForImageClas
 
 from conftest import configuration
 from palimpsest.erasure import draw, erase, judge, reference
-from palimpsest.erasure.kinds import concept_of
-from palimpsest.erasure.photographs import Photographs
 from palimpsest.imitations import text_diffusion as imitation
 from palimpsest.imitations.transformers import RESNET, VIT
 from palimpsest.judges import clip_texts, image_classes
 from palimpsest.judges.nudenet import bundled_path
+from palimpsest.judges.photographs import Photographs
 from palimpsest.metrics import measurements
 from palimpsest.metrics.censor import publishable
 from palimpsest.models import check_folder, compvis, convert_text_diffusion, edits, text_diffusion
@@ -32,6 +31,7 @@ from palimpsest.run import UserError, sha256
 from palimpsest.unlearning.engine import train
 from palimpsest.unlearning.find import method_module
 from palimpsest.worlds.concepts import ROLES
+from palimpsest.worlds.named import concept_of
 
 WIDTHS = {"block_out_channels": [8, 8], "norm_num_groups": 4, "layers_per_block": 1}
 UNET = {

@@ -31,8 +31,9 @@ def rules(tmp_path_factory):
     names = {row["collection"] for row in configuration("full")["datasets"].values()}
     overlay = tmp_path_factory.mktemp("overlay") / "pictures.yaml"
     captions = tmp_path_factory.mktemp("texts") / "captions.csv"
-    captions.write_text("caption\na red kite\n", encoding="utf-8")
-    brought = {"collections": {name: mine for name in names}, "erasure": {"captions": str(captions)}}
+    captions.write_text("file,caption\na.png,a red kite\n", encoding="utf-8")
+    texts = {family: {"captions": str(captions)} for family in ("erasure", "memory")}
+    brought = {"collections": {name: mine for name in names}, **texts}
     overlay.write_text(yaml.safe_dump(brought), encoding="utf-8")
     found = {}
     for name, files in {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}.items():
@@ -43,7 +44,7 @@ def rules(tmp_path_factory):
 
 
 def test_every_rule_of_the_full_experiment_is_rehearsed(rules):
-    assert {"instance_evaluate_prompt", "lcr_locality", "convert", "detect"} <= rules["full"]
+    assert {"instance_evaluate_prompt", "lcr_locality", "memory_crossed", "convert", "detect"} <= rules["full"]
     assert rules["full"] - rules["rehearsal"] == NOT_REHEARSED & rules["full"]
     assert rules["rehearsal"] - rules["full"] == {"imitate_checkpoint", "imitate_collection"}
 

@@ -14,8 +14,10 @@ rule memory_sets:
         reference_pictures="<results>/erasure/{model}/reference/pictures.npz",
         real_images=memory.real("images.npy"),
         real_manifest=memory.real("manifest.parquet"),
+        captions=memory.captions(),
         classifier=memory.network(memory.erasure.own("classifier")),
         detector=memory.network(memory.erasure.own("detector")),
+        judges=memory.erasure.further_judges(),
     output:
         pictures="<results>/memory/{model}/sets/pictures.npy",
         manifest="<results>/memory/{model}/sets/manifest.parquet",
@@ -33,10 +35,12 @@ rule memory_sets:
         runtime=growing(1, "h"),
     params:
         paths=paths,
+        readers=memory.erasure.readers(),
         concepts=memory.concepts(),
         counts=memory.flags("memory", "counts"),
     shell:
-        "python -m palimpsest.memory.sets {params.paths} --concepts {params.concepts:q} {params.counts} > {log} 2>&1"
+        "python -m palimpsest.memory.sets {params.paths} {params.readers} --concepts {params.concepts:q} {params.counts}"
+        " > {log} 2>&1"
 
 
 rule memory_decode:
@@ -82,6 +86,7 @@ rule memory_audit:
         latent_rows="<results>/memory/{model}/decoded/rows.parquet",
         classifier=memory.network(memory.erasure.own("classifier")),
         detector=memory.network(memory.erasure.own("detector")),
+        judges=memory.erasure.further_judges(),
     output:
         rows="<results>/memory/{model}/audit/{audited}/pictures.parquet",
         seeds="<results>/memory/{model}/audit/{audited}/seeds.npz",
@@ -102,13 +107,15 @@ rule memory_audit:
         gpu=1,
     params:
         paths=paths,
+        readers=memory.erasure.readers(),
         concepts=memory.concepts(),
         cases=memory.cases_of,
-        inversion=as_json(memory.own("inversion")),
+        inversion=memory.inversion_of,
         sampling=as_json(memory.erasure.own("sampling")),
     shell:
-        "python -m palimpsest.memory.audit {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
-        " --cases {params.cases:q} --inversion {params.inversion:q} --sampling {params.sampling:q} > {log} 2>&1"
+        "python -m palimpsest.memory.audit {params.paths} {params.readers} --model {wildcards.model}"
+        " --concepts {params.concepts:q} --cases {params.cases:q} --inversion {params.inversion:q}"
+        " --sampling {params.sampling:q} > {log} 2>&1"
 
 
 rule memory_compare:

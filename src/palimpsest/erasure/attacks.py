@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from palimpsest.erasure.named import Named
 from palimpsest.models.forward_process import add_noise
 from palimpsest.models.text_diffusion import TextDiffusion, denoised, noise_of, sample, sampler_of
 from palimpsest.unlearning.prefix import embed_words
 from palimpsest.worlds.concepts import Concept
+from palimpsest.worlds.named import Named
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ Everything is of prompts and of the model; no picture of the world is used, as t
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.kinds import check_words, concept_of, cut_of, learned_prompts
+from palimpsest.erasure.kinds import check_words, cut_of, learned_prompts
 from palimpsest.models import text_diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.named import concept_of
 
 OTHERS_SEED = 1_000_000  # noise of the rest: no number of a concept's
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.judging import Judging, readers_of
-from palimpsest.erasure.kinds import check_words, concept_of
-from palimpsest.erasure.named import Named
+from palimpsest.erasure.judging import Judging
+from palimpsest.erasure.kinds import check_words
+from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import text_diffusion
 from palimpsest.models.edit_table import write as list_edits
@@ -30,6 +30,7 @@ from palimpsest.unlearning.door import edit
 from palimpsest.unlearning.engine import NotFinite
 from palimpsest.unlearning.selectors import select
 from palimpsest.worlds.concepts import ROLES, Concept
+from palimpsest.worlds.named import Named, concept_of
 
 ADAPTER = "adapter"  # a selection of its own: what is trained is added, and merged when it is saved
 
@@ -71,7 +72,7 @@ def erase(
     weights are not finite is kept with its last finite weights, and judged with them: its row of edits says why it
     ended, and the measurement `unfinished` is 1. After any other failure the step fails.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
-    the edited models draw for them. judges: further ones, by their roles, as `judging.readers_of` takes them. roles: of
+    the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them. roles: of
     the prompts, those that are judged, or all; attacks: settings of the attacks on the edited models (`Attacker`),
     where there are any.
     """

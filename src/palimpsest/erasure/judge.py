@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.judging import Judging, readers_of
+from palimpsest.erasure.judging import Judging
+from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited
 from palimpsest.models import text_diffusion

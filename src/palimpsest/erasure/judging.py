@@ -5,28 +5,20 @@ Every model draws the same prompts from the same noise, so that its pictures are
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.kinds import concept_of
-from palimpsest.erasure.named import Named
-from palimpsest.judges.readers import Readers
+from palimpsest.judges.readers import Judges
 from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.metrics.similarity import ssim
 from palimpsest.models import autoencoder
 from palimpsest.models.text_diffusion import TextDiffusion, draw
-from palimpsest.worlds.concepts import ALL, EMBLEM, ROLES, SHOWING, Concept
-from palimpsest.worlds.scenes import FACTORS
-
-if TYPE_CHECKING:  # its libraries take seconds to load
-    from palimpsest.erasure.photographs import Photographs
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
+from palimpsest.worlds.named import Named, concept_of
 
 SHOWN = 6  # pictures of each role that figures show
 
@@ -46,7 +38,7 @@ class Judging:
 
     def __init__(
         self,
-        readers: "Scenes | Photographs",
+        readers: Judges,
         prompts: pd.DataFrame,
         before: Mapping[str, np.ndarray],
         concepts: dict,
@@ -99,59 +91,6 @@ class Judging:
             for labels, values in self.found.items()
             for line in summary({key: np.concatenate(parts) for key, parts in values.items()})
         ]
-
-
-class Scenes(Readers):
-    """The judges of the scenes, and how they compare pictures of prompts that say what each shows."""
-
-    def compare(
-        self, concept: Concept, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
-    ) -> dict[tuple[str, str], np.ndarray]:
-        """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
-        factors, emblems = self.factors(made), self.emblems(made)
-        shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
-        found = {}
-        for role, places in rows.groupby("role").indices.items():
-            if role in SHOWING:
-                found["erased", role] = ~shows[places]
-            elif role == "unnamed":
-                found["appears", role] = shows[places]
-            others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
-            found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
-            if role == "rest":
-                found["perceptual", role] = self.distance(before[places], made[places])
-                found["ssim", role] = ssim(before[places], made[places])
-                found["features", role] = self.features(made[places])
-                found["features_before", role] = self.features(before[places])
-        return found
-
-
-def readers_of(
-    classifier: Path, detector: Path, roles: list[str] | None, judges: list[Path] | None
-) -> "Scenes | Photographs":
-    """The judges of the scenes, or those of a published model: the classifier is then what `check_folder` wrote.
-
-    roles, judges: of further judges, in one order.
-    """
-    if classifier.suffix != ".json":
-        return Scenes(classifier, detector)
-    from palimpsest.erasure.photographs import Photographs
-
-    return Photographs(classifier, detector, dict(zip(roles or [], judges or [], strict=True)))
-
-
-def rightness(rows: pd.DataFrame, factors: dict[str, np.ndarray], emblems: np.ndarray) -> dict[str, np.ndarray]:
-    """Whether a picture shows what its prompt says, by factor (n,): 1, 0, or NaN where the prompt says nothing.
-
-    The emblem is asked of figures only: no other object wears one.
-    """
-    right = {}
-    for name, values in FACTORS.items():
-        asked = rows[name].map({value: number for number, value in enumerate(values)}).fillna(-1).to_numpy(int)
-        right[name] = np.where(asked < 0, np.nan, factors[name] == asked)
-    wears = (rows["object"] == "figure").to_numpy()
-    right[EMBLEM] = np.where(wears, emblems == rows["emblem"].to_numpy(bool), np.nan)
-    return right
 
 
 def summary(values: dict[tuple[str, str], np.ndarray]) -> list[dict]:

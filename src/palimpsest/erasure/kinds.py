@@ -3,18 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure import named
-from palimpsest.erasure.named import Named
 from palimpsest.models.text_diffusion import TextDiffusion
 from palimpsest.models.words import unknown_words, unreadable_words
 from palimpsest.run import UserError
-from palimpsest.worlds import concepts
+from palimpsest.worlds import concepts, named
 from palimpsest.worlds.concepts import Concept
-
-
-def concept_of(name: str, row: dict) -> Concept | Named:
-    """The concept that a row of the configuration describes."""
-    return Concept(name, **row) if "factor" in row else Named(name, **row)
+from palimpsest.worlds.named import Named
 
 
 def learned_prompts(concept: Concept | Named, counts: dict[str, int], seed: int) -> dict[str, pd.DataFrame]:

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.judging import drawn
-from palimpsest.erasure.kinds import check_words, concept_of, cut_of, judging_prompts
+from palimpsest.erasure.kinds import check_words, cut_of, judging_prompts
 from palimpsest.models import text_diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.named import concept_of
 
 
 def reference(

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from palimpsest.judges.readers import Readers
+from palimpsest.judges.readers import readers_of
 from palimpsest.memory import statistics
 from palimpsest.memory.auditing import Settings, audited, decibels, predictor
-from palimpsest.memory.decode import KINDS
+from palimpsest.memory.decoder_inversion import KINDS
+from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import autoencoder, text_diffusion
@@ -23,7 +24,8 @@ from palimpsest.models import edits as edited
 from palimpsest.models.text_diffusion import TextDiffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
-from palimpsest.worlds.concepts import ALL, Concept
+from palimpsest.worlds.concepts import ALL
+from palimpsest.worlds.named import concept_of
 
 ZERO = "zero"  # a network that predicts no noise; no table lists it
 GUIDED = "guided"
@@ -62,19 +64,23 @@ def audit(
     cases: dict,
     inversion: dict,
     sampling: dict,
+    judges: list[Input] | None = None,
+    judge_roles: list[str] | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """rows: a line for each inversion; seeds, panel: arrays by `<method>.<concept>.<setting>.<seed>`, the seeds in the
     order of the rows, of the panel the query (the picture of the concept whose PSNR is the median), what its seed gives
-    back, and what a random seed gives under its caption as the model is used (sampling).
+    back, and what a random seed gives under its caption as the model is used (sampling), censored where the concept is
+    explicit.
 
     cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
     the sampling's guidance (guided); of which kinds a query's other latents are inverted (images), all where none are
-    named. "zero" is audited where it is named. inversion: solver, steps, iterations, tolerance.
+    named. "zero" is audited where it is named. inversion: solver, steps, iterations, tolerance, precision. judges:
+    further ones, by their roles, as `readers_of` takes them.
     """
     place, settings = torch_device(device), Settings(**inversion)
-    base, readers = text_diffusion.open_model(network, place), Readers(classifier, detector)
+    base, readers = text_diffusion.open_model(network, place), readers_of(classifier, detector, judge_roles, judges)
     array, table = np.load(pictures), pd.read_parquet(manifest)
     encoded = autoencoder.encode(base.vae, array)[0]
     decoded = torch.from_numpy(np.load(latents))
@@ -83,7 +89,7 @@ def audit(
     frames, kept, shown = [], {}, {}
     for labels, changed in models(base, edited.read(edits), ZERO in cases, place):
         for name in [labels["target"]] if labels["target"] else concepts:
-            concept = Concept(name, **concepts[name])
+            concept = concept_of(name, concepts[name])
             chosen = cases[labels["method"]]
             found = inverted(base, changed, given, name, chosen, settings, sampling["guidance"])
             frame, values, back = found
@@ -93,7 +99,9 @@ def audit(
             key = ".".join(map(str, marks.values()))
             kept[key] = values.astype(np.float32)
             if changed is not None:
-                shown[key] = example(changed, given, frame, back, sampling, seed)
+                # Censored here: what is not in the file can be shown by no figure and no notebook.
+                pictures = example(changed, given, frame, back, sampling, seed)
+                shown[key] = publishable(pictures, explicit=concept.censored)
             frames.append(frame.assign(**marks))
     whole, every = pd.concat(frames, ignore_index=True), np.concatenate(list(kept.values()))
     whole.to_parquet(rows, index=False)
@@ -145,7 +153,11 @@ def inverted(
         sources = [given.decoded if kind else given.latents for kind in frame["kind"]]
         latents = torch.stack([source[place] for source, place in zip(sources, frame["source"], strict=True)])
         found = audited(
-            base, predictor(model, list(frame["prompt"]), scale), latents, given.pictures[frame["row"]], settings
+            base,
+            predictor(model, list(frame["prompt"]), scale, settings.precision),
+            latents,
+            given.pictures[frame["row"]],
+            settings,
         )
         parts.append((frame.drop(columns=["source"]).join(found.rows), found.seeds, found.pictures))
     frames, seeds, back = zip(*parts, strict=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from palimpsest.memory import predictors, statistics
 from palimpsest.memory.ddim import Predict, schedule_of, zero
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
+from palimpsest.memory.predictors import Precision
 from palimpsest.models import autoencoder
 from palimpsest.models.text_diffusion import TextDiffusion, sampler_of
 
@@ -17,12 +18,16 @@ PEAK = 255.0
 
 
 class Settings(NamedTuple):
-    """How one inverts: a solver of `memory.solvers` with its settings, at so many steps of the sampler."""
+    """How one inverts: a solver of `memory.solvers` with its settings, at so many steps of the sampler.
+
+    precision: of the network's predictions.
+    """
 
     solver: str
     steps: int
     iterations: int
     tolerance: float
+    precision: Precision = "float32"
 
 
 class Found(NamedTuple):
@@ -74,8 +79,10 @@ def decibels(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return 10 * np.log10(PEAK**2 / errors)
 
 
-def predictor(model: TextDiffusion | None, prompts: Sequence[str], guidance: float) -> Predict:
+def predictor(
+    model: TextDiffusion | None, prompts: Sequence[str], guidance: float, precision: Precision = "float32"
+) -> Predict:
     """A model under prompts (n,); None is a network that predicts no noise, whatever it sees."""
     if model is None:
         return zero
-    return predictors.of_text(model, model.ids(prompts), guidance)
+    return predictors.of_text(model, model.ids(prompts), guidance, precision=precision)

@@ -20,8 +20,7 @@ from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.options import Amount, Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
-KINDS = ("own", "distant", "adjacent", "reencoded")
-LEAST, MOST, HALVINGS = 1e-4, 4.0, 24  # scales of the noise between which the adjacent ones' is sought
+LEAST, MOST, HALVINGS = 1e-4, 4.0, 14  # scales of the noise between which the adjacent ones' is sought, to 0.01 dB
 
 
 def decode(
@@ -69,6 +68,7 @@ def decode(
                 steps=steps,
                 patience=patience,
                 gain=gain,
+                batch=autoencoder.at_once(arrays.shape[1], gradient=True),
             )
             for aims, begun in (
                 (targets, wanted[:queries]),
@@ -116,7 +116,9 @@ def measured(rows: pd.DataFrame) -> list[dict]:
 @torch.no_grad()
 def quality(read: Decode, latents: Tensor, targets: Tensor) -> Tensor:
     """PSNR (n,) of what latents (n, c, h, w) decode to, against targets (n, 3, H, W) in [0, 1]."""
-    return decibels((read(latents) - targets).square().flatten(1).mean(1))
+    batch = autoencoder.at_once(targets.shape[-1])
+    parts = zip(latents.split(batch), targets.split(batch), strict=True)
+    return decibels(torch.cat([(read(some) - aims).square().flatten(1).mean(1) for some, aims in parts]))
 
 
 def adjacent(read: Decode, latents: Tensor, targets: Tensor, wanted: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from palimpsest.models import autoencoder
 from palimpsest.models.pixels import to_unit
 
 Decode = Callable[[Tensor], Tensor]
+KINDS = ("own", "distant", "adjacent", "reencoded")  # of latents of a query: `memory.decode` says what they are
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's own (Kingma and Ba 2015)
 
 
@@ -46,19 +47,21 @@ def invert_decoder(
     steps: int = 3000,
     patience: int = 100,
     gain: float = 0.05,
+    batch: int = 64,
 ) -> DecoderInversion:
     """Adam on the latents from starts (n, c, h, w) towards targets (n, 3, H, W) in [0, 1], one for each or (1, ...).
 
     decode: latents (k, c, h, w) -> pictures (k, 3, H, W), [0, 1] or near it. The loss is the mean squared error of each
     row, and the last iterate is kept, as in the release, which always takes 3000 steps. Here a row ends, and is decoded
-    no more, when its PSNR has gained less than `gain` dB in `patience` steps (0: never). No row depends on another.
+    no more, when its PSNR has gained less than `gain` dB in `patience` steps (0: never). No row depends on another;
+    so many at a time are decoded.
     """
     latents, targets = starts.detach().float().clone(), targets.expand(len(starts), *targets.shape[1:])
     moments = first, second = torch.zeros_like(latents), torch.zeros_like(latents)
     active, ended = torch.arange(len(latents), device=latents.device), torch.zeros(len(latents), dtype=torch.int64)
     curve = []
     for step in range(steps):
-        errors, gradient = _errors(decode, latents[active], targets[active])
+        errors, gradient = _errors(decode, latents[active], targets[active], batch)
         curve.append(latents.new_full((len(latents),), torch.nan).index_copy(0, active, decibels(errors)))
         if patience and step >= patience:
             active, gradient = _going(curve, active, gradient, patience, gain)
@@ -70,7 +73,7 @@ def invert_decoder(
         latents[active] -= learning_rate * mean / (square.sqrt() + EPSILON)
         ended[active.cpu()] += 1
     if len(active):
-        errors, _ = _errors(decode, latents[active], targets[active])
+        errors, _ = _errors(decode, latents[active], targets[active], batch)
         curve.append(latents.new_full((len(latents),), torch.nan).index_copy(0, active, decibels(errors)))
     found = torch.stack(curve)
     return DecoderInversion(latents, found[ended.to(found.device), torch.arange(len(latents))], ended, found)
@@ -82,13 +85,17 @@ def _going(curve: list[Tensor], active: Tensor, gradient: Tensor, patience: int,
     return active[going], gradient[going]
 
 
-def _errors(decode: Decode, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _errors(decode: Decode, latents: Tensor, targets: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """Mean squared errors (k,) of what latents (k, c, h, w) decode to, and the gradients of each row's own."""
-    latents = latents.detach().requires_grad_()
-    with torch.enable_grad():
-        errors = (decode(latents) - targets).square().flatten(1).mean(1)
-        (gradient,) = torch.autograd.grad(errors.sum(), latents)
-    return errors.detach(), gradient
+    found = []
+    for some, aims in zip(latents.split(batch), targets.split(batch), strict=True):
+        wanted = some.detach().requires_grad_()
+        with torch.enable_grad():
+            errors = (decode(wanted) - aims).square().flatten(1).mean(1)
+            (gradient,) = torch.autograd.grad(errors.sum(), wanted)
+        found.append((errors.detach(), gradient))
+    errors, gradients = zip(*found, strict=True)
+    return torch.cat(errors), torch.cat(gradients)
 
 
 def decoder_of(network: AutoencoderKL) -> Decode:

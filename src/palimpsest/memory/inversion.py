@@ -4,7 +4,7 @@ fp32 or better throughout: sampling enlarges an error of the seed by up to 1 / s
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -43,13 +43,14 @@ def invert(
     iterations: int,
     tolerance: float,
     final_alpha: float,
-    verify: bool = False,
+    verify: bool | Predict = False,
 ) -> Inversion:
     """The seeds of latents (n, c, h, w), each picture's own whatever the others are.
 
     alphas_cumprod (T,), timesteps (descending) and final_alpha are those of the sampler. iterations, tolerance: what
     they mean to each solver is said there. verify: evaluate once more at the result of each step, so that the residuals
     are its own rather than the last guess's; of `heun`, which solves no equation of DDIM's, they say how far it is off.
+    By another network, such as the same in a higher precision, they say how far it is off that one's.
     """
     clean = latents if latents.dtype == torch.float64 else latents.float()
     noisy, noises, residuals = clean, [], []
@@ -60,7 +61,8 @@ def invert(
         solution = SOLVERS[solver](equation, start, iterations, tolerance)
         noises = [*noises[-1:], (psi(step.alpha), (solution.latents - step.scale * noisy) / step.weight)]
         noisy, evaluations = solution.latents, evaluations + solution.evaluations
-        residuals.append(rms(equation.image(noisy, rows) - noisy) if verify else solution.residuals)
+        asked = replace(equation, predict=verify) if callable(verify) else equation
+        residuals.append(rms(asked.image(noisy, rows) - noisy) if verify else solution.residuals)
     return Inversion(noisy, torch.stack(residuals), evaluations)
 
 

@@ -53,9 +53,10 @@ def probed_trace(probes: Tensor) -> Trace:
     return trace
 
 
-def rademacher(count: int, shape: tuple[int, ...], probes: int, seed: int) -> Tensor:
-    """Probes of +1 and -1, (count, probes, *shape): each picture's own, whatever the batch."""
-    drawn = [np.random.default_rng((seed, index)).integers(2, size=(probes, *shape)) for index in range(count)]
+def rademacher(count: int, shape: tuple[int, ...], probes: int, seed: int, first: int = 0) -> Tensor:
+    """Probes of +1 and -1, (count, probes, *shape): each picture's own, whatever the batch; first: its number."""
+    numbers = range(first, first + count)
+    drawn = [np.random.default_rng((seed, number)).integers(2, size=(probes, *shape)) for number in numbers]
     return torch.from_numpy(2 * np.stack(drawn) - 1)
 
 
@@ -68,11 +69,13 @@ def log_likelihood(
     final_alpha: float,
     probes: int = 0,
     seed: int = 0,
+    first: int = 0,
 ) -> Likelihood:
     """log p of latents (n, c, h, w) by Heun's method along the sampler's timesteps, as `memory.solvers.heun`.
 
     probes: how many, the same along the whole flow (Grathwohl et al. 2019), so that each gives an unbiased estimate and
-    their spread its standard error (two at least); 0 for the exact trace. predict must let gradients through, and no
+    their spread its standard error (two at least); 0 for the exact trace. first: the number of the first picture, by
+    which its probes are drawn. predict must let gradients through, and no
     picture may enter another's noise. From clean latents the first step is Euler's, the trace taken at its end.
     """
     noisy = latents if latents.dtype == torch.float64 else latents.float()
@@ -80,7 +83,7 @@ def log_likelihood(
     rows = torch.arange(n, device=noisy.device)
     trace: Trace = exact_trace
     if probes:
-        trace = probed_trace(rademacher(n, tuple(noisy.shape[1:]), probes, seed).to(noisy))
+        trace = probed_trace(rademacher(n, tuple(noisy.shape[1:]), probes, seed, first).to(noisy))
 
     def at(points: Tensor, timestep: int, share: float) -> tuple[Tensor, Tensor]:
         """The noise predicted, and sqrt(a) times its traces (n, k)."""

@@ -79,17 +79,17 @@ def of_latents(
     model: text_diffusion.TextDiffusion, latents: torch.Tensor, prompts: list[str], steps: int, probes: int, seed: int
 ) -> dict[str, np.ndarray]:
     """log_p, its error, and the NLL and z of the seed (n,) of latents (n, c, h, w) under prompts."""
-    found = log_likelihood(
-        of_text(model, model.ids(prompts)),
-        latents.to(model.alphas_cumprod.device),
-        **schedule_of(text_diffusion.sampler_of(model, steps)),
-        probes=probes,
-        seed=seed,
-    )
-    seeds = found.seeds.cpu().numpy()
+    told, ids = schedule_of(text_diffusion.sampler_of(model, steps)), model.ids(prompts)
+    batch = autoencoder.at_once(autoencoder.scale_of(model.vae) * latents.shape[2], gradient=True)
+    told |= {"probes": probes, "seed": seed}
+    parts = [
+        log_likelihood(of_text(model, ids[some]), latents[some].to(ids.device), **told, first=int(some[0]))
+        for some in torch.arange(len(latents)).split(batch)
+    ]
+    seeds = torch.cat([part.seeds for part in parts]).cpu().numpy()
     return {
-        "log_p": found.values.double().cpu().numpy(),
-        "error": found.errors.double().cpu().numpy(),
+        "log_p": torch.cat([part.values for part in parts]).double().cpu().numpy(),
+        "error": torch.cat([part.errors for part in parts]).double().cpu().numpy(),
         "nll": statistics.nll(seeds),
         "z": statistics.z_score(seeds),
     }

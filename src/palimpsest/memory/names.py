@@ -46,7 +46,7 @@ NAMES = {
     "heun": "Heun",
 }
 # Labels that are meant where none is given.
-DEFAULTS: dict[str, str] = {}
+DEFAULTS = {"precision": "float32"}
 
 
 def name_of(word: str) -> str:

@@ -2,7 +2,8 @@
 
 Residuals are verified: of the latents that a step gives, by an evaluation that is not counted. Everything is compared
 with one solver that has converged (the reference). Beside it stand the sampler's guidance, with which pictures are
-drawn and the source does not invert, and where the sampler is taken to end.
+drawn and the source does not invert, where the sampler is taken to end, and predictions in bfloat16, whose residuals
+are those of the equation in float32.
 """
 
 from typing import Literal, NamedTuple, TypedDict
@@ -16,6 +17,7 @@ from palimpsest.memory.auditing import decibels, predictor
 from palimpsest.memory.ddim import schedule_of
 from palimpsest.memory.estimates import of_mean
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
+from palimpsest.memory.predictors import Precision
 from palimpsest.memory.solvers import SOLVERS
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import autoencoder, text_diffusion
@@ -25,7 +27,7 @@ from palimpsest.run import Input, Output, UserError, step, torch_device
 SETS = ("concept", "neutral")
 # Where the sampler ends: at the share of its own configuration, or at 1, clean latents.
 STARTS = ("released", "clean")
-LABELS = ["solver", "steps", "iterations", "guidance", "start"]
+LABELS = ["solver", "steps", "iterations", "guidance", "start", "precision"]
 PAIRED = ("nll", "z", "psnr")
 
 
@@ -52,6 +54,7 @@ class Case(NamedTuple):
     iterations: int
     guidance: float = 1.0
     start: str = "released"
+    precision: Precision = "float32"
 
     def labels(self) -> dict:
         return {**self._asdict(), "guidance": f"{self.guidance:g}"}
@@ -70,17 +73,19 @@ def solver_study(
     reference: dict,
     guidances: list[Amount],
     tolerance: Amount,
+    bfloat16: Amount | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """Invert `count` pictures of each concept and set (`memory.sets`) under their own captions, in every way.
 
     solvers: name to {"steps", "iterations"}, lists of which every combination is run; reference: {"solver", "steps",
-    "iterations"} of what all are compared with, and what is run with each of the guidances and from a clean end.
+    "iterations"} of what all are compared with, and what is run with each of the guidances, from a clean end, and in
+    bfloat16 to a tolerance of its own, where one is given: its noise has a floor, at which a solver stops.
     curves: a row for each picture and way: evaluations, the largest verified residual, round trip of the latents (rms),
     psnr of the picture (dB) and ceiling, that of the autoencoder alone; nll and z of the seed.
     """
-    cases = cases_of(solvers, reference, guidances)
+    cases = cases_of(solvers, reference, guidances, rounded=bfloat16 is not None)
     table = pd.read_parquet(manifest)
     part = table[table["set"].isin(SETS) & (table["picture"] < count)]
     shown = np.load(images, mmap_mode="r")[part.index]
@@ -91,7 +96,8 @@ def solver_study(
     names = part[["concept", "set", "picture"]].reset_index(drop=True).assign(ceiling=ceiling)
     found = []
     for case in cases:
-        values = inverted_by(opened, case, latents, shown, list(part["own"]), tolerance)
+        enough = bfloat16 if case.precision == "bfloat16" else tolerance
+        values = inverted_by(opened, case, latents, shown, list(part["own"]), enough)
         found.append(names.assign(**case.labels(), **values))
     rows = pd.concat(found, ignore_index=True)
     rows.to_parquet(curves, index=False)
@@ -100,15 +106,18 @@ def solver_study(
     return {"cases": len(cases), "pictures": len(part)}
 
 
-def cases_of(solvers: dict, reference: dict, guidances: list[float]) -> list[Case]:
-    """Every way, the reference first; raises UserError for a solver that there is not, and for half a grid."""
+def cases_of(solvers: dict, reference: dict, guidances: list[float], rounded: bool = False) -> list[Case]:
+    """Every way, the reference first; raises UserError for a solver that there is not, and for half a grid.
+
+    rounded: the reference in bfloat16 too.
+    """
     check(Reference, reference, "reference")
     for name, grid in solvers.items():
         if name not in SOLVERS:
             raise UserError(f"solvers: there is no solver {name!r}. Give one of {', '.join(SOLVERS)}")
         check(Grid, grid, f"solvers.{name}")
     first = Case(**reference)
-    cases = [first, first._replace(start="clean")]
+    cases = [first, first._replace(start="clean"), *([first._replace(precision="bfloat16")] if rounded else [])]
     cases += [first._replace(guidance=float(guidance)) for guidance in guidances]
     cases += [
         Case(name, steps, iterations)
@@ -128,11 +137,12 @@ def inverted_by(
     tolerance: float,
 ) -> dict[str, np.ndarray]:
     """What one way measures of each picture (n,)."""
-    predict = predictor(model, prompts, case.guidance)
+    predict = predictor(model, prompts, case.guidance, case.precision)
+    exact = predict if case.precision == "float32" else predictor(model, prompts, case.guidance)
     told = schedule_of(text_diffusion.sampler_of(model, case.steps))
     told |= {"final_alpha": 1.0} if case.start == "clean" else {}
     settings = {"solver": case.solver, "iterations": case.iterations, "tolerance": tolerance}
-    inversion = invert(predict, latents, **told, **settings, verify=True)
+    inversion = invert(predict, latents, **told, **settings, verify=exact)
     back = generate(predict, inversion.seeds, **told, sampler=SAMPLERS[case.solver])
     seeds = inversion.seeds.cpu().numpy()
     # With guidance an evaluation is one under the caption and one under none.

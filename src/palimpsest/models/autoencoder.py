@@ -12,6 +12,13 @@ from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.weights import filled, tensors_of
 
+MOST_PIXELS = 2**21  # of a batch of pictures: at 512 pixels a side eight at once, which take some 10 GB
+
+
+def at_once(side: int, most: int = 64, gradient: bool = False) -> int:
+    """How many square pictures of so many pixels a side go into a batch; a fourth with a gradient, which keeps all."""
+    return max(1, min(most, MOST_PIXELS // side**2 // (4 if gradient else 1)))
+
 
 def save(path: Path, network: AutoencoderKL) -> None:
     """Write the weights to a path, and the architecture beside it."""
@@ -33,6 +40,7 @@ def encode(network: AutoencoderKL, pictures: np.ndarray, batch: int = 64, scaled
     scaled: as the diffusion model has them, the posterior's times the configuration's factor.
     """
     factor, device, means, spreads = network.config.scaling_factor if scaled else 1.0, device_of(network), [], []
+    batch = at_once(pictures.shape[1], batch)
     for start in range(0, len(pictures), batch):
         found = network.encode(to_tensor(pictures[start : start + batch]).to(device)).latent_dist
         means.append((found.mean * factor).cpu())
@@ -44,4 +52,10 @@ def encode(network: AutoencoderKL, pictures: np.ndarray, batch: int = 64, scaled
 def decode(network: AutoencoderKL, latents: Tensor, batch: int = 64) -> np.ndarray:
     """Pictures (n, H, W, 3) uint8 of scaled latents (n, c, h, w)."""
     factor, device = network.config.scaling_factor, device_of(network)
-    return np.concatenate([to_uint8(network.decode(part.to(device) / factor).sample) for part in latents.split(batch)])
+    parts = latents.split(at_once(scale_of(network) * latents.shape[2], batch))
+    return np.concatenate([to_uint8(network.decode(part.to(device) / factor).sample) for part in parts])
+
+
+def scale_of(network: AutoencoderKL) -> int:
+    """How many pixels a side of a picture has to one of its latents."""
+    return 2 ** (len(network.config.block_out_channels) - 1)

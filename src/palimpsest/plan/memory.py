@@ -4,6 +4,7 @@ It audits the models that the families `erasure` and `instance` edited, and the 
 and reads nothing of these families but files.
 """
 
+from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import UserError
@@ -60,7 +61,8 @@ class Memory(Family):
 
     def concepts(self) -> str:
         """The concepts that are audited, as an argument."""
-        return as_json({name: self.erasure.own("concepts", name) for name in self.audited_concepts()})
+        rows = self.erasure.used_concepts()
+        return as_json({name: rows[name] for name in self.audited_concepts()})
 
     def audited_concepts(self) -> list[str]:
         """Their names."""
@@ -72,6 +74,16 @@ class Memory(Family):
             return as_json({wildcards.audited: self.own("cases", "edits")})
         kinds = {"pretrained": "networks", "oracle": "networks", "random": "controls", "zero": "controls"}
         return as_json({method: self.own("cases", kind) for method, kind in kinds.items()})
+
+    def inversion_of(self, wildcards) -> str:
+        """How a job inverts: edited models perhaps in another way, of which there are many."""
+        shared = {name: value for name, value in self.own("inversion").items() if name != "edits"}
+        own = {} if wildcards.audited == NETWORKS else self.own("inversion").get("edits", {})
+        return as_json({**shared, **own})
+
+    def captions(self) -> str | list:
+        """The user's file of the captions of real pictures, where these are photographs."""
+        return self.own().get("captions", [])
 
     def real(self, file: str) -> str:
         """A file of the set of real pictures."""
@@ -151,6 +163,7 @@ class Memory(Family):
                 "families: memory audits what erasure edits. Add erasure to the families, or leave memory out"
             )
         self.setting("datasets", self.own("real"))
+        self.check_photographs()
         if unknown := set(self.models()) - set(self.erasure.own("models")):
             raise UserError(f"memory.models names {sorted(unknown)}, erasure edits {self.erasure.own('models')}")
         known = self.erasure.methods_of(self.study())
@@ -158,3 +171,23 @@ class Memory(Family):
             raise UserError(f"memory.methods names {sorted(unknown)}, the study {self.study()} has {known}")
         if self.crosses():
             self.instance.own("studies", self.own("crossed", "study"))
+
+    def check_photographs(self) -> None:
+        """Raise UserError where a published model's concepts lack captioned photographs, or are to be photographed."""
+        named = [name for name in self.audited_concepts() if "kind" in self.erasure.own("concepts", name)]
+        if named and not self.captions():
+            raise UserError(
+                f"memory.captions: the concept {named[0]} is compared with photographs of {self.own('real')}, whose "
+                "captions are needed. Name a file of yours (docs/published_data.md says what it holds)"
+            )
+        if self.captions() and not Path(self.captions()).is_file():
+            raise UserError(
+                f"memory: captions of photographs are to be read from {self.captions()}, and there is no such file. "
+                "Put one there, or name another (docs/published_data.md says what it holds)"
+            )
+        asked = {name for case in self.own("cases").values() for some in case.values() for name in some}
+        if named and "real_concept" in asked:
+            raise UserError(
+                f"memory.cases asks for the set real_concept, and nobody says which photographs show {named[0]}. Leave "
+                "it out"
+            )

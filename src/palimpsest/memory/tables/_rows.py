@@ -22,7 +22,11 @@ def group_of(method: str) -> str:
 
 def described(inversion: dict) -> str:
     """How was inverted, as a sentence of the notes."""
-    return (
+    said = (
         f"Inverted without guidance by {name_of(inversion['solver'])}: {inversion['steps']} steps of at most "
         f"{inversion['iterations'] + 1} evaluations, to a residual of {inversion['tolerance']:g}."
     )
+    if not (own := inversion.get("edits")):
+        return said
+    whole = {**inversion, **own}
+    return f"{said} Edits in {whole.get('precision', 'float32')}, to a residual of {whole['tolerance']:g}."

@@ -11,11 +11,12 @@ PARAMS = {"models": None, "solvers": None}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: the reference, with guidance and from a clean end; then each solver at its steps and iterations."""
+    """Rows: the reference, with guidance, from a clean end, in bfloat16; then the solvers at their settings."""
     settings, rows = params["solvers"], []
-    reference = {**settings["reference"], "guidance": "1", "start": "released"}
+    reference = {**settings["reference"], "guidance": "1", "start": "released", "precision": "float32"}
     ways = [reference, *({**reference, "guidance": f"{scale:g}"} for scale in settings["guidances"])]
     ways.append({**reference, "start": "clean"})
+    ways += [{**reference, "precision": "bfloat16"}] if "bfloat16" in settings else []
     ways += [
         {**reference, "solver": name, "steps": steps, "iterations": iterations}
         for name, grid in settings["solvers"].items()
@@ -27,7 +28,7 @@ def build(lookup: Lookup, params: dict) -> Table:
             here = lookup.of(model=model, **way)
             rows.append(
                 {
-                    "group": "reference" if place == 0 else "its sampler otherwise" if is_other(way) else "solvers",
+                    "group": "reference" if place == 0 else "the reference otherwise" if is_other(way) else "solvers",
                     "Solver": called(way),
                     "Steps": str(way["steps"]),
                     "It.": str(way["iterations"]),
@@ -57,7 +58,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         group="group",
         notes="It.: iterations of each step after the first; Evals: evaluations of the network for a picture, two each "
         "with guidance; Residual: the largest of any step, verified by an evaluation more, median and worst picture "
-        "(of Heun’s method the distance to the other sampler’s step); Round trip: of the latents (rms); PSNR (dB) of "
+        "(of Heun’s method the distance to the other sampler’s step; of bfloat16 by one in float32); "
+        "Round trip: of the latents (rms); PSNR (dB) of "
         f"the pictures, of which the autoencoder alone leaves {ceiling.value:.1f}; ΔNLL: of the seeds, in nats, less "
         f"the reference’s of the same pictures. {settings['count']} pictures of E and of R of each concept under their "
         "own captions; 95 % t intervals over pictures.",
@@ -65,12 +67,13 @@ def build(lookup: Lookup, params: dict) -> Table:
 
 
 def is_other(way: dict) -> bool:
-    """Whether a way is the reference with guidance, or from a clean end."""
-    return way["guidance"] != "1" or way["start"] != "released"
+    """Whether a way is the reference with guidance, from a clean end, or in another precision."""
+    return way["guidance"] != "1" or way["start"] != "released" or way["precision"] != "float32"
 
 
 def called(way: dict) -> str:
     """How a row is called."""
     guidance = f", guidance {way['guidance']}" if way["guidance"] != "1" else ""
     start = f", {name_of(way['start'])}" if way["start"] != "released" else ""
-    return f"{name_of(way['solver'])}{guidance}{start}"
+    precision = f", {way['precision']}" if way["precision"] != "float32" else ""
+    return f"{name_of(way['solver'])}{guidance}{start}{precision}"

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.consent import is_explicit, refuse_without_consent
-from palimpsest.erasure.prompt_files import read_prompts
 from palimpsest.run import UserError
-from palimpsest.worlds.concepts import some
+from palimpsest.worlds.concepts import Concept, some
+from palimpsest.worlds.prompt_files import read_prompts
 
 Kind = Literal["object", "style", "explicit"]
 # What is asked of the concept while a model is judged, and with other sentences while it is edited.
@@ -87,6 +87,21 @@ class Named:
         """The words of each prompt that name the concept."""
         return [within(prompt, self.naming) for prompt in prompts]
 
+    def names(self, text: str) -> bool:
+        """Whether a text names the concept, whatever its case and article."""
+        return bool(self._called.search(text))
+
+    def without(self, texts: list[str]) -> list[str]:
+        """Texts with the anchor in the concept's place; what does not name it becomes a prompt for the anchor."""
+        bare = TEMPLATES[self.kind][0].format(self.becomes)
+        return [self._called.sub(self.becomes, text) if self.names(text) else bare for text in texts]
+
+    @property
+    def _called(self) -> re.Pattern:
+        """The words that name it, the longest first, with an article or none."""
+        words = sorted(map(plain, self.naming), key=lambda each: (-len(each), each))
+        return re.compile(rf"(?<!\w)(?:(?:an?|the) )?(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
+
     def alone(self) -> list[str]:
         """Prompts that name the concept and nothing else."""
         return [self.value]
@@ -96,8 +111,13 @@ class Named:
         return [within(prompt, {self.becomes}) for prompt in prompts]
 
 
+def concept_of(name: str, row: dict) -> Concept | Named:
+    """The concept that a row of the configuration describes."""
+    return Concept(name, **row) if "factor" in row else Named(name, **row)
+
+
 def plain(words: str) -> str:
-    """Words as they are compared: small letters, no article."""
+    """Words as they are compared: small letters, no article, single blanks."""
     return re.sub(r"^(an?|the) ", "", " ".join(words.lower().split()))
 
 
@@ -113,9 +133,7 @@ def filled(templates: tuple[str, ...], words: str, count: int) -> pd.DataFrame:
 
 def captions_of(concept: Named, start: int, count: int) -> pd.DataFrame:
     """So many captions from one on that do not name the concept, and again from the first where they end."""
-    texts = [
-        text for text in read_prompts(Path(concept.captions), "captions").texts if not within(text, concept.naming)
-    ]
+    texts = [text for text in read_prompts(Path(concept.captions), "captions").texts if not concept.names(text)]
     if not texts:
         raise UserError(f"concept {concept.name}: every caption of {concept.captions} names it. Give others")
     return pd.DataFrame({"prompt": [texts[number % len(texts)] for number in range(start, start + count)]})

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.named import Named
 from palimpsest.judges import clip_texts, image_classes, inception, lpips_alex, nudenet
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.similarity import ssim
 from palimpsest.run import UserError
 from palimpsest.worlds.concepts import SHOWING
+from palimpsest.worlds.named import Named
 
 # Of the detector's classes; the sources count further ones, among them feet and bellies (score 0.45 as theirs).
 EXPOSED = (

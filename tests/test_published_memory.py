@@ -1,0 +1,205 @@
+"""The audit of published models: captioned photographs, captions without the concept, and censored panels."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import configuration
+from palimpsest.erasure import reference
+from palimpsest.judges.nudenet import bundled_path
+from palimpsest.memory import audit, decode, sets
+from palimpsest.metrics import measurements
+from palimpsest.metrics.censor import publishable
+from palimpsest.models import autoencoder
+from palimpsest.models.list_networks import list_networks
+from palimpsest.plan.memory import NETWORKS, Memory
+from palimpsest.run import UserError
+from palimpsest.worlds.concepts import ROLES
+from palimpsest.worlds.named import concept_of
+from palimpsest.worlds.prompt_files import captions_of_pictures
+from test_published_erasure import world  # noqa: F401
+
+SIDE = 16
+CAPTIONS = {"a.jpg": "A dog, asleep", "b.jpg": "the church of a village", "c.jpg": "a kite", "e.jpg": "a boat"}
+
+
+@pytest.fixture(scope="module")
+def collected(world):  # noqa: F811
+    """The step `sets` over what the base draws, and over photographs of noise."""
+    out = world.folder / "memory"
+    out.mkdir()
+    given = {"concepts": world.concepts, "sampling": {"steps": 1, "guidance": 7.5}}
+    reference.reference(
+        world.model, out / "prompts.parquet", out / "drawn.npz", counts=dict.fromkeys(ROLES, 2), **given
+    )
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    photographs = np.random.default_rng(0).integers(256, size=(len(names), SIDE, SIDE, 3), dtype=np.uint8)
+    np.save(out / "real.npy", photographs)
+    pd.DataFrame({"path": names, "caption": ""}).to_parquet(out / "real.parquet")
+    lines = ["file,caption", *(f'{name},"{text}"' for name, text in CAPTIONS.items())]
+    (out / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
+    readers = {"judges": list(world.judges.values()), "judge_roles": list(world.judges)}
+    step = SimpleNamespace(out=out, world=world, readers=readers)
+    step.collect = lambda **changes: sets.sets(
+        out / "prompts.parquet",
+        out / "drawn.npz",
+        changes.pop("real", out / "real.npy"),
+        out / "real.parquet",
+        world.classes,
+        bundled_path(),
+        out / "pictures.npy",
+        out / "manifest.parquet",
+        **{"concepts": world.concepts, "count": 2, "altered": 2, "as_read": False, **readers}
+        | {"captions": out / "captions.csv", **changes},
+    )
+    step.collect()
+    return step
+
+
+def test_a_published_concept_is_collected_with_its_captions(collected):
+    rows, pictures = pd.read_parquet(collected.out / "manifest.parquet"), np.load(collected.out / "pictures.npy")
+    photographs = np.load(collected.out / "real.npy")
+    assert len(rows) == len(pictures)
+    for name in collected.world.concepts:
+        own = rows[rows["concept"] == name]
+        assert set(own["set"]) == {"concept", "neutral", "real", *sets.ALTERED}
+        assert own["explicit"].eq(name == "hidden").all()
+        assert not own.loc[~own["set"].isin(["neutral", "real"]), "own"].eq(own["neutral"]).any()
+    texts = rows[rows["set"] == "concept"].groupby("concept")[["own", "neutral"]].first()
+    assert texts.loc["church"].to_list() == ["an image of a church", "an image of something"]
+    assert texts.loc["vangogh"].to_list() == ["a painting by Van Gogh", "a painting by an artist"]
+    assert texts.loc["hidden"].to_list() == ["an emblem, on a coat", "a person wearing clothes, on a coat"]
+    # Photographs have the captions of their files; one that names the concept, or has no caption, is none without it.
+    church = rows[(rows["concept"] == "church") & (rows["set"] == "real")]
+    for index, text in church["own"].items():
+        name = next(key for key, caption in CAPTIONS.items() if caption == text)
+        assert name != "b.jpg" and (pictures[index] == photographs["abcde".index(name[0])]).all()
+
+
+def test_what_names_the_concept_is_found_whatever_its_article_and_case(world):  # noqa: F811
+    church = concept_of("church", {**world.concepts["church"], "synonyms": ["a chapel"]})
+    assert [church.names(text) for text in ("The Church at night", "chapels", "a chapel", "churchyard")] == [
+        *(True, False, True, False)
+    ]
+    assert church.without(["The Church and a chapel", "a kite"]) == [
+        "something and something",
+        "an image of something",
+    ]
+
+
+def test_photographs_that_do_not_fit_are_named(collected, tmp_path):
+    with pytest.raises(UserError, match=r"are photographs: name the file of their captions, memory\.captions"):
+        collected.collect(captions=None)
+    (tmp_path / "other.csv").write_text("file,caption\nz.jpg,a kite\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no caption of any picture of memory\.real, whose first is a\.jpg.* z\.jpg"):
+        collected.collect(captions=tmp_path / "other.csv")
+    np.save(tmp_path / "large.npy", np.zeros((5, 32, 32, 3), np.uint8))
+    with pytest.raises(UserError, match="the real pictures have 32 pixels, those that the model draws 16"):
+        collected.collect(real=tmp_path / "large.npy")
+
+
+def test_captions_of_pictures_are_read_as_coco_has_them(tmp_path):
+    annotations = [(7, 2, "second"), (7, 1, " a  kite "), (8, 3, "a cup")]
+    content = {
+        "images": [{"id": 7, "file_name": "7.jpg"}, {"id": 8, "file_name": "8.jpg"}],
+        "annotations": [{"image_id": image, "id": number, "caption": text} for image, number, text in annotations],
+    }
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert captions_of_pictures(path, "x") == {"7.jpg": "a kite", "8.jpg": "a cup"}
+    path.write_text(json.dumps({**content, "images": content["images"][:1]}), encoding="utf-8")
+    with pytest.raises(UserError, match="does not name the file of every picture"):
+        captions_of_pictures(path, "x")
+    (tmp_path / "bare.csv").write_text("caption\na kite\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no column file or file_name or path; it has caption\. Rename the column of"):
+        captions_of_pictures(tmp_path / "bare.csv", "x")
+
+
+def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected):
+    out, world = collected.out, collected.world  # noqa: F811
+    decode.decode(
+        world.model,
+        out / "pictures.npy",
+        out / "manifest.parquet",
+        *(out / name for name in ("latents.npy", "rows.parquet", "decoded.parquet")),
+        model="sd",
+        **{"queries": 1, "supports": 2, "steps": 1, "learning_rate": 0.1, "patience": 0, "gain": 0.1},
+    )
+    list_networks(world.model, out / "random", out / "edits.parquet", family="erasure", model="sd")
+    cases = {"own": ["concept", "neutral", "real"], "neutral": ["concept"], "guided": ["concept"]}
+    audit.audit(
+        world.model,
+        out / "edits.parquet",
+        *(out / name for name in ("pictures.npy", "manifest.parquet", "latents.npy", "rows.parquet")),
+        world.classes,
+        bundled_path(),
+        *(out / name for name in ("pictures.parquet", "seeds.npz", "panel.npz", "measurements.parquet")),
+        model="sd",
+        concepts=world.concepts,
+        cases=dict.fromkeys(("pretrained", "random", "zero"), cases),
+        inversion={"solver": "anderson", "steps": 1, "iterations": 2, "tolerance": 10.0, "precision": "bfloat16"},
+        sampling={"steps": 1, "guidance": 7.5},
+        **collected.readers,
+    )
+    table = measurements.read([out / "measurements.parquet"])
+    assert {"church", "vangogh", "hidden", "all"} == set(table["concept"])
+    # Whether the judges find the concept is asked of each by its own judge.
+    assert set(measurements.select(table, metric="detected", set="real", method="random")["concept"]) == set(
+        table["concept"]
+    )
+    rows, pictures = pd.read_parquet(out / "manifest.parquet"), np.load(out / "pictures.npy")
+    with np.load(out / "panel.npz") as panel:
+        methods = ("pretrained", "random")
+        assert set(panel.files) == {f"{method}.{name}..0" for method in methods for name in world.concepts}
+        for key in panel.files:
+            name = key.split(".")[1]
+            places = rows.index[(rows["concept"] == name) & (rows["set"] == "concept")]
+            shown, drawn = panel[key], pictures[places]
+            sharp = any((shown[0] == each).all() for each in drawn)
+            assert sharp == (name != "hidden")
+            if name == "hidden":
+                assert any((shown[0] == each).all() for each in publishable(drawn, explicit=True))
+                # What is censored keeps next to nothing of a picture's detail.
+                assert np.abs(np.diff(shown.astype(int), axis=2)).max() < 128
+
+
+def test_large_pictures_go_through_the_autoencoder_few_at_a_time():
+    assert [autoencoder.at_once(side) for side in (64, 128, 256, 512, 4096)] == [64, 64, 32, 8, 1]
+    assert autoencoder.at_once(64, gradient=True) == 64 and autoencoder.at_once(512, gradient=True) == 2
+
+
+@pytest.fixture
+def full(tmp_path):
+    """The full experiment of somebody who has captions, of texts and of photographs."""
+    config, path = configuration("full"), tmp_path / "captions.csv"
+    path.write_text("file,caption\na.jpg,a kite\n", encoding="utf-8")
+    config["erasure"]["captions"] = config["memory"]["captions"] = str(path)
+    return config
+
+
+def test_the_full_audit_asks_for_captions_before_it_starts(full):
+    Memory(full).check()
+    full["memory"]["cases"]["networks"]["own"].append("real_concept")
+    with pytest.raises(UserError, match="asks for the set real_concept, and nobody says which photographs show"):
+        Memory(full).check()
+    full["memory"]["cases"]["networks"]["own"].remove("real_concept")
+    full["memory"]["captions"] = "none.json"
+    with pytest.raises(UserError, match=r"read from none\.json, and there is no such file"):
+        Memory(full).check()
+    del full["memory"]["captions"]
+    with pytest.raises(UserError, match=r"memory\.captions: the concept vangogh is compared with photographs of coco"):
+        Memory(full).check()
+
+
+def test_edits_are_audited_in_bfloat16_and_what_they_are_compared_with_is_not(full):
+    plan = Memory(full)
+    found = {
+        name: json.loads(plan.inversion_of(SimpleNamespace(audited=name))) for name in (NETWORKS, plan.methods()[0])
+    }
+    assert "precision" not in found[NETWORKS] and found[plan.methods()[0]]["precision"] == "bfloat16"
+    assert found[plan.methods()[0]]["tolerance"] > found[NETWORKS]["tolerance"]
+    assert all("edits" not in each for each in found.values())
+    assert json.loads(plan.concepts())["church"]["captions"] == full["erasure"]["captions"]
