@@ -1,6 +1,9 @@
 """Which parameters of a text-to-image network an edit trains: the choices that concept erasers have in common."""
 
+from collections.abc import Callable
 from typing import Literal
+
+from torch import nn
 
 from palimpsest.models.text_diffusion import Conditioned
 from palimpsest.run import UserError
@@ -18,7 +21,15 @@ def select(network: Conditioned, which: Which) -> list[str]:
     that (ESD-u), its self-attention, or everything; or the whole text encoder, embeddings of tokens and places included
     (AdvUnlearn). Raises UserError where the network has none of them.
     """
-    chosen = [name for name, _ in network.named_parameters() if _belongs(name, which)]
+    return train_only(network, which, _belongs)
+
+
+def train_only(network: nn.Module, which: str, belongs: Callable[[str, str], bool]) -> list[str]:
+    """Let exactly the parameters be trained that belong to a choice, by their names in the network; these names.
+
+    Raises UserError where there are none.
+    """
+    chosen = [name for name, _ in network.named_parameters() if belongs(name, which)]
     if not chosen:
         raise UserError(f"the network has no parameters that are {which}: choose others to train")
     for name, parameter in network.named_parameters():

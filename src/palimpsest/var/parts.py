@@ -3,7 +3,7 @@
 from typing import Literal
 
 from palimpsest.models.var import NextScale
-from palimpsest.run import UserError
+from palimpsest.unlearning.selectors import train_only
 
 Which = Literal["cross_attention", "feed", "cross_attention_and_feed", "self_attention", "modulation_and_feed", "full"]
 CROSS, FEED, SELF = ".text_attention.", ".feed.", ".attention."
@@ -16,12 +16,7 @@ def select(network: NextScale, which: Which) -> list[str]:
     self-attention; of a model of classes, which has no cross-attention, what modulates the blocks with those layers; or
     the whole transformer. Raises UserError where the network has none of them.
     """
-    chosen = [name for name, _ in network.named_parameters() if _belongs(name, which)]
-    if not chosen:
-        raise UserError(f"the network has no parameters that are {which}: choose others to train")
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in chosen)
-    return chosen
+    return train_only(network, which, _belongs)
 
 
 def _belongs(name: str, which: Which) -> bool:
