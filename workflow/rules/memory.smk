@@ -33,6 +33,7 @@ rule memory_sets:
     resources:
         mem=growing(4, "GB"),
         runtime=growing(1, "h"),
+        gpu=1,
     params:
         paths=paths,
         readers=memory.erasure.readers(),
