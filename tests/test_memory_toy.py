@@ -277,7 +277,7 @@ def test_a_latent_encoded_again_goes_through_eight_bits():
     class Network(torch.nn.Module):
         """Latents are pictures at a tenth of the contrast."""
 
-        config = types.SimpleNamespace(scaling_factor=2.0)
+        config = types.SimpleNamespace(scaling_factor=2.0, block_out_channels=(1,))
 
         def __init__(self):
             super().__init__()

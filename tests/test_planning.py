@@ -83,9 +83,10 @@ def test_the_full_experiment_can_be_planned_once_its_pictures_are_there(tmp_path
     own = [row["path"] for row in configuration("full")["collections"].values() if "path" in row]
     for path in own:
         (folder / path).mkdir(parents=True, exist_ok=True)
-    captions = folder / configuration("full")["erasure"]["captions"]
-    captions.parent.mkdir(parents=True, exist_ok=True)
-    captions.write_text("prompt\na house\n", encoding="utf-8")
+    for family in ("erasure", "memory"):
+        captions = folder / configuration("full")[family]["captions"]
+        captions.parent.mkdir(parents=True, exist_ok=True)
+        captions.write_text("prompt\na house\n", encoding="utf-8")
     shown = snakemake(folder, "--dry-run", "--configfile", "config/full.yaml").stdout
     made = ("fetch", "convert", "instance_evaluate_prompt")
     for name in (*made, "instance_unlearn", "instance_evaluate", "lcr_replace"):
