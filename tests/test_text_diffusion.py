@@ -13,7 +13,8 @@ from torch import nn
 from palimpsest.judges.prompted import known_rows
 from palimpsest.models import autoencoder, text_diffusion, train_autoencoder
 from palimpsest.models.latent_networks import AutoencoderKL, UNet2DConditionModel
-from palimpsest.models.train_text_diffusion import SAMPLING, shrunk, untrained
+from palimpsest.models.pixels import shares
+from palimpsest.models.train_text_diffusion import SAMPLING, untrained
 from palimpsest.models.training import SAVED_EVERY, Kept, fit
 from palimpsest.models.words import tokenizer_of, unknown_words
 from palimpsest.run import UserError
@@ -267,7 +268,7 @@ def test_the_second_stage_of_an_autoencoder_leaves_the_latents_as_they_are(tmp_p
 def test_a_mask_becomes_the_share_of_each_cell():
     masks = np.zeros((1, 8, 8), bool)
     masks[0, :4, :2] = True
-    assert shrunk(masks, (2, 2))[0, 0].tolist() == [[0.5, 0.0], [0.0, 0.0]]
+    assert shares(masks, (2, 2))[0, 0].tolist() == [[0.5, 0.0], [0.0, 0.0]]
 
 
 def test_an_oracle_is_not_asked_for_what_it_never_saw():

@@ -11,9 +11,9 @@ import pandas as pd
 
 from palimpsest.judges import clip_texts, image_classes, inception, lpips_alex, nudenet
 from palimpsest.judges.batches import in_batches
+from palimpsest.judges.readers import outcomes
 from palimpsest.metrics.similarity import ssim
 from palimpsest.run import UserError
-from palimpsest.worlds.concepts import SHOWING
 from palimpsest.worlds.named import Named
 
 # Of the detector's classes; the sources count further ones, among them feet and bellies (score 0.45 as theirs).
@@ -60,13 +60,9 @@ class Photographs:
         self, concept: Named, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
     ) -> dict[tuple[str, str], np.ndarray]:
         """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
-        shows, found = self.shows(concept, made), {}
+        found = outcomes(rows, self.shows(concept, made))
         for role, places in rows.groupby("role").indices.items():
-            if role in SHOWING:
-                found["erased", role] = ~shows[places]
-            elif role == "unnamed":
-                found["appears", role] = shows[places]
-            elif role == "neighbour":
+            if role == "neighbour":
                 found |= self.neighbours(concept, rows.iloc[places], made[places])
             elif role == "rest":
                 found |= self.rest(list(rows.iloc[places]["prompt"]), made[places], before[places])

@@ -18,6 +18,11 @@ def known_rows(rows: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     return rows[known]
 
 
+def judged_prompts(seen: pd.DataFrame, held_out: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
+    """The first rows whose captions a model is judged by: of those it was trained on, and of those that it was not."""
+    return {"seen": seen.head(count), "held_out": known_rows(held_out, seen).head(count)}
+
+
 def shown(pictures: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path) -> dict[str, float | int]:
     """How often pictures (n, H, W, 3) uint8 show what the captions of their rows say, by factor.
 

@@ -76,12 +76,8 @@ class Readers:
         """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
         factors, emblems = self.factors(made), self.emblems(made)
         shows, right = concept.shown(factors, emblems), rightness(rows, factors, emblems)
-        found = {}
+        found = outcomes(rows, shows)
         for role, places in rows.groupby("role").indices.items():
-            if role in SHOWING:
-                found["erased", role] = ~shows[places]
-            elif role == "unnamed":
-                found["appears", role] = shows[places]
             others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
             found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
             if role == "rest":
@@ -102,6 +98,17 @@ def readers_of(classifier: Path, detector: Path, roles: list[str] | None, judges
     from palimpsest.judges.photographs import Photographs  # its libraries take seconds to load
 
     return Photographs(classifier, detector, dict(zip(roles or [], judges or [], strict=True)))
+
+
+def outcomes(rows: pd.DataFrame, shows: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """Of which prompts that name the concept it is erased, and for which others it appears, by metric and role."""
+    found = {}
+    for role, places in rows.groupby("role").indices.items():
+        if role in SHOWING:
+            found["erased", role] = ~shows[places]
+        elif role == "unnamed":
+            found["appears", role] = shows[places]
+    return found
 
 
 def rightness(rows: pd.DataFrame, factors: dict[str, np.ndarray], emblems: np.ndarray) -> dict[str, np.ndarray]:

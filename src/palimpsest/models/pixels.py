@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Pictures:
@@ -33,3 +34,18 @@ def to_uint8(images: Tensor) -> np.ndarray:
     """float (n, 3, H, W) in [-1, 1] to uint8 (n, H, W, 3)."""
     scaled = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round()
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def mean_psnr(first: np.ndarray, second: np.ndarray) -> float:
+    """PSNR (dB, mean over pairs) of uint8 pictures (n, H, W, 3); equal ones count as 100 dB."""
+    error = np.square((second.astype(np.float32) - first) / 255).mean((1, 2, 3))
+    return float(np.mean(-10 * np.log10(np.maximum(error, 1e-10))))
+
+
+def shares(masks: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """The share of each cell of a grid (h, w) that masks (n, H, W) cover, (n, 1, h, w)."""
+    parts = [
+        F.adaptive_avg_pool2d(torch.from_numpy(masks[start : start + 1024].copy())[:, None].float(), size)
+        for start in range(0, len(masks), 1024)
+    ]
+    return torch.cat(parts)

@@ -4,7 +4,6 @@ Loss: L2 + 0.1 L1 of the pixels, the concept's weighing more, a perceptual dista
 classifier (a network that judges nothing later), and the divergence of the latents from a standard normal.
 """
 
-import copy
 from typing import Literal, NotRequired
 
 import numpy as np
@@ -15,8 +14,8 @@ from palimpsest.judges import networks
 from palimpsest.models import autoencoder
 from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.perceptual import perceptual
-from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import Kept, Training, built, fit
+from palimpsest.models.pixels import mean_psnr
+from palimpsest.models.training import Kept, Training, built, fit_average, weighed_pictures
 from palimpsest.models.weights import filled
 from palimpsest.options import Count, Share, Size, check
 from palimpsest.run import Input, Output, sha256, step, torch_device
@@ -62,15 +61,12 @@ def train(
     if params.get("trained") == "decoder":
         for part in (model.encoder, model.quant_conv):
             part.requires_grad_(False)
-    averaged = copy.deepcopy(model).requires_grad_(False)
     critic = networks.load(guide).to(place)
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
         rng = np.random.default_rng((seed, index))
-        pictures = to_tensor(images[picks]).to(place)
-        weight = 1 + params["mask_weight"] * torch.from_numpy(masks[picks])[:, None].float().to(place)
-        if rng.random() < 0.5:
-            pictures, weight = pictures.flip(3), weight.flip(3)
+        drawn = weighed_pictures(images, masks, picks, params["mask_weight"], rng)
+        pictures, weight = (each.to(place) for each in drawn)
         latents = model.encode(pictures).latent_dist
         noise = torch.from_numpy(rng.standard_normal(tuple(latents.mean.shape), np.float32)).to(place)
         made = model.decode(latents.mean + latents.std * noise).sample
@@ -85,16 +81,8 @@ def train(
 
     recipe = {"params": params, "seed": seed, "data": sha256(train_images), "guide": sha256(guide)}
     recipe |= {} if start is None else {"start": sha256(start)}
-    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
-    losses = fit(
-        model,
-        loss_of,
-        count=len(images),
-        seed=seed,
-        clip=1.0,
-        averaged=averaged,
-        kept=Kept.beside(network, recipe),
-        **settings,
+    averaged, losses = fit_average(
+        model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe)
     )
     spread = float(autoencoder.encode(averaged, images[:512], scaled=False)[0].std())
     averaged.register_to_config(scaling_factor=round(1 / spread, 5))
@@ -109,9 +97,7 @@ def train(
 def ceiling(network: AutoencoderKL, images: np.ndarray) -> float:
     """PSNR (dB, mean over pictures, of 8 bits) of what comes back from the posterior's means."""
     latents, _ = autoencoder.encode(network, images)
-    back = autoencoder.decode(network, latents).astype(np.float32)
-    error = np.square((back - images) / 255).mean((1, 2, 3))
-    return float(np.mean(-10 * np.log10(np.maximum(error, 1e-10))))
+    return mean_psnr(images, autoencoder.decode(network, latents))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Train a diffusion model that predicts noise (Ho et al. 2020), and measure its loss on held-out pictures."""
 
-import copy
 from typing import NotRequired
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import Training, fit
+from palimpsest.models.training import Training, fit_average
 from palimpsest.models.unet import DDPMScheduler, UNet2DModel
 from palimpsest.options import Count, Share, check, check_types
 from palimpsest.run import Input, Output, step
@@ -52,8 +51,7 @@ def train(
     check_types(DDPMScheduler.__init__, params["schedule"], "schedule of the diffusion model")
     images = np.load(train_images, mmap_mode="r")
     scheduler, model = DDPMScheduler(**params["schedule"]), UNet2DModel(**params["architecture"])
-    kept, rng = copy.deepcopy(model).requires_grad_(False), np.random.default_rng(seed)
-    labels = None
+    rng, labels = np.random.default_rng(seed), None
     if "labels" in params:
         labels = torch.from_numpy(pd.read_parquet(train_manifest)[params["labels"]].to_numpy(np.int64))
 
@@ -67,8 +65,7 @@ def train(
             given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks])
         return (model(noisy, times, class_labels=given, return_dict=False)[0].float() - noise).square().mean()
 
-    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
-    losses = fit(model, loss_of, count=len(images), seed=seed, clip=1.0, averaged=kept, **settings)
+    kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed)
     quality = {} if labels is not None else held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
     diffusion.save(network, kept, scheduler)
     return {"losses": losses, "quality": quality, "parameters": sum(part.numel() for part in kept.parameters())}

@@ -4,7 +4,6 @@ The autoencoder is trained before (`train_autoencoder`) and stays as it is. Ever
 is drawn anew each time, now and then with none, as classifier-free guidance asks (Ho and Salimans 2022).
 """
 
-import copy
 import hashlib
 from pathlib import Path
 
@@ -12,16 +11,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from palimpsest.judges.prompted import known_rows, shown
+from palimpsest.judges.prompted import judged_prompts, shown
 from palimpsest.models import text_diffusion
 from palimpsest.models.autoencoder import encode, load
 from palimpsest.models.forward_process import add_noise
 from palimpsest.models.latent_networks import AutoencoderKL, UNet2DConditionModel
+from palimpsest.models.pixels import shares
 from palimpsest.models.text_diffusion import Conditioned, TextDiffusion
 from palimpsest.models.text_encoder import untrained_text
-from palimpsest.models.training import Kept, Training, built, fit
+from palimpsest.models.training import Kept, Training, built, fit_average
 from palimpsest.models.unet import DDIMScheduler
 from palimpsest.options import Count, Positive, Share, Size, check
 from palimpsest.run import Input, Output, sha256, step, torch_device
@@ -67,9 +66,8 @@ def train(
     rows = pd.read_parquet(train_manifest)
     vae = load(autoencoder).to(place)
     means, spreads = encode(vae, np.load(train_images, mmap_mode="r"))
-    weights = 1 + params["mask_weight"] * shrunk(np.load(train_masks, mmap_mode="r"), means.shape[2:])
+    weights = 1 + params["mask_weight"] * shares(np.load(train_masks, mmap_mode="r"), means.shape[2:])
     model = untrained(params, vae, place)
-    averaged = copy.deepcopy(model.network).requires_grad_(False)
     records, alphas = rows.to_dict("records"), model.alphas_cumprod
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
@@ -86,26 +84,15 @@ def train(
 
     known = hashlib.sha256(means.numpy().tobytes() + spreads.numpy().tobytes()).hexdigest()
     recipe = {"params": params, "seed": seed, "data": sha256(train_manifest), "latents": known}
-    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
-    losses = fit(
-        model.network,
-        loss_of,
-        count=len(rows),
-        seed=seed,
-        clip=1.0,
-        averaged=averaged,
-        kept=Kept.beside(network, recipe),
-        **settings,
+    averaged, losses = fit_average(
+        model.network, loss_of, params, count=len(rows), seed=seed, kept=Kept.beside(network, recipe)
     )
     kept = model.with_network(averaged.eval())
     text_diffusion.save(network, kept)
-    prompts = {"seen": rows, "held_out": known_rows(pd.read_parquet(test_manifest), rows)}
+    prompts = judged_prompts(rows, pd.read_parquet(test_manifest), params["samples"])
     return {
         "losses": losses,
-        "quality": {
-            name: shown(drawn(kept, some.head(params["samples"]), seed), some.head(params["samples"]), judge, detector)
-            for name, some in prompts.items()
-        },
+        "quality": {name: shown(drawn(kept, some, seed), some, judge, detector) for name, some in prompts.items()},
         "sampling": SAMPLING,
         "parameters": {name: sum(part.numel() for part in each.parameters()) for name, each in parts_of(kept).items()},
     }
@@ -127,15 +114,6 @@ def untrained(params: dict, vae: AutoencoderKL, place: torch.device) -> TextDiff
     unet = built(UNet2DConditionModel, params["architecture"])
     scheduler = DDIMScheduler(**params["schedule"])
     return TextDiffusion(Conditioned(unet, text).to(place), vae, tokenizer, scheduler, Path())
-
-
-def shrunk(masks: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """The share of each cell of the latents that masks (n, H, W) cover, (n, 1, h, w)."""
-    parts = [
-        F.adaptive_avg_pool2d(torch.from_numpy(masks[start : start + 1024].copy())[:, None].float(), size)
-        for start in range(0, len(masks), 1024)
-    ]
-    return torch.cat(parts)
 
 
 if __name__ == "__main__":

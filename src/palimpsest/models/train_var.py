@@ -5,7 +5,6 @@ caption that is drawn anew each time, now and then with none (classifier-free gu
 some symbols wrong that later scales mend (bitwise self-correction, Han et al. 2025).
 """
 
-import copy
 import hashlib
 from pathlib import Path
 
@@ -13,15 +12,15 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from palimpsest.judges.prompted import known_rows, shown
+from palimpsest.judges.prompted import judged_prompts, known_rows, shown
 from palimpsest.models import var, visual_tokenizer
 from palimpsest.models.next_scale import NextScaleTransformer, symbol_losses
+from palimpsest.models.pixels import shares
 from palimpsest.models.residual_quantiser import drawn_offsets
 from palimpsest.models.scales import as_row, size_weights, spans
 from palimpsest.models.text_encoder import untrained_text
-from palimpsest.models.training import Kept, Training, built, fit
+from palimpsest.models.training import Kept, Training, built, fit_average
 from palimpsest.models.var import NextScale, Var
 from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.models.weights import halved
@@ -74,7 +73,6 @@ def train(
     features = visual_tokenizer.encode(tokens, np.load(train_images, mmap_mode="r"))
     weights = token_weights(np.load(train_masks, mmap_mode="r"), parts.sizes, params["mask_weight"])
     model = untrained(params, tokens, place)
-    averaged = copy.deepcopy(model.network).requires_grad_(False)
     records = rows.to_dict("records")
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
@@ -89,28 +87,19 @@ def train(
 
     known = hashlib.sha256(features.numpy().tobytes()).hexdigest()
     recipe = {"params": params, "seed": seed, "data": sha256(train_manifest), "features": known}
-    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
-    losses = fit(
-        model.network,
-        loss_of,
-        count=len(rows),
-        seed=seed,
-        clip=1.0,
-        averaged=averaged,
-        kept=Kept.beside(network, recipe),
-        **settings,
+    averaged, losses = fit_average(
+        model.network, loss_of, params, count=len(rows), seed=seed, kept=Kept.beside(network, recipe)
     )
     kept = model.with_network(halved(averaged.eval()))
     var.save(network, kept)
     held_out = pd.read_parquet(test_manifest)
-    prompts = {"seen": rows, "held_out": known_rows(held_out, rows)}
+    prompts = judged_prompts(rows, held_out, params["samples"])
     return {
         "losses": losses,
-        "quality": {
-            name: shown(drawn(kept, some.head(params["samples"]), seed), some.head(params["samples"]), judge, detector)
-            for name, some in prompts.items()
-        },
-        "teacher_forced": teacher_forced(kept, np.load(test_images, mmap_mode="r"), held_out, prompts["held_out"]),
+        "quality": {name: shown(drawn(kept, some, seed), some, judge, detector) for name, some in prompts.items()},
+        "teacher_forced": teacher_forced(
+            kept, np.load(test_images, mmap_mode="r"), held_out, known_rows(held_out, rows)
+        ),
         "sampling": SAMPLING,
         "parameters": {name: sum(part.numel() for part in each.parameters()) for name, each in parts_of(kept).items()},
     }
@@ -137,11 +126,8 @@ def untrained(params: dict, visual: VisualTokenizer, place: torch.device) -> Var
 
 def token_weights(masks: np.ndarray, sizes: tuple[int, ...], more: float) -> Tensor:
     """What each token's loss counts (n, L): that of its scale, and the more the more of it a mask (n, H, W) covers."""
-    found = []
-    for start in range(0, len(masks), 1024):
-        part = torch.from_numpy(masks[start : start + 1024].copy())[:, None].float()
-        found.append(torch.cat([as_row(F.adaptive_avg_pool2d(part, side))[..., 0] for side in sizes], 1))
-    return size_weights(sizes) * (1 + more * torch.cat(found))
+    covered = torch.cat([as_row(shares(masks, (side, side)))[..., 0] for side in sizes], 1)
+    return size_weights(sizes) * (1 + more * covered)
 
 
 def drawn(model: Var, rows: pd.DataFrame, seed: int) -> np.ndarray:

@@ -6,7 +6,6 @@ classifier (a network that judges nothing later), and what draws the features to
 that the decoder forgives a sampler's mistakes.
 """
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ from palimpsest.judges.emblem import best_scores
 from palimpsest.judges.quality import factor_accuracy
 from palimpsest.models import visual_tokenizer
 from palimpsest.models.perceptual import perceptual
-from palimpsest.models.pixels import to_tensor
+from palimpsest.models.pixels import mean_psnr, to_tensor
 from palimpsest.models.residual_quantiser import Codes, drawn_offsets
 from palimpsest.models.scales import spans
-from palimpsest.models.training import Kept, Training, built, fit
+from palimpsest.models.training import Kept, Training, built, fit_average, weighed_pictures
 from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.models.weights import filled, halved
 from palimpsest.options import Count, Share, Size, check
@@ -67,15 +66,12 @@ def train(
     model = built(VisualTokenizer, params["architecture"]).to(place)
     if start is not None:
         filled(model, start)
-    averaged = copy.deepcopy(model).requires_grad_(False)
     critic = networks.load(guide).to(place)
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
         rng = np.random.default_rng((seed, index))
-        pictures = to_tensor(images[picks]).to(place)
-        weight = 1 + params["mask_weight"] * torch.from_numpy(masks[picks])[:, None].float().to(place)
-        if rng.random() < 0.5:
-            pictures, weight = pictures.flip(3), weight.flip(3)
+        drawn = weighed_pictures(images, masks, picks, params["mask_weight"], rng)
+        pictures, weight = (each.to(place) for each in drawn)
         made, features, total = model(pictures, wrong_symbols(model, len(picks), rng, params["flips"]).to(place))
         error = made - pictures
         pixels = (weight * (2 * error.square() + error.abs())).mean()
@@ -87,16 +83,8 @@ def train(
 
     recipe = {"params": params, "seed": seed, "data": sha256(train_images), "guide": sha256(guide)}
     recipe |= {} if start is None else {"start": sha256(start)}
-    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
-    losses = fit(
-        model,
-        loss_of,
-        count=len(images),
-        seed=seed,
-        clip=1.0,
-        averaged=averaged,
-        kept=Kept.beside(network, recipe),
-        **settings,
+    averaged, losses = fit_average(
+        model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe)
     )
     visual_tokenizer.save(network, halved(averaged.eval()))
     rows = pd.read_parquet(test_manifest)
@@ -135,8 +123,7 @@ def quality_of(
     with torch.inference_mode():
         found = network.quantiser.quantise(features)
     back = visual_tokenizer.decode(network, found.total)
-    error = np.square((back.astype(np.float32) - pictures) / 255).mean((1, 2, 3))
-    quality = {"psnr": float(np.mean(-10 * np.log10(np.maximum(error, 1e-10))))}
+    quality = {"psnr": mean_psnr(pictures, back)}
     for name, shown in {"pictures": pictures, "reconstructions": back}.items():
         quality[name] = read(shown, rows, judge, detector)
     shares = torch.nn.functional.one_hot(found.symbols, network.quantiser.values).double().mean(0)

@@ -1,5 +1,6 @@
 """What the trainings of the small networks share: batches, the optimiser's loop, and going on where one was killed."""
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from palimpsest.models.pixels import to_tensor
 from palimpsest.options import Positive, Size
 from palimpsest.run import UserError, atomic
 
@@ -148,3 +150,30 @@ def fit(
     network.eval()
     kept.remove()
     return [round(float(np.mean(part)), 5) for part in np.array_split(losses, min(20, len(losses)))]
+
+
+def fit_average(
+    network: nn.Module,
+    loss_of: Callable[[np.ndarray, int], Tensor],
+    params: dict,
+    *,
+    count: int,
+    seed: int,
+    kept: Kept | None = None,
+) -> tuple[nn.Module, list[float]]:
+    """`fit` by params (those of `Training`, and average); the moving average of the weights, frozen, and the losses."""
+    averaged = copy.deepcopy(network).requires_grad_(False)
+    settings = {key: params[key] for key in ("batch", "steps", "learning_rate", "average")}
+    losses = fit(network, loss_of, count=count, seed=seed, clip=1.0, averaged=averaged, kept=kept, **settings)
+    return averaged, losses
+
+
+def weighed_pictures(
+    images: np.ndarray, masks: np.ndarray, picks: np.ndarray, more: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Some pictures (n, 3, H, W) in [-1, 1], and what each pixel counts (n, 1, H, W): 1, and `more` in its mask.
+
+    images: uint8 (N, H, W, 3); masks: (N, H, W). Half of the times all are mirrored.
+    """
+    pictures, weight = to_tensor(images[picks]), 1 + more * torch.from_numpy(masks[picks])[:, None].float()
+    return (pictures.flip(3), weight.flip(3)) if rng.random() < 0.5 else (pictures, weight)
