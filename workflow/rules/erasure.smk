@@ -22,7 +22,7 @@ rule erasure_draw:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(2, "h"),
         gpu=1,
     params:
@@ -54,7 +54,7 @@ rule erasure_reference:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(2, "h"),
         gpu=1,
     params:
@@ -96,7 +96,7 @@ rule erasure_erase:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(20, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:
@@ -139,7 +139,7 @@ rule erasure_judge_networks:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(16, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:

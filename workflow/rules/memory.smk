@@ -65,7 +65,7 @@ rule memory_decode:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(2, "h"),
         gpu=1,
     params:
@@ -103,7 +103,7 @@ rule memory_audit:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(16, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:

@@ -22,7 +22,7 @@ rule memory_likelihood:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:
@@ -52,7 +52,7 @@ rule memory_solver_study:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(8, "GB"),
         runtime=growing(4, "h"),
         gpu=1,
     params:
@@ -108,7 +108,7 @@ rule memory_crossed:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem=growing(6, "GB"),
+        mem=growing(16, "GB"),
         runtime=growing(12, "h"),
         gpu=1,
     params:

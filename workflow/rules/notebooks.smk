@@ -23,7 +23,7 @@ rule execute_notebook:
         "../../envs/notebooks.yaml"
     threads: 1
     resources:
-        mem=growing(4, "GB"),
+        mem=growing(12, "GB"),
         runtime=growing(1, "h"),
     params:
         paths=paths,
