@@ -2,8 +2,9 @@
 
 import pytest
 
-from palimpsest.erasure import draw, kinds, reference
+from palimpsest.erasure import draw, reference
 from palimpsest.models import text_diffusion
+from palimpsest.models.words import check_words
 from palimpsest.run import UserError
 from palimpsest.worlds.concepts import ROLES, Concept
 from palimpsest.worlds.named import Named, judging_prompts, learned_prompts
@@ -126,7 +127,7 @@ def test_a_prompt_that_is_cut_is_said_and_counted(base, tmp_path, captions, caps
 
 def test_a_word_that_the_tokenizer_cannot_read_is_refused_and_one_that_it_spells_is_counted(base, captions):  # noqa: F811
     model = text_diffusion.open_model(base)
-    assert kinds.check_words(model, Concept("church", **CHURCH)) == []
-    assert kinds.check_words(model, Named("x", captions=captions, **{**TRUCK, "value": "a zeppelin"})) == ["zeppelin"]
+    assert check_words(model, Concept("church", **CHURCH)) == []
+    assert check_words(model, Named("x", captions=captions, **{**TRUCK, "value": "a zeppelin"})) == ["zeppelin"]
     with pytest.raises(UserError, match=r"concept x: the tokenizer of .* does not know Käse"):
-        kinds.check_words(model, Named("x", captions=captions, **{**TRUCK, "value": "Käse"}))
+        check_words(model, Named("x", captions=captions, **{**TRUCK, "value": "Käse"}))

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from palimpsest.erasure import draw, erase, judge, reference, select
-from palimpsest.erasure.judging import summary
-from palimpsest.judges import networks
+from palimpsest.erasure import draw, erase, judge, reference
+from palimpsest.judges import networks, select_setting
+from palimpsest.judges.judging import summary
 from palimpsest.judges.readers import rightness
 from palimpsest.metrics import measurements
 from palimpsest.models import edits, text_diffusion, weights
@@ -372,9 +372,9 @@ def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):
         tmp_path / "b.parquet", base, family="erasure", model="tiny", study="networks", method="pretrained"
     )
     grid = {"settings": [{"name": name} for name in ("weak", "good", "strong", "blind")]}
-    found = select.select(
+    found = select_setting.select(
         tmp_path / "m.parquet", tmp_path / "b.parquet", tmp_path / "s.json", tmp_path / "c.parquet",
-        method="esd", model="tiny", grid=grid,
+        family="erasure", method="esd", model="tiny", grid=grid,
     )  # fmt: skip
     assert found["setting"] == json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["name"] == "good"
     kept = measurements.read([tmp_path / "c.parquet"]).set_index("metric")["value"]

@@ -158,7 +158,7 @@ rule erasure_judge_networks:
 rule erasure_select:
     """Choose the setting of a method on the tuning's concepts."""
     input:
-        code=code_of("palimpsest.erasure.select"),
+        code=code_of("palimpsest.judges.select_setting"),
         measurements=f"<results>/erasure/{{model}}/{erasure.own('tuning_study')}/{{method}}/measurements.parquet",
         baseline="<results>/erasure/{model}/networks/measurements.parquet",
     output:
@@ -177,5 +177,5 @@ rule erasure_select:
         paths=paths,
         grid=erasure.grid_of,
     shell:
-        "python -m palimpsest.erasure.select {params.paths} --model {wildcards.model} --method {wildcards.method}"
+        "python -m palimpsest.judges.select_setting {params.paths} --family erasure --model {wildcards.model} --method {wildcards.method}"
         " --grid {params.grid:q} > {log} 2>&1"

@@ -6,10 +6,11 @@ Everything is of prompts and of the model; no picture of the world is used, as t
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.kinds import check_words, cut_of, learned_prompts
 from palimpsest.models import text_diffusion
+from palimpsest.models.words import check_words
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.kinds import learned_prompts
 from palimpsest.worlds.named import concept_of
 
 OTHERS_SEED = 1_000_000  # noise of the rest: no number of a concept's
@@ -38,7 +39,7 @@ def draw(
     spelt = {name: words for name, concept in every.items() if (words := check_words(model, concept))}
     for name, concept in every.items():
         for role, rows in learned_prompts(concept, counts, seed).items():
-            cut[name] += cut_of(model, concept, rows)
+            cut[name] += model.tell_cut(name, list(rows["prompt"]))
             noise = text_diffusion.noise_of(model, np.arange(len(rows)) + OTHERS_SEED * (role == "others"), seed)
             ids = model.ids(list(rows["prompt"]))
             found[f"{name}.{role}"] = text_diffusion.sample(model, ids, noise, **sampling).numpy()

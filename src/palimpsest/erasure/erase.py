@@ -6,7 +6,6 @@ What an edited model draws is judged at once: to load the libraries again would 
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +14,18 @@ import torch
 from torch import Tensor
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.judging import Judging
-from palimpsest.erasure.kinds import check_words
+from palimpsest.erasure.drawing import attacking, drawing
+from palimpsest.judges.judging import Judging
 from palimpsest.judges.readers import readers_of
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import write
 from palimpsest.models import text_diffusion
 from palimpsest.models.edit_table import write as list_edits
-from palimpsest.models.edits import save_delta
 from palimpsest.models.text_diffusion import Conditioned, TextDiffusion
+from palimpsest.models.words import check_words
 from palimpsest.options import Count
-from palimpsest.run import Input, Output, UserError, seed_everything, step, torch_device
+from palimpsest.run import Input, Output, UserError, step, torch_device
 from palimpsest.unlearning.context import Conditioning, Context, Examples
-from palimpsest.unlearning.door import edit
-from palimpsest.unlearning.engine import NotFinite
+from palimpsest.unlearning.runs import RunFiles, edited
 from palimpsest.unlearning.selectors import select
 from palimpsest.worlds.concepts import ROLES, Concept
 from palimpsest.worlds.named import Named, concept_of
@@ -79,50 +77,24 @@ def erase(
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = text_diffusion.open_model(network, place)
     chosen = json.loads(selected.read_text(encoding="utf-8")) if selected else {}
-    weights.mkdir(parents=True)
-    rows, logs, failures, ended = [], [], [], []
-    judged = pd.read_parquet(judged_prompts)
+    files, judged = RunFiles(weights, network, method), pd.read_parquet(judged_prompts)
     pooled = list(dict.fromkeys(run["concept"] for run in plan["runs"]))
     with np.load(latents) as drawn, np.load(judged_pictures) as before:
         # Of all concepts first: what is wrong with the last one is said before the first has taken its time.
         contexts = {name: context_of(base, concept_of(name, concepts[name]), prompts, drawn, table) for name in pooled}
         readers = readers_of(classifier, detector, judge_roles, judges)
-        attacker = Attacker(drawn, table, attacks) if attacks else None
-        judging = Judging(readers, judged, before, concepts, pooled, sampling, judging_seed, attacker, roles or ROLES)
-        for run in plan["runs"]:
-            name = f"{run['concept']}.{run['setting']}.{run['seed']}"
-            student = copy.deepcopy(base.network)
-            seed_everything(run["seed"])
-            prepare(student, chosen.get("selection", run["selection"]))
-            try:
-                steps = edit(
-                    module,
-                    student,
-                    replace(contexts[run["concept"]], seed=run["seed"]),
-                    settings={**run["settings"], **chosen.get("settings", {})},
-                    training={**run["training"], **chosen.get("training", {})},
-                )
-                failure = ""
-            except NotFinite as error:
-                steps, failure = error.log, str(error)
-                print(f"{name}: {failure}. Its last finite weights are kept, and the other runs go on")
-            except UserError as error:
-                failures.append(f"{name}: {error}")
-                continue
-            path, labels = weights / f"{name}.safetensors", {key: run[key] for key in ("setting", "seed")}
-            plain = without_adapters(student, base)
-            kind = save_delta(path, plain, network)
-            judging.judge(base.with_network(plain.eval()), run["concept"], method, **labels)
-            logs.append(pd.DataFrame(steps).assign(concept=run["concept"], **labels))
-            rows.append({"target": run["concept"], "path": path, "format": kind, "failure": failure, **labels})
-            ended.append(row("unfinished", bool(failure), concept=run["concept"], method=method, n=1, **labels))
-    if failures:
-        raise UserError("; ".join(failures))
-    pd.concat(logs, ignore_index=True).to_parquet(log, index=False)
-    write(measurements, [*judging.measurements(), *ended], family="erasure", model=model, study=study)
+        attack = attacking(Attacker(drawn, table, attacks), sampling, judging_seed) if attacks else None
+        draw = drawing(sampling, judging_seed)
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
+        for made in edited(plan["runs"], chosen, contexts, base.network, module, prepare):
+            plain = without_adapters(made.network, base)
+            labels = files.add(made, plain)
+            judging.judge(base.with_network(plain.eval()), made.run["concept"], method, **labels)
+    files.write_log(log)
+    write(measurements, [*judging.measurements(), *files.ended], family="erasure", model=model, study=study)
     np.savez(panel, **judging.panel)
-    list_edits(edits, rows, base=model, base_path=network, family="erasure", method=method)
-    return {"runs": len(rows), "unfinished": [each["target"] for each in rows if each["failure"]]}
+    list_edits(edits, files.rows, base=model, base_path=network, family="erasure", method=method)
+    return {"runs": len(files.rows), "unfinished": files.unfinished}
 
 
 def prepare(student: Conditioned, selection: str) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.judging import Judging
+from palimpsest.erasure.drawing import attacking, drawing
+from palimpsest.judges.judging import Judging
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited
@@ -47,8 +48,8 @@ def judge(
     base, table = text_diffusion.open_model(network, place), pd.read_parquet(prompts)
     with np.load(pictures) as before, np.load(latents) as drawn:
         readers = readers_of(classifier, detector, judge_roles, judges)
-        attacker = Attacker(drawn, pd.read_parquet(learned), attacks) if attacks else None
-        judging = Judging(readers, table, before, concepts, pooled, sampling, seed, attacker)
+        attack = attacking(Attacker(drawn, pd.read_parquet(learned), attacks), sampling, seed) if attacks else None
+        judging = Judging(readers, table, before, concepts, pooled, drawing(sampling, seed), attack)
         for edit in edited.read(edits):
             changed = base.with_network(edited.open_edit(edit, place))
             for name in [edit.target] if edit.target else concepts:

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.judging import drawn
-from palimpsest.erasure.kinds import check_words, cut_of, judging_prompts
+from palimpsest.erasure.drawing import drawing
 from palimpsest.models import text_diffusion
+from palimpsest.models.words import check_words
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.worlds.kinds import judging_prompts
 from palimpsest.worlds.named import concept_of
 
 
@@ -33,9 +34,9 @@ def reference(
         concept = concept_of(name, row)
         check_words(model, concept)
         tables.append(judging_prompts(concept, counts, seed))
-        cut[name] = cut_of(model, concept, tables[-1])
-    table = pd.concat(tables)
-    np.savez(pictures, **{name: drawn(model, rows, sampling, seed) for name, rows in table.groupby("concept")})
+        cut[name] = model.tell_cut(name, list(tables[-1]["prompt"]))
+    table, drawn = pd.concat(tables), drawing(sampling, seed)
+    np.savez(pictures, **{name: drawn(model, rows) for name, rows in table.groupby("concept")})
     table.to_parquet(prompts, index=False)
     return {"prompts": len(table), "cut_prompts": cut}
 

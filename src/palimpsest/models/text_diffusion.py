@@ -98,6 +98,15 @@ class TextDiffusion:
         """The prompts that have more tokens than the text encoder takes."""
         return [each for each in prompts if len(self.tokenizer(each)["input_ids"]) > self.tokenizer.model_max_length]
 
+    def tell_cut(self, name: str, prompts: Sequence[str]) -> int:
+        """How many prompts of a concept the text encoder does not see to their end, which is said."""
+        if cut := self.cut(prompts):
+            print(
+                f"concept {name}: {len(cut)} of {len(prompts)} prompts have more than "
+                f"{self.tokenizer.model_max_length} tokens and are cut off, the first: {cut[0]}"
+            )
+        return len(cut)
+
 
 def open_model(path: Path, device: torch.device | str = "cpu") -> TextDiffusion:
     """The model behind the file of a UNet's weights, in evaluation mode and frozen; every key and shape is checked.

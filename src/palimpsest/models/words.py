@@ -3,6 +3,8 @@
 import json
 import string
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -10,6 +12,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import BpeTrainer
 
 from palimpsest.models.latent_networks import CLIPTokenizer
+from palimpsest.run import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -46,3 +49,31 @@ def unreadable_words(tokenizer: CLIPTokenizer, words: Iterable[str]) -> list[str
 def unknown_words(tokenizer: CLIPTokenizer, text: str) -> list[str]:
     """The words of a text that the tokenizer has to spell: no single token stands for them."""
     return [word for word in text.replace(",", " ").split() if len(tokenizer.tokenize(word)) != 1]
+
+
+class Speaking(Protocol):
+    """A model that takes texts, from a folder."""
+
+    tokenizer: CLIPTokenizer
+    folder: Path
+
+
+class Naming(Protocol):
+    """A concept, and what names it."""
+
+    name: str
+    naming: set[str]
+
+
+def check_words(model: Speaking, concept: Naming) -> list[str]:
+    """The concept's words that the tokenizer knows in pieces only.
+
+    Raises UserError for one that it cannot read at all: the model would be asked for nothing.
+    """
+    naming = sorted(word for words in concept.naming for word in words.split())
+    if unreadable := unreadable_words(model.tokenizer, naming):
+        raise UserError(
+            f"concept {concept.name}: the tokenizer of {model.folder} does not know {', '.join(unreadable)}. Name the "
+            "concept by words of the model"
+        )
+    return unknown_words(model.tokenizer, " ".join(naming))

@@ -19,6 +19,7 @@ def select(
     selected: Output,
     chosen: Output,
     *,
+    family: str,
     method: str,
     model: str,
     grid: dict,
@@ -41,7 +42,7 @@ def select(
     (settings,) = [each for each in grid["settings"] if each["name"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n", encoding="utf-8")
     rows = [row("selected", 1, setting=best), row("tuning_erased", rates[best][1]), row("tuning_kept", rates[best][2])]
-    write(chosen, rows, family="erasure", model=model, method=method)
+    write(chosen, rows, family=family, model=model, method=method)
     return {"setting": best, "rates": {name: list(values) for name, values in rates.items()}}
 
 

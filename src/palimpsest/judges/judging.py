@@ -4,36 +4,34 @@ Every model draws the same prompts from the same noise, so that its pictures are
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.attacks import Attacker
 from palimpsest.judges.readers import Judges
 from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
-from palimpsest.models import autoencoder
-from palimpsest.models.text_diffusion import TextDiffusion, draw
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from palimpsest.worlds.named import Named, concept_of
 
 SHOWN = 6  # pictures of each role that figures show
 
 
-def drawn(model: TextDiffusion, rows: pd.DataFrame, sampling: dict, seed: int) -> np.ndarray:
-    """What a model draws for the rows' prompts, (n, H, W, 3) uint8. sampling: `steps`, `guidance`."""
-    return draw(model, list(rows["prompt"]), rows["noise"].to_numpy(), **sampling, seed=seed)
+# Of a model and rows of prompts; of a model, a concept and the rows: pictures (n, H, W, 3) uint8, by attack.
+Draw = Callable[[Any, pd.DataFrame], np.ndarray]
+Attack = Callable[[Any, Concept | Named, pd.DataFrame], Mapping[str, np.ndarray]]
 
 
 class Judging:
     """Judges edited models one after the other, and keeps what is to be written of all of them.
 
-    prompts: as `reference` writes them; before: what the base drew for them, by concept; concepts: factor, value and
-    anchor by name; pooled: those that are also measured together, and attacked where there is an attacker; roles: of
-    the prompts that are judged.
+    prompts: with their role, what they ask for and the number of their noise; before: what the base drew for them, by
+    concept; concepts: factor, value and anchor by name; pooled: those that are also measured together, and attacked
+    where there is an attack; roles: of the prompts that are judged.
     """
 
     def __init__(
@@ -43,24 +41,22 @@ class Judging:
         before: Mapping[str, np.ndarray],
         concepts: dict,
         pooled: list[str],
-        sampling: dict,
-        seed: int,
-        attacker: Attacker | None = None,
+        draw: Draw,
+        attack: Attack | None = None,
         roles: Sequence[str] = ROLES,
     ):
         self.readers, self.prompts, self.before, self.concepts = readers, prompts, before, concepts
-        self.pooled, self.sampling, self.seed, self.attacker = pooled, sampling, seed, attacker
-        self.roles = roles
+        self.pooled, self.draw, self.attack, self.roles = pooled, draw, attack, roles
         self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
 
-    def judge(self, model: TextDiffusion, name: str, method: str, setting: str, seed: int) -> None:
+    def judge(self, model: Any, name: str, method: str, setting: str, seed: int) -> None:
         """Let a model draw the prompts of a concept, and read what it drew."""
         rows = self.prompts[self.prompts["concept"] == name]
         asked = rows["role"].isin(self.roles).to_numpy()
         rows, before = rows[asked].reset_index(drop=True), self.before[name][asked]
-        made, concept = drawn(model, rows, self.sampling, self.seed), concept_of(name, self.concepts[name])
+        made, concept = self.draw(model, rows), concept_of(name, self.concepts[name])
         found = self.readers.compare(concept, rows, made, before)
-        if self.attacker is not None and name in self.pooled:
+        if self.attack is not None and name in self.pooled:
             found |= self.recovered(model, concept, rows, found)
         for key, values in found.items():
             for label in (name, ALL) if name in self.pooled else (name,):
@@ -72,15 +68,14 @@ class Judging:
 
     def recovered(
         self,
-        model: TextDiffusion,
+        model: Any,
         concept: Concept | Named,
         rows: pd.DataFrame,
         found: dict[tuple[str, str], np.ndarray],
     ) -> dict[tuple[str, str], np.ndarray]:
         """Which pictures show the concept, by attack: as `compare` gives outcomes; found: of the prompts themselves."""
         shows = {("recovered", role): ~found["erased", role] for role in SHOWING if ("erased", role) in found}
-        for name, latents in self.attacker.attack(model, concept, rows, self.sampling, self.seed).items():
-            pictures = autoencoder.decode(model.vae, latents)
+        for name, pictures in self.attack(model, concept, rows).items():
             shows["recovered", name] = self.readers.shows(concept, pictures)
         return shows
 

@@ -1,0 +1,196 @@
+"""What the families that erase concepts share: concepts, methods and studies, and the runs that a study is made of.
+
+A study is every combination of its concepts, settings and seeds, for each of its methods.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from palimpsest.consent import refuse_without_consent
+from palimpsest.errors import UserError
+from palimpsest.plan.base import Studies, arguments, as_json
+from palimpsest.plan.code import code_of
+from palimpsest.unlearning.find import method_module
+
+# What the distances between pictures are called: by our own judges, and by the published ones of these roles.
+OWN_NAMES = {"features": "fd_mini", "perceptual": "lpips_mini"}
+PUBLISHED_NAMES = {"features": "FID", "perceptual": "LPIPS"}
+
+
+class ConceptStudies(Studies):
+    """The plan of a family that erases concepts from models that draw what a text says."""
+
+    @property
+    def root(self) -> str:
+        """The folder of the family's results."""
+        return f"<results>/{self.family}"
+
+    # Concepts and methods
+
+    def concepts(self) -> str:
+        """Every concept that a study erases, as an argument."""
+        return as_json(self.used_concepts())
+
+    def used_concepts(self) -> dict[str, dict]:
+        """The rows of those concepts; of a published model's each knows where the captions of the rest are."""
+        used = {name for study in self.own("studies").values() for name in study["concepts"]}
+        rows = {name: row for name, row in self.own("concepts").items() if name in used}
+        named = {name: {**row, "captions": self.own("captions")} for name, row in rows.items() if "kind" in row}
+        return {**rows, **named}
+
+    def prompt_files(self) -> list[str]:
+        """The user's files that prompts are read from."""
+        rows = self.used_concepts().values()
+        return sorted({row[key] for row in rows for key in ("prompts", "captions") if key in row})
+
+    def judge_roles(self) -> list[str]:
+        """The roles of the judges beside the classifier and the detector, in the order in which steps take them."""
+        return sorted(self.own().get("judges", {}))
+
+    def further_judges(self) -> list[str]:
+        """Their networks."""
+        return [self.network(self.own("judges", role)) for role in self.judge_roles()]
+
+    def readers(self) -> str:
+        """Their roles, as an argument."""
+        return arguments({"judge_roles": self.judge_roles()}) if self.judge_roles() else ""
+
+    def module_of(self, method: str) -> str:
+        """The module of a method, which several methods may be settings of."""
+        return self.own("methods", method).get("module", method)
+
+    def code_of_method(self, module: str) -> Callable:
+        """An input function: the code of a step and of the method that a wildcard names."""
+        return lambda wildcards: code_of(module, method_module(self.family, self.module_of(wildcards.method)))
+
+    def others(self, model: str) -> dict[str, dict]:
+        """Checkpoints that others erased concepts from a model with."""
+        return {name: row for name, row in self.own().get("others", {}).items() if row["model"] == model}
+
+    # Studies and their runs
+
+    def options_of(self, study: str, method: str) -> list[dict]:
+        """The settings that a study tries of a method: in the tuning its grid, else what the tuning chose."""
+        return self.own("methods", method, "grid") if study == self.own("tuning_study") else [{"name": "tuned"}]
+
+    def runs_of(self, study: str, method: str) -> list[dict]:
+        """Every run of a method in a study."""
+        row, chosen = self.own("studies", study), self.own("methods", method)
+        return [
+            {
+                "concept": concept,
+                "setting": option["name"],
+                "seed": seed,
+                "selection": chosen["selection"],
+                "training": {**self.training_of(method), **option.get("training", {})},
+                "settings": {**chosen.get("settings", {}), **option.get("settings", {})},
+            }
+            for concept in row["concepts"]
+            for option in self.options_of(study, method)
+            for seed in row["seeds"]
+        ]
+
+    def training_of(self, method: str) -> dict:
+        """How a method trains; nothing for one that does not."""
+        own = self.own("methods", method).get("training", {})
+        return {} if own is False else {**self.own("training"), **own}
+
+    def grid_of(self, wildcards) -> str:
+        """The settings that the tuning tries of a method."""
+        return as_json({"settings": self.own("methods", wildcards.method, "grid")})
+
+    def selected(self, wildcards) -> str | list:
+        """What the tuning chose, where the study is not the tuning."""
+        if wildcards.study == self.own("tuning_study"):
+            return []
+        return f"{self.root}/{wildcards.model}/{self.own('tuning_study')}/{wildcards.method}/selected.json"
+
+    def judged(self, wildcards) -> str:
+        """What of a study's models is judged: some roles of prompts or all; the reported study's are also attacked."""
+        roles = arguments({key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"})
+        attacked = wildcards.study == self.own("reported_study")
+        return f"{roles} {self.attacks()}".strip() if attacked else roles
+
+    def attacks(self) -> str:
+        """How edited models are attacked, as an argument; none where the configuration attacks none."""
+        return arguments({"attacks": self.own("attacks")}) if "attacks" in self.own() else ""
+
+    # What the report reads
+
+    def groups(self) -> dict[str, list[str]]:
+        """The family's measurement files, by the name under which tables and figures ask for them."""
+        found: dict[str, list[str]] = {"networks": [], "tuning_choice": []}
+        for model in self.own("models"):
+            base, tuning = f"{self.root}/{model}", self.own("tuning_study")
+            found["networks"].append(f"{base}/networks/measurements.parquet")
+            found["tuning_choice"] += [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.own("methods")]
+            for study in self.own("studies"):
+                files = [f"{base}/{study}/{method}/measurements.parquet" for method in self.methods_of(study)]
+                found.setdefault(study, []).extend(files)
+        return found
+
+    def edits(self) -> list[str]:
+        """The tables of edited models that the family makes, and of the networks that they are compared with."""
+        folders = [
+            f"{model}/{study}/{method}"
+            for model in self.own("models")
+            for study in self.own("studies")
+            for method in self.methods_of(study)
+        ]
+        folders += [f"networks/{model}" for model in self.own("models")]
+        return [f"{self.root}/{folder}/edits.parquet" for folder in folders]
+
+    def lists(self) -> dict[str, Any]:
+        """What all of the family's tables and figures may ask for."""
+        studies = self.own("studies").items()
+        return {
+            "models": self.own("models"),
+            "methods": list(self.own("methods")),
+            "concepts": self.own("concepts"),
+            "oracles": {model: list(self.oracles(model)) for model in self.own("models")},
+            "others": {model: self.others(model) for model in self.own("models")},
+            "studies": {name: {key: row[key] for key in ("concepts", "seeds")} for name, row in studies},
+            "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
+            "sampling": self.own("sampling"),
+            "prompts": self.own("prompts"),
+            "attacks": self.own().get("attacks", {}),
+            "names": {**OWN_NAMES, **{role: PUBLISHED_NAMES[role] for role in OWN_NAMES if role in self.judge_roles()}},
+        }
+
+    def check(self) -> None:
+        """Raise UserError for the first thing that the family's configuration names and that is not there."""
+        for name in (self.own("classifier"), self.own("detector"), *self.own("models")):
+            self.network(name)
+        for model in self.own("models"):
+            for name in self.oracles(model).values():
+                self.network(name)
+        for name in self.own("methods"):
+            method_module(self.family, self.module_of(name))
+        for key in ("tuning_study", "reported_study"):
+            self.own("studies", self.own(key))
+        for study, row in self.own("studies").items():
+            for name in row["concepts"]:
+                self.own("concepts", name)
+            for name in self.methods_of(study):
+                self.own("methods", name)
+        for name, row in self.used_concepts().items():
+            refuse_without_consent(name, row)
+        for path in self.prompt_files():
+            if not Path(path).is_file():
+                raise UserError(
+                    f"{self.family}: prompts or captions are to be read from {path}, and there is no such file. Put "
+                    "one there, or name another (docs/published_data.md says what it holds)"
+                )
+        for role in self.judge_roles():
+            self.network(self.own("judges", role))
+        for name, row in self.own().get("others", {}).items():
+            if row["model"] not in self.own("models") or row["concept"] not in self.used_concepts():
+                raise UserError(
+                    f"{self.family}.others.{name} names the model {row['model']} and the concept {row['concept']}: "
+                    f"give one of {', '.join(self.own('models'))}, and a concept that a study erases"
+                )
+            if not Path(row["path"]).is_file():
+                raise UserError(
+                    f"{self.family}.others.{name}: there is no file {row['path']}. Put it there, or correct `path`"
+                )

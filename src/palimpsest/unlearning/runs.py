@@ -1,0 +1,93 @@
+"""The runs of one method in a study: each makes a copy of the base forget one concept, by its setting and seed."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from palimpsest.metrics.measurements import row
+from palimpsest.models.edits import save_delta
+from palimpsest.run import UserError, seed_everything
+from palimpsest.unlearning.context import Context
+from palimpsest.unlearning.door import edit
+from palimpsest.unlearning.engine import NotFinite
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A run that ended. run: concept, setting, seed; failure: why it ended early, or ""."""
+
+    run: dict
+    network: nn.Module
+    log: list[dict]
+    failure: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.run['concept']}.{self.run['setting']}.{self.run['seed']}"
+
+
+def edited(
+    runs: list[dict],
+    chosen: dict,
+    contexts: Mapping[str, Context],
+    base: nn.Module,
+    module: str,
+    prepare: Callable[[nn.Module, str], None],
+) -> Iterator[Edited]:
+    """The runs one after the other; after the last one raises UserError where some failed.
+
+    runs: each with concept, setting, seed, selection, training and settings, of which what the tuning chose takes the
+    place. prepare(network, selection): lets parameters change. One whose gradient or weights are not finite comes with
+    its last finite weights.
+    """
+    failures = []
+    for run in runs:
+        made = Edited(run, copy.deepcopy(base), [])
+        seed_everything(run["seed"])
+        prepare(made.network, chosen.get("selection", run["selection"]))
+        context = replace(contexts[run["concept"]], seed=run["seed"])
+        settings = {**run["settings"], **chosen.get("settings", {})}
+        training = {**run["training"], **chosen.get("training", {})}
+        try:
+            made.log.extend(edit(module, made.network, context, settings=settings, training=training))
+        except NotFinite as error:
+            made = replace(made, log=error.log, failure=str(error))
+            print(f"{made.name}: {error}. Its last finite weights are kept, and the other runs go on")
+        except UserError as error:
+            failures.append(f"{made.name}: {error}")
+            continue
+        yield made
+    if failures:
+        raise UserError("; ".join(failures))
+
+
+class RunFiles:
+    """What a step writes of its runs: each one's changed tensors, its row, its log, whether it ended early."""
+
+    def __init__(self, weights: Path, base_path: Path, method: str):
+        weights.mkdir(parents=True)
+        self.weights, self.base_path, self.method = weights, base_path, method
+        self.rows, self.logs, self.ended = [], [], []
+
+    def add(self, made: Edited, network: nn.Module) -> dict:
+        """Save a run's network, as the base's kind has it; its labels."""
+        path, labels = self.weights / f"{made.name}.safetensors", {key: made.run[key] for key in ("setting", "seed")}
+        concept, kind = made.run["concept"], save_delta(path, network, self.base_path)
+        self.logs.append(pd.DataFrame(made.log).assign(concept=concept, **labels))
+        self.rows.append({"target": concept, "path": path, "format": kind, "failure": made.failure, **labels})
+        self.ended.append(row("unfinished", bool(made.failure), concept=concept, method=self.method, n=1, **labels))
+        return labels
+
+    def write_log(self, path: Path) -> None:
+        """Write a row per step of every run."""
+        pd.concat(self.logs, ignore_index=True).to_parquet(path, index=False)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The concepts of the runs that ended early."""
+        return [each["target"] for each in self.rows if each["failure"]]
