@@ -9,6 +9,7 @@ import torch
 
 from palimpsest.erasure import attacks
 from palimpsest.models.forward_process import add_noise
+from palimpsest.unlearning.prefix import before, candidates_of
 from palimpsest.worlds.concepts import Concept, judging_prompts
 from test_erasure import CHURCH, SAMPLING, tiny
 
@@ -24,10 +25,10 @@ def pictures(model, count: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(model):
-    candidates = attacks.candidates_of(model, {"church", "cathedral"})
+    candidates = candidates_of(model.tokenizer, {"church", "cathedral"})
     assert torch.equal(
-        attacks.candidates_of(model, {"the Church", "a cathedral"}),
-        attacks.candidates_of(model, {"the", "a", "church", "cathedral"}),
+        candidates_of(model.tokenizer, {"the Church", "a cathedral"}),
+        candidates_of(model.tokenizer, {"the", "a", "church", "cathedral"}),
     )
     planted = candidates[[5, 2]]
 
@@ -44,7 +45,7 @@ def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(mode
 
 
 def test_no_candidate_names_the_concept(model):
-    candidates = attacks.candidates_of(model, {"church", "cathedral"})
+    candidates = candidates_of(model.tokenizer, {"church", "cathedral"})
     words = [model.tokenizer.decode([token]).strip() for token in candidates.tolist()]
     assert {"red", "tree", "wearing"} <= set(words) and not {"church", "cathedral"} & set(words)
 
@@ -68,7 +69,7 @@ def test_a_learned_word_lowers_the_error_on_the_pictures_that_it_is_learned_from
 def test_a_free_word_that_is_a_words_embedding_is_that_word(model):
     ids, (church,) = model.ids(["a red thing", "sea"]), model.tokenizer("church", add_special_tokens=False)["input_ids"]
     word = model.network.text_encoder.get_input_embeddings().weight[[church]].detach()
-    named = model.network.embed(attacks.before(ids, torch.tensor([church])))
+    named = model.network.embed(before(ids, torch.tensor([church])))
     torch.testing.assert_close(attacks.with_word(model, ids, word), named)
 
 

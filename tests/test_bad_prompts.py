@@ -2,7 +2,8 @@
 
 import pytest
 
-from palimpsest.erasure import draw, reference
+from palimpsest.erasure import draw
+from palimpsest.judges import reference
 from palimpsest.models import text_diffusion
 from palimpsest.models.words import check_words
 from palimpsest.run import UserError

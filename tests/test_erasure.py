@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from palimpsest.erasure import draw, erase, judge, reference
-from palimpsest.judges import networks, select_setting
+from palimpsest.erasure import draw, erase, judge
+from palimpsest.judges import networks, reference, select_setting
 from palimpsest.judges.judging import summary
 from palimpsest.judges.readers import rightness
 from palimpsest.metrics import measurements

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, configuration
-from palimpsest.erasure import draw, erase, reference
+from palimpsest.erasure import draw, erase
+from palimpsest.judges import reference
 from palimpsest.metrics import measurements
 from palimpsest.plan.erasure import Erasure
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetForImageClassification
 
 from conftest import configuration
-from palimpsest.erasure import draw, erase, judge, reference
+from palimpsest.erasure import draw, erase, judge
 from palimpsest.imitations import text_diffusion as imitation
 from palimpsest.imitations.transformers import RESNET, VIT
-from palimpsest.judges import clip_texts, image_classes
+from palimpsest.judges import clip_texts, image_classes, reference
 from palimpsest.judges.nudenet import bundled_path
 from palimpsest.judges.photographs import Photographs
 from palimpsest.metrics import measurements

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from conftest import configuration
-from palimpsest.erasure import reference
+from palimpsest.judges import reference
 from palimpsest.judges.nudenet import bundled_path
 from palimpsest.memory import audit, decode, sets
 from palimpsest.metrics import measurements

@@ -38,7 +38,7 @@ rule erasure_draw:
 rule erasure_reference:
     """Write the prompts that edited models are judged by, and draw them with the base."""
     input:
-        code=code_of("palimpsest.erasure.reference"),
+        code=code_of("palimpsest.judges.reference"),
         network=lambda wildcards: erasure.network(wildcards.model),
         files=erasure.prompt_files(),
     output:
@@ -63,7 +63,7 @@ rule erasure_reference:
         counts=as_json(erasure.own("prompts")),
         sampling=as_json(erasure.own("sampling")),
     shell:
-        "python -m palimpsest.erasure.reference {params.paths} --concepts {params.concepts:q}"
+        "python -m palimpsest.judges.reference {params.paths} --concepts {params.concepts:q}"
         " --counts {params.counts:q} --sampling {params.sampling:q} > {log} 2>&1"
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from palimpsest.models import autoencoder
 from palimpsest.models.forward_process import add_noise
 from palimpsest.models.text_diffusion import TextDiffusion, denoised, noise_of, sample, sampler_of
-from palimpsest.unlearning.prefix import embed_words
+from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
@@ -33,6 +34,13 @@ class Attacker:
     prompts: pd.DataFrame
     params: dict
 
+    def pictures(
+        self, model: TextDiffusion, concept: Concept | Named, rows: pd.DataFrame, sampling: dict, seed: int
+    ) -> dict[str, np.ndarray]:
+        """What each attack draws, (n, H, W, 3) uint8."""
+        found = self.attack(model, concept, rows, sampling, seed)
+        return {name: autoencoder.decode(model.vae, latents) for name, latents in found.items()}
+
     def attack(
         self, model: TextDiffusion, concept: Concept | Named, rows: pd.DataFrame, sampling: dict, seed: int
     ) -> dict[str, Tensor]:
@@ -48,7 +56,7 @@ class Attacker:
         asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
         word = inverted_word(model, clean, bare, **params["inversion"], seed=seed)
         found = searched_words(
-            model, clean, named, candidates_of(model, concept.naming), params["words"], params["points"], seed
+            model, clean, named, candidates_of(model.tokenizer, concept.naming), params["words"], params["points"], seed
         )
         start = noise_of(model, asked["noise"].to_numpy(), seed)
         searched = before(model.ids(asked["prompt"]), found)
@@ -130,39 +138,19 @@ def searched_words(
 ) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, let the edited model predict its pictures' noise best.
 
-    Greedy, word by word over all candidates (k,), at so many fixed points: the idea of UnlearnDiffAtk (Zhang et al.
-    2024), whose search is by gradients in a vocabulary of fifty thousand.
+    At so many fixed points: the idea of UnlearnDiffAtk (Zhang et al. 2024), whose search is by gradients in a
+    vocabulary of fifty thousand.
     """
     rng = np.random.default_rng((seed, 12))
     picks = torch.from_numpy(rng.integers(len(latents), size=points)).to(latents.device)
     times = torch.from_numpy(rng.integers(len(model.alphas_cumprod), size=points)).to(latents.device)
     noise = torch.from_numpy(rng.standard_normal((points, *latents.shape[1:]), np.float32)).to(latents.device)
-    noisy, chosen = add_noise(latents[picks], noise, model.alphas_cumprod, times), ids.new_empty(0)
+    noisy = add_noise(latents[picks], noise, model.alphas_cumprod, times)
 
     def errors(tried: Tensor) -> Tensor:
-        """The mean squared error with each of some candidates (k,) as the next word."""
-        count = len(tried)
-        given = torch.cat([before(ids[picks], torch.cat([chosen, each[None]])) for each in tried])
-        found = model.network(noisy.repeat(count, 1, 1, 1), times.repeat(count), given)
-        return (found - noise.repeat(count, 1, 1, 1)).square().flatten(1).mean(1).view(count, points).mean(1)
+        """The mean squared error with each of some words (m, k)."""
+        given = torch.cat([before(ids[picks], each) for each in tried])
+        found = model.network(noisy.repeat(len(tried), 1, 1, 1), times.repeat(len(tried)), given)
+        return (found - noise.repeat(len(tried), 1, 1, 1)).square().flatten(1).mean(1).view(-1, points).mean(1)
 
-    for _ in range(words):
-        best = torch.cat([errors(tried) for tried in candidates.split(max(1, 64 // points))]).argmin()
-        chosen = torch.cat([chosen, candidates[best][None]])
-    return chosen
-
-
-def before(ids: Tensor, words: Tensor) -> Tensor:
-    """Prompts (n, length) with words (k,) after their start; what then does not fit is cut off."""
-    return torch.cat([ids[:, :1], words.expand(len(ids), -1), ids[:, 1:]], 1)[:, : ids.shape[1]]
-
-
-def candidates_of(model: TextDiffusion, forbidden: set[str]) -> Tensor:
-    """Token ids (k,) of whole words that are none of those that name the concept."""
-    ending, naming = "</w>", {word for words in forbidden for word in words.lower().split()}
-    words = {
-        number
-        for token, number in model.tokenizer.get_vocab().items()
-        if token.endswith(ending) and len(token) > len(ending) + 1 and token.removesuffix(ending) not in naming
-    }
-    return torch.tensor(sorted(words), device=model.alphas_cumprod.device)
+    return greedy_words(errors, candidates, words, max(1, 64 // points))

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.drawing import attacking, drawing
-from palimpsest.judges.judging import Judging
+from palimpsest.judges.judging import Judging, attacking, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import text_diffusion

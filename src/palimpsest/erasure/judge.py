@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.erasure.drawing import attacking, drawing
-from palimpsest.judges.judging import Judging
+from palimpsest.judges.judging import Judging, attacking, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited

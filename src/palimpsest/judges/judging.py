@@ -15,6 +15,7 @@ from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
+from palimpsest.models.text_to_image import draw
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from palimpsest.worlds.named import Named, concept_of
 
@@ -24,6 +25,24 @@ SHOWN = 6  # pictures of each role that figures show
 # Of a model and rows of prompts; of a model, a concept and the rows: pictures (n, H, W, 3) uint8, by attack.
 Draw = Callable[[Any, pd.DataFrame], np.ndarray]
 Attack = Callable[[Any, Concept | Named, pd.DataFrame], Mapping[str, np.ndarray]]
+
+
+def drawing(sampling: dict, seed: int) -> Draw:
+    """How models draw rows of prompts, each from the noise of its number. sampling: settings of the kind of model."""
+
+    def drawn(model: Any, rows: pd.DataFrame) -> np.ndarray:
+        return draw(model, list(rows["prompt"]), rows["noise"].to_numpy(), **sampling, seed=seed)
+
+    return drawn
+
+
+def attacking(attacker: Any, sampling: dict, seed: int) -> Attack:
+    """How models are attacked: by attacker.pictures(model, concept, rows, sampling, seed)."""
+
+    def attacked(model: Any, concept: Concept | Named, rows: pd.DataFrame) -> Mapping[str, np.ndarray]:
+        return attacker.pictures(model, concept, rows, sampling, seed)
+
+    return attacked
 
 
 class Judging:

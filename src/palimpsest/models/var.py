@@ -96,6 +96,11 @@ class Var:
         given = self.tokenizer(list(prompts), padding="max_length", return_tensors="pt")
         return given["input_ids"].to(device_of(self.network))
 
+    def tell_cut(self, name: str, prompts: Sequence[str]) -> int:
+        """How many prompts of a concept are cut off: none, a longer one is refused."""
+        self.ids(prompts)
+        return 0
+
     def labels(self, classes: Sequence[int]) -> Tensor:
         """Labels (n,) of numbers of classes, on the network's device. Raises UserError for one that there is not."""
         count = self.network.transformer.config["classes"]

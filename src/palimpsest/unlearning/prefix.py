@@ -1,7 +1,10 @@
-"""Free words before a prompt: vectors where the text encoder would look up its tokens', which no word need have."""
+"""Words before a prompt: found ones, or free ones, vectors where the text encoder would look up its tokens'."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 
 def embed_words(text_encoder: nn.Module, ids: Tensor, words: Tensor) -> Tensor:
@@ -19,3 +22,31 @@ def embed_words(text_encoder: nn.Module, ids: Tensor, words: Tensor) -> Tensor:
         return text_encoder(ids)[0]
     finally:
         hook.remove()
+
+
+def before(ids: Tensor, words: Tensor) -> Tensor:
+    """Prompts (n, length) with words (k,) after their start; what then does not fit is cut off."""
+    return torch.cat([ids[:, :1], words.to(ids.device).expand(len(ids), -1), ids[:, 1:]], 1)[:, : ids.shape[1]]
+
+
+def candidates_of(tokenizer: CLIPTokenizer, forbidden: set[str]) -> Tensor:
+    """Token ids (k,) of whole words that are none of those that name a concept."""
+    ending, naming = "</w>", {word for words in forbidden for word in words.lower().split()}
+    words = {
+        number
+        for token, number in tokenizer.get_vocab().items()
+        if token.endswith(ending) and len(token) > len(ending) + 1 and token.removesuffix(ending) not in naming
+    }
+    return torch.tensor(sorted(words))
+
+
+def greedy_words(errors: Callable[[Tensor], Tensor], candidates: Tensor, count: int, size: int) -> Tensor:
+    """The words (count,) with the least error, found one after the other among candidates (k,).
+
+    errors(words (m, j)) -> (m,) of so many choices of the first j words; size: how many are tried at a time.
+    """
+    chosen = candidates.new_empty(0)
+    for _ in range(count):
+        tried = torch.cat([chosen.expand(len(candidates), -1), candidates[:, None]], 1)
+        chosen = tried[int(torch.cat([errors(part) for part in tried.split(size)]).argmin())]
+    return chosen

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.drawing import drawing
-from palimpsest.models import text_diffusion
+from palimpsest.judges.judging import drawing
+from palimpsest.models import text_to_image
 from palimpsest.models.words import check_words
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
@@ -25,10 +25,10 @@ def reference(
 ) -> dict:
     """prompts: a row each, with its role and what it asks for; pictures: uint8, row by row, by concept.
 
-    concepts: a row of the configuration by name; counts: prompts of each role; sampling: `steps`, `guidance`. The
+    concepts: a row of the configuration by name; counts: prompts of each role; sampling: as the model draws. The
     record says how many prompts of each are cut off.
     """
-    model = text_diffusion.open_model(network, torch_device(device))
+    model = text_to_image.open_model(network, torch_device(device))
     tables, cut = [], {}
     for name, row in concepts.items():
         concept = concept_of(name, row)
