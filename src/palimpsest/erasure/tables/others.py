@@ -3,7 +3,7 @@
 import pandas as pd
 
 from palimpsest.erasure.names import name_of
-from palimpsest.erasure.tables.comparison import FORMATS, measured
+from palimpsest.report.erased import FORMATS, measured
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 

@@ -1,0 +1,322 @@
+"""Tables and figures of what edited models still show, for every family whose methods erase concepts.
+
+`name_of` is how a family writes its identifiers. Measurements are those of `judges.judging`.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.metrics.censor import publishable
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.style import PAGE, PALETTE
+from palimpsest.report.typeset import Estimate, Format, Table
+
+Names = Callable[[str], str]
+NETWORKS = ("pretrained", "oracle", "random")
+BASIS = (
+    "Intervals are 95 %, over prompts (Wilson’s for shares, bootstrap for means); each method was tuned on other "
+    "concepts, with one seed of training for each listed."
+)
+
+
+def of(lookup: Lookup, model: str, method: str) -> Lookup:
+    """The measurements of a network or of a method's edits in the comparison."""
+    study = "networks" if method in NETWORKS else "comparison"
+    return lookup.of(model=model, method=method, study=study)
+
+
+def rows_of(params: dict, model: str) -> list[str]:
+    """The rows of a model: networks that nothing was erased from, its oracles only where it has some, then methods."""
+    networks = [name for name in NETWORKS if name != "oracle" or params["oracles"][model]]
+    return [*networks, *params["methods"]]
+
+
+def title_of(method: str, oracles: list[str], name_of: Names) -> str:
+    """How a row is called; oracles: the concepts that there are oracles of."""
+    return f"{name_of(method)}: {', '.join(map(name_of, oracles))}" if method == "oracle" else name_of(method)
+
+
+FORMATS = {
+    "Name": Format(0, "percent", better="high"),
+    "Synonym": Format(0, "percent", better="high", interval=False),
+    "Template": Format(0, "percent", better="high", interval=False),
+    "Unnamed": Format(0, "percent", interval=False),
+    "Words": Format(0, "percent", better="high", interval=False),
+    "Near": Format(0, "percent", better="high"),
+    "Rest": Format(0, "percent", better="high", interval=False),
+    "Change": Format(3, better="low", interval=False),
+    "FD": Format(2, interval=False),
+    "On": Format(0, "number", interval=False),
+}
+
+
+def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
+    """Erased against kept on all concepts together: the networks that nothing was erased from, then the methods."""
+    rows, concepts = [], params["studies"]["comparison"]["concepts"]
+    for model in params["models"]:
+        for method in rows_of(params, model):
+            here = of(lookup, model, method).of(concept="all")
+            rows.append(
+                {
+                    "group": "" if method in NETWORKS else "edited",
+                    "Row": name_of(method),
+                    **measured(here),
+                    "On": erasures(here, concepts, params["erased"], params["kept"]),
+                }
+            )
+    counts, called = params["prompts"], params["names"]
+    erased, kept = (f"{100 * params[name]:.0f} %" for name in ("erased", "kept"))
+    return Table(
+        pd.DataFrame(rows),
+        caption="Concept erasure, all concepts together. Erased (%): pictures that do not show the concept although "
+        "the prompt names it, names it by another word, or in another order of words. Unnamed (%): that show it though "
+        "the prompt does not name it. Kept (%): of the words that are not the concept’s, those that the picture shows: "
+        "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
+        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. On: of how many "
+        f"of the {len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest.",
+        label=label,
+        formats=FORMATS,
+        group="group",
+        wide=True,
+        compared=[row["group"] != "" for row in rows],
+        notes=f"Of each concept {counts['own']} prompts by name, {counts['synonym']}, {counts['template']} and "
+        f"{counts['unnamed']} by other words, {counts['neighbour']} of neighbours, {counts['rest']} others; all of "
+        f"combinations that no training showed. The oracle: networks trained without a concept, where there are some "
+        f"({', '.join(sorted({name_of(name) for names in params['oracles'].values() for name in names}))}). {BASIS}",
+    )
+
+
+def measured(here: Lookup) -> dict[str, Estimate]:
+    """The cells of a model, on one concept or on all together."""
+    return {
+        "Name": here.get("erased", prompts="own"),
+        "Synonym": here.get("erased", prompts="synonym"),
+        "Template": here.get("erased", prompts="template"),
+        "Unnamed": here.get("appears", prompts="unnamed"),
+        "Words": here.get("kept", prompts="own"),
+        "Near": here.get("kept", prompts="neighbour"),
+        "Rest": here.get("kept", prompts="rest"),
+        "Change": here.get("perceptual", prompts="rest"),
+        "FD": here.get("frechet", prompts="rest"),
+    }
+
+
+def erasures(here: Lookup, concepts: list[str], erased: float, kept: float) -> Estimate:
+    """On how many concepts an edit erases and keeps so much; of a network that was not measured on all, no number."""
+    count = 0
+    for concept in concepts:
+        by_name = here.get("erased", prompts="own", concept=concept).value
+        others = [here.get("kept", prompts=role, concept=concept).value for role in ("neighbour", "rest")]
+        if math.isnan(by_name):
+            return Estimate(math.nan)
+        count += by_name >= erased and min(others) >= kept
+    return Estimate(count)
+
+
+def by_concept(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
+    """For each concept what is erased by name, and what is kept of neighbours and the rest."""
+    rows = []
+    for model in params["models"]:
+        for method in rows_of(params, model):
+            cells = {("", "Row"): name_of(method)}
+            for concept in params["studies"]["comparison"]["concepts"]:
+                here = of(lookup, model, method).of(concept=concept)
+                cells |= {
+                    (name_of(concept), "erased"): here.get("erased", prompts="own"),
+                    (name_of(concept), "near"): here.get("kept", prompts="neighbour"),
+                    (name_of(concept), "rest"): here.get("kept", prompts="rest"),
+                }
+            rows.append(cells)
+    frame = pd.DataFrame(rows)
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    return Table(
+        frame,
+        caption="Concept erasure by concept: erased (%), and kept (%) near it and elsewhere.",
+        label=label,
+        formats={
+            "erased": Format(0, "percent", better="high"),
+            "near": Format(0, "percent", better="high", interval=False),
+            "rest": Format(0, "percent", better="high", interval=False),
+        },
+        wide=True,
+        compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
+        notes=f"Columns as in the table of all concepts. A dash: there is no oracle of this concept. {BASIS}",
+    )
+
+
+def tuning(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
+    """What the tuning tried of every method on concepts that are not reported, the chosen setting marked."""
+    rows = []
+    for model in params["models"]:
+        for method in params["methods"]:
+            here = lookup.of(model=model, method=method)
+            chosen = set(here.rows("selected")["setting"])
+            for position, option in enumerate(params["grids"][method]):
+                tried = here.of(study="tuning", concept="all", setting=option["name"])
+                rows.append(
+                    {
+                        "Method": "" if position else name_of(method),
+                        "Setting": described(option) + (" *" if option["name"] in chosen else ""),
+                        "Erased": tried.get("erased", prompts="own"),
+                        "Words": tried.get("kept", prompts="own"),
+                        "Near": tried.get("kept", prompts="neighbour"),
+                        "Rest": tried.get("kept", prompts="rest"),
+                    }
+                )
+    concepts = ", ".join(map(name_of, params["studies"]["tuning"]["concepts"]))
+    return Table(
+        pd.DataFrame(rows),
+        caption=f"The tuning of the erasers, on concepts of its own ({concepts}): erased (%), kept (%) of the same "
+        "prompts’ other words, of neighbours and of the rest. Chosen (*): the setting whose worse one of "
+        "erased and of kept (the mean of all three) is best.",
+        label=label,
+        wide=True,
+        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Near", "Rest")},
+        compared=[False] * len(rows),
+    )
+
+
+def described(option: dict) -> str:
+    """What a setting changes, in words; its name where it changes nothing."""
+    changes = {**option.get("training", {}), **option.get("settings", {})}
+    parts = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
+    if "selection" in option:
+        parts.append(option["selection"].replace("_", " "))
+    return ", ".join(parts) or option["name"].replace("_", " ")
+
+
+def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, columns: dict[str, str], said: str) -> Table:
+    """What attacks bring back, beside what they reach with networks that know less, and more.
+
+    columns: the attack of each title, the first three of them other words; said: what the rest are.
+    """
+    rows, concepts = [], params["studies"]["comparison"]["concepts"]
+    for model in params["models"]:
+        for method in rows_of(params, model):
+            here = of(lookup, model, method).of(concept="all")
+            cells = {title: here.get("recovered", prompts=attack) for title, attack in columns.items()}
+            title = title_of(method, params["oracles"][model], name_of)
+            rows.append({"group": "" if method in NETWORKS else "edited", "Row": title} | cells)
+    settings = params["attacks"]
+    return Table(
+        pd.DataFrame(rows),
+        caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. Name: of prompts "
+        "that name it, without an attack. Synonym, order: of the same prompts with another word or another order of "
+        f"words. {said}",
+        label=label,
+        formats={title: Format(0, "percent", interval=number > 2) for number, title in enumerate(columns)},
+        group="group",
+        wide=True,
+        compared=[False] * len(rows),
+        notes=f"From the search on, {settings['pictures']} pictures of each of {len(concepts)} concepts, as many in "
+        f"the attacker’s hands; words found: {settings['words']} of the vocabulary but the concept’s. Intervals are "
+        "95 % (Wilson), over pictures. The oracle is the floor of an attack, the pretrained model its ceiling: what "
+        "begins with the attacker’s picture may show what that shows already.",
+    )
+
+
+MARKERS = "osD^vP*Xd<>ph8"
+PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
+
+
+def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
+    """Erased against kept: one panel for neighbours, one for the rest; bars are 95 % intervals over prompts."""
+    model = params["models"][0]
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9), sharex=True)
+    for axes, (role, title) in zip(panels, PANELS.items(), strict=True):
+        for number, method in enumerate(rows_of(params, model)):
+            here = of(lookup, model, method).of(concept="all")
+            across, up = here.get("erased", prompts="own"), here.get("kept", prompts=role)
+            known = method in NETWORKS
+            axes.errorbar(
+                100 * across.value,
+                100 * up.value,
+                xerr=spread(across),
+                yerr=spread(up),
+                marker=MARKERS[number % len(MARKERS)],
+                color="black" if known else PALETTE[number % len(PALETTE)],
+                markerfacecolor="white" if known else None,
+                markersize=5,
+                linewidth=0.6,
+                linestyle="none",
+                label=name_of(method),
+            )
+        axes.set_xlabel("erased, of prompts that name the concept (%)")
+        axes.set_ylabel(title)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.5)
+    return figure
+
+
+def spread(estimate) -> list[list[float]]:
+    """Lengths of an error bar below and above, in percent."""
+    return [[100 * (estimate.value - estimate.low)], [100 * (estimate.high - estimate.value)]]
+
+
+LINES = {"pretrained": "-", "oracle": "--"}
+
+
+def attack_panels(lookup: Lookup, params: dict, name_of: Names, titles: dict[str, str]) -> Figure:
+    """A panel for each attack, rows: methods; bars are 95 % intervals over pictures; lines: what was never erased."""
+    model, methods = params["models"][0], params["methods"]
+    figure, panels = plt.subplots(1, len(titles), figsize=(PAGE, 0.17 * len(methods) + 1.0), sharex=True, sharey=True)
+    places = np.arange(len(methods))[::-1]
+    for axes, (attack, title) in zip(panels, titles.items(), strict=True):
+        found = [of(lookup, model, method).get("recovered", prompts=attack, concept="all") for method in methods]
+        values, low, high = (100 * np.array([getattr(each, key) for each in found]) for key in ("value", "low", "high"))
+        axes.errorbar(
+            values, places, xerr=[values - low, high - values], fmt="o", color=PALETTE[0], markersize=3, linewidth=0.7
+        )
+        for network, line in LINES.items():
+            if network == "pretrained" or params["oracles"][model]:
+                share = of(lookup, model, network).get("recovered", prompts=attack, concept="all").value
+                axes.axvline(100 * share, color="black", linestyle=line, linewidth=0.8, label=name_of(network))
+        axes.set_title(title, fontsize=7)
+        axes.set_xlim(-5, 105)
+        axes.set_xticks([0, 50, 100])
+    panels[0].set_yticks(places, [name_of(method) for method in methods], fontsize=7)
+    figure.supxlabel("pictures that show the concept (%)", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(LINES))
+    return figure
+
+
+TITLES = {"own": "by name", "synonym": "synonym", "neighbour": "neighbour", "rest": "other"}
+
+
+def pictures(inputs: list[Path], params: dict, name_of: Names) -> Figure:
+    """Rows: the pretrained model, its oracle, the methods; columns: concepts, and in each the kinds of prompts.
+
+    inputs: the panels of the networks, then of each method.
+    """
+    study, count = params["studies"]["comparison"], params["pictures"]
+    seed, concepts, roles = study["seeds"][0], study["concepts"], params["shown"]
+    known = ["pretrained", *(["oracle"] if any(params["oracles"].values()) else [])]
+    rows = [*known, *params["methods"]]
+    figure, axes = plt.subplots(len(rows), len(concepts), figsize=(PAGE, 0.36 * len(rows) + 0.5), squeeze=False)
+    for line, method, path in zip(axes, rows, [inputs[0]] * len(known) + inputs[1:], strict=True):
+        with np.load(path) as file:
+            for axis, concept in zip(line, concepts, strict=True):
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.spines[:].set_visible(False)
+                start, end = f"{method}.{concept}.", f".{seed}"
+                if found := [name for name in file.files if name.startswith(start) and name.endswith(end)]:
+                    axis.imshow(strip(file[found[0]], file["roles"], roles, count))
+        line[0].set_ylabel(name_of(method), rotation=0, ha="right", va="center", fontsize=7)
+    for axis, concept in zip(axes[0], concepts, strict=True):
+        axis.set_title(f"{name_of(concept)}\n{' | '.join(TITLES[role] for role in roles)}", fontsize=6)
+    return figure
+
+
+def strip(panel: np.ndarray, shown: np.ndarray, roles: list[str], count: int) -> np.ndarray:
+    """The first pictures of each role side by side, a white gap between roles; shown: the role of each of the panel."""
+    size, parts = panel.shape[1], []
+    for role in roles:
+        pictures = panel[np.flatnonzero(shown == role)[:count]]
+        parts += [*publishable(pictures, explicit=False), np.full((size, 6, 3), 255, np.uint8)]
+    return np.concatenate(parts[:-1], axis=1)
