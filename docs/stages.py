@@ -19,9 +19,16 @@ STAGES = {
         *("lcr_gather", "lcr_reconstruct"),
         *("instance_targets", "instance_surrogate", "instance_reference"),
         *("instance_faulty_reference", "instance_prepare_prompt", "erasure_draw", "erasure_reference"),
-        *("memory_sets", "memory_decode"),
+        *("memory_sets", "memory_decode", "var_pairs", "var_reference"),
     ],
-    "edit": ["lcr_replace", "instance_unlearn", "instance_repair_class", "instance_unlearn_prompt", "erasure_erase"],
+    "edit": [
+        "lcr_replace",
+        "instance_unlearn",
+        "instance_repair_class",
+        "instance_unlearn_prompt",
+        "erasure_erase",
+        "var_erase",
+    ],
     "generate and score": [
         *(
             "lcr_model_card",
@@ -40,6 +47,7 @@ STAGES = {
         ),
         *("instance_membership", "instance_compare_surrogates", "instance_conflicts", "instance_ridge"),
         *("instance_select", "instance_pair", "erasure_judge_networks", "erasure_select"),
+        *("var_judge_networks", "var_select", "var_feeding", "var_exchange"),
         *(
             "memory_audit",
             "memory_compare",
@@ -53,7 +61,11 @@ STAGES = {
     "paper": ["tabulate", "plot", "typeset", "execute_notebook", "compare_runs"],
 }
 # Between them they run every rule but the downloads, for which the rehearsal's imitations stand.
-EXPERIMENTS = (("--config", "base_models=train"), ("--configfile", "config/rehearsal.yaml"))
+EXPERIMENTS = (
+    ("--config", "base_models=train"),
+    ("--configfile", "config/var.yaml"),
+    ("--configfile", "config/rehearsal.yaml"),
+)
 
 
 def rule_graph() -> set[tuple[str, str]]:

@@ -43,11 +43,12 @@ class NextScale(nn.Module):
 
         The start and the end of a text count as its words, what pads it after the end does not.
         """
-        if self.text_encoder is None:
-            return conditions
+        return conditions if self.text_encoder is None else (self.text_encoder(conditions)[0], self.known(conditions))
+
+    def known(self, conditions: Tensor) -> Tensor:
+        """Which tokens (n, length) of token ids are of the text, and not what pads it."""
         ends = (conditions == self.text_encoder.config.eos_token_id).int().argmax(1)
-        known = torch.arange(conditions.shape[1], device=conditions.device) <= ends[:, None]
-        return self.text_encoder(conditions)[0], known
+        return torch.arange(conditions.shape[1], device=conditions.device) <= ends[:, None]
 
     def forward(self, conditions: Tensor, inputs: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Logits of all scales, from the inputs (n, L - 1, c) that the tokens before each scale make.

@@ -1,0 +1,40 @@
+"""Concept erasure in next-scale models: the studies of its methods, and what is asked of the models themselves."""
+
+from typing import Any
+
+from palimpsest.plan.base import as_json
+from palimpsest.plan.concepts import ConceptStudies
+
+
+class Var(ConceptStudies):
+    """The plan of concept erasure in next-scale models."""
+
+    family = "var"
+
+    def groups(self) -> dict[str, list[str]]:
+        """The family's measurement files, by the name under which tables and figures ask for them."""
+        models = self.own("models")
+        found = {name: [f"{self.root}/{model}/{name}/measurements.parquet" for model in models] for name in STEPS}
+        return super().groups() | found
+
+    def lists(self) -> dict[str, Any]:
+        """What all of the family's tables and figures may ask for."""
+        return {**super().lists(), "pairs": self.own("pairs"), "sizes": self.sizes()}
+
+    def reported_concepts(self) -> str:
+        """The concepts that are reported, as an argument."""
+        names = self.own("studies", self.own("reported_study"), "concepts")
+        return as_json({name: self.used_concepts()[name] for name in names})
+
+    def sizes(self) -> dict[str, list[int]]:
+        """The sides of each model's scales, where it is trained here."""
+        found = {}
+        for model in self.own("models"):
+            visual = self.setting("networks", model).get("visual")
+            if visual:
+                found[model] = self.setting("networks", visual, "params", "architecture", "quantiser", "sizes")
+        return found
+
+
+# What is measured of a model, beside its edits: the pairs, what the transformer is fed, which tokens carry a concept.
+STEPS = ("pairs", "feeding", "exchange")

@@ -1,0 +1,117 @@
+"""Attacks on an edited next-scale model: what brings a concept back that its own words no longer draw.
+
+Each gives pictures that a judge then reads. A picture that is begun for the attacker (`prefix`) may show the concept
+whatever the network: what a network that never saw it reaches is the attack's floor. Synonyms and other orders of
+words are attacks too; they are among the prompts that all models are judged by.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from palimpsest.models.next_scale import symbol_losses
+from palimpsest.models.scales import spans
+from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
+from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
+from palimpsest.unlearning.rollouts import Rollouts
+from palimpsest.worlds.concepts import Concept
+from palimpsest.worlds.named import Named
+
+FRESH = 2_000_000  # noise of pictures that are begun: no number of a judged prompt's
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """What an attacker has: rollouts of each concept that the base drew, their prompts, and settings.
+
+    pairs, prompts: as `pairs` writes them; params: `pictures`, how many are used and drawn, `words` and `points` of the
+    search, `scales` of the prefix, and `inversion` (steps, rate, batch).
+    """
+
+    pairs: Mapping[str, Rollouts]
+    prompts: pd.DataFrame
+    params: dict
+
+    def pictures(
+        self, model: Var, concept: Concept | Named, rows: pd.DataFrame, sampling: dict, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Pictures that each attack draws, by its name. rows: the prompts that the model is judged by.
+
+        Words are looked for with the attacker's own pictures and prompts, and judged before those of the judgement:
+        `searched` before prompts that name the concept, `inverted` before the same without it.
+        """
+        params, count = self.params, self.params["pictures"]
+        table = self.prompts[(self.prompts["concept"] == concept.name) & (self.prompts["role"] == "pair")]
+        own = self.pairs[concept.name].at(np.arange(min(count, len(self.pairs[concept.name]))))
+        bare = model.ids(list(table[table["verdict"] == "kept"].head(len(own))["bare"]))
+        asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
+        candidates = candidates_of(model.tokenizer, concept.naming)
+        words = searched_words(model, own, candidates, params["words"], params["points"], seed)
+        inverted, word = with_new_word(
+            model, inverted_word(model, own.own, own.own_inputs, bare, **params["inversion"], seed=seed)
+        )
+        begun = spans(model.visual.quantiser.sizes)[params["scales"] - 1].stop
+        fresh = noise_of(model, FRESH + np.arange(len(own)), seed)
+        starts = [noise_of(model, each["noise"].to_numpy(), seed) for each in (asked, without)]
+        found = {
+            "searched": sample(model, before(model.ids(list(asked["prompt"])), words), starts[0], **sampling),
+            "inverted": sample(inverted, before(model.ids(list(without["prompt"])), word), starts[1], **sampling),
+            "prefix": sample(model, own.asked, fresh, prefix=own.own[:, :begun], **sampling),
+        }
+        return {name: pictures_of(model, symbols) for name, symbols in found.items()}
+
+
+@torch.no_grad()
+def searched_words(model: Var, own: Rollouts, candidates: Tensor, words: int, points: int, seed: int) -> Tensor:
+    """Token ids (words,) that, before a prompt of the concept, make its pictures' tokens likeliest for the model.
+
+    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens.
+    """
+    picks = np.random.default_rng((seed, 12)).integers(len(own), size=points)
+    some = own.at(picks)
+    inputs, tokens = some.own_inputs, some.own
+
+    def errors(tried: Tensor) -> Tensor:
+        """The mean loss of a symbol with each of some words (m, k)."""
+        given = torch.cat([before(some.asked, each) for each in tried])
+        logits = model.network(given, inputs.repeat(len(tried), 1, 1))
+        return symbol_losses(logits, tokens.repeat(len(tried), 1, 1)).mean((1, 2)).view(-1, points).mean(1)
+
+    return greedy_words(errors, candidates, words, max(1, 64 // points))
+
+
+def inverted_word(
+    model: Var, tokens: Tensor, inputs: Tensor, ids: Tensor, *, steps: int, rate: float, batch: int, seed: int
+) -> Tensor:
+    """A word (1, width) that draws the concept's pictures with the edited model (textual inversion, Gal et al. 2023).
+
+    tokens (n, L, symbols) and inputs (n, L - 1, c): of pictures of the concept; ids (n, length): their captions without
+    it, which the word precedes. It starts as the first word of the first caption.
+    """
+    network, rng = model.network, np.random.default_rng((seed, 11))
+    table = network.text_encoder.get_input_embeddings().weight
+    word = torch.nn.Parameter(table[ids[0, 1]].detach().clone()[None])
+    optimiser = torch.optim.Adam([word], rate)
+    for _ in range(steps):
+        picks = torch.from_numpy(rng.integers(len(tokens), size=batch)).to(ids.device)
+        embeddings = embed_words(network.text_encoder, ids[picks], word.expand(batch, 1, -1))
+        known = network.known(before(ids[picks], ids[0, 1:2]))
+        logits = network.transformer((embeddings, known), inputs[picks])
+        optimiser.zero_grad()
+        symbol_losses(logits, tokens[picks]).mean().backward()
+        optimiser.step()
+    return word.detach()
+
+
+def with_new_word(model: Var, word: Tensor) -> tuple[Var, Tensor]:
+    """A model that knows one more word, of the embedding (1, width), and the number (1,) of its token."""
+    network: NextScale = copy.deepcopy(model.network)
+    table = network.text_encoder.get_input_embeddings()
+    grown = torch.cat([table.weight, word.to(table.weight)])
+    network.text_encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(grown))
+    return model.with_network(network), torch.tensor([len(grown) - 1])

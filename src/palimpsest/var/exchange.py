@@ -1,0 +1,99 @@
+"""Which scales and bits carry a concept: tokens exchanged between the two rollouts of a pair, and pictures read.
+
+Both rollouts are decided by the same numbers and differ by the concept alone. Tokens of a part (a scale, all scales up
+to it, a bit) of the concept's rollout are put into the safe one: is the concept there? Tokens of the safe one are put
+into the concept's: is it gone? The null puts the same part of another pair's safe rollout there: it changes as much and
+holds no concept. The counterpart for next-scale tokens of the code statistics of `lcr`.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from palimpsest.judges.readers import Judges, readers_of
+from palimpsest.metrics.intervals import wilson
+from palimpsest.metrics.measurements import row, write
+from palimpsest.models import var
+from palimpsest.models.scales import spans
+from palimpsest.models.var import Var
+from palimpsest.run import Input, Output, step, torch_device
+from palimpsest.unlearning.rollouts import Rollouts
+from palimpsest.var.erase import kept_rollouts
+from palimpsest.worlds.named import concept_of
+
+
+def exchange(
+    network: Input,
+    rollouts: Input,
+    prompts: Input,
+    classifier: Input,
+    detector: Input,
+    measurements: Output,
+    *,
+    model: str,
+    concepts: dict,
+    judges: list[Input] | None = None,
+    judge_roles: list[str] | None = None,
+    device: str = "auto",
+) -> dict:
+    """measurements: of each concept, part and kind of exchange the share of pictures that show the concept; and the
+    share of symbols that differ between the two rollouts of a pair, by part.
+
+    rollouts, prompts: as `pairs` writes them. Kinds: `put` (into the safe rollout), `taken` (out of the concept's),
+    each with its `_null`.
+    """
+    base, table, rows = var.open_model(network, torch_device(device)), pd.read_parquet(prompts), []
+    readers = readers_of(classifier, detector, judge_roles, judges)
+    with np.load(rollouts) as drawn:
+        for name, about in concepts.items():
+            pairs, _ = kept_rollouts(base, name, prompts, drawn, table)
+            for part, mask in parts_of(base).items():
+                differ = (pairs.own != pairs.tokens)[:, mask].double().mean()
+                rows.append(row("tokens_differ", float(differ), concept=name, part=part, n=len(pairs)))
+                for kind, tokens in exchanged(pairs, mask).items():
+                    shows = shown(base, readers, concept_of(name, about), tokens)
+                    interval = wilson(int(shows.sum()), len(shows))
+                    rows.append(row("shows", shows.mean(), *interval, concept=name, part=part, kind=kind, n=len(shows)))
+    write(measurements, rows, family="var", model=model)
+    return {"concepts": len(concepts)}
+
+
+def parts_of(model: Var) -> dict[str, Tensor]:
+    """Which symbols (L, symbols) each part is of: a scale, the first scales up to it, a bit."""
+    sizes, shape = model.visual.quantiser.sizes, model.shape
+    found = {}
+    for side, part in zip(sizes, spans(sizes), strict=True):
+        found[f"scale_{side}"] = mask_of(shape, part, slice(None))
+        found[f"up_to_{side}"] = mask_of(shape, slice(part.stop), slice(None))
+    if model.visual.quantiser.values == 2:
+        found |= {f"bit_{bit}": mask_of(shape, slice(None), slice(bit, bit + 1)) for bit in range(shape[1])}
+    return found
+
+
+def mask_of(shape: tuple[int, int], tokens: slice, symbols: slice) -> Tensor:
+    """True at some tokens' symbols."""
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[tokens, symbols] = True
+    return mask
+
+
+def exchanged(pairs: Rollouts, mask: Tensor) -> dict[str, Tensor]:
+    """Tokens (n, L, symbols) by kind, a part of them from elsewhere."""
+    mask, own, safe = mask.to(pairs.tokens.device), pairs.own, pairs.tokens
+    other = safe.roll(1, 0)
+    return {
+        "put": torch.where(mask, own, safe),
+        "put_null": torch.where(mask, other, safe),
+        "taken": torch.where(mask, safe, own),
+        "taken_null": torch.where(mask, other, own),
+    }
+
+
+def shown(model: Var, readers: Judges, concept, tokens: Tensor) -> np.ndarray:
+    """Which pictures of tokens show the concept (n,)."""
+    return readers.shows(concept, var.pictures_of(model, tokens))
+
+
+if __name__ == "__main__":
+    step(exchange)

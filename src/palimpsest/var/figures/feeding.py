@@ -1,0 +1,60 @@
+"""What the transformer is fed, and what it says: the loss of safe tokens by scale, and pictures of the likeliest."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.metrics.censor import publishable
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.style import PAGE, PALETTE
+from palimpsest.var.names import name_of
+from palimpsest.var.tables.feeding import FED
+
+MEASUREMENTS = ("feeding",)
+INPUTS = ("<results>/var/{first_model}/feeding/panel.npz",)
+PARAMS = {"models": None, "studies": ["comparison"], "sizes": None, "pictures": 4}
+
+ROWS = {"own_rollout": "drawn, concept", "safe_rollout": "drawn, safe"}
+MARKERS = "osD^"
+
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """Above: the loss by scale, a panel for each concept; below: pictures, a row for each input."""
+    model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
+    sizes, rows = params["sizes"][model], [*ROWS, *FED]
+    figure = plt.figure(figsize=(PAGE, 1.7 + 0.4 * len(rows)))
+    above, below = figure.subfigures(2, 1, height_ratios=[1.7, 0.4 * len(rows)])
+    panels = above.subplots(1, len(concepts), sharey=True, squeeze=False)[0]
+    for axes, concept in zip(panels, concepts, strict=True):
+        for number, fed in enumerate(FED):
+            here = lookup.of(model=model, concept=concept, fed=fed)
+            found = [here.get("token_loss", scale=str(side)) for side in sizes]
+            middle, low, high = np.array([list(each) for each in found]).T
+            axes.errorbar(
+                range(len(sizes)),
+                middle,
+                yerr=[middle - low, high - middle],
+                marker=MARKERS[number],
+                color=PALETTE[number],
+                markersize=3,
+                linewidth=0.8,
+                label=name_of(fed),
+            )
+        axes.set_title(name_of(concept), fontsize=8)
+        axes.set_xticks(range(len(sizes)), [str(side) for side in sizes])
+        axes.set_xlabel("side of the scale (tokens)")
+    panels[0].set_ylabel("loss of a symbol (nats)")
+    above.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=1.5)
+    axes = below.subplots(len(rows), len(concepts), squeeze=False)
+    with np.load(inputs[0]) as file:
+        for line, name in zip(axes, rows, strict=True):
+            for axis, concept in zip(line, concepts, strict=True):
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.spines[:].set_visible(False)
+                found = publishable(file[f"{concept}.{name}"][: params["pictures"]], explicit=False)
+                axis.imshow(np.concatenate([*found], axis=1))
+            line[0].set_ylabel(ROWS.get(name) or name_of(name), rotation=0, ha="right", va="center", fontsize=6)
+    return figure

@@ -1,0 +1,26 @@
+"""What each method draws: the concept by name, by another word, a neighbour, anything else, from the same noise."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from palimpsest.report import erased
+from palimpsest.report.lookup import Lookup
+from palimpsest.var.names import name_of
+
+INPUTS = (
+    "<results>/var/{first_model}/networks/panel.npz",
+    "<results>/var/{first_model}/comparison/{method}/panel.npz",
+)
+PARAMS = {
+    "methods": None,
+    "oracles": None,
+    "studies": ["comparison"],
+    "shown": ["own", "synonym", "neighbour", "rest"],
+    "pictures": 2,
+}
+
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """Rows: the pretrained model, its oracle, the methods."""
+    return erased.pictures(inputs, params, name_of)

@@ -1,0 +1,17 @@
+"""Erased against kept: each method on all concepts."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from palimpsest.report import erased
+from palimpsest.report.lookup import Lookup
+from palimpsest.var.names import name_of
+
+MEASUREMENTS = ("comparison", "networks")
+PARAMS = {"models": None, "methods": None, "oracles": None}
+
+
+def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
+    """One panel for neighbours, one for the rest."""
+    return erased.pareto(lookup, params, name_of)

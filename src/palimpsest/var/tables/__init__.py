@@ -1,0 +1,1 @@
+"""Tables of the family: one module each, named like its entry in the configuration."""

@@ -1,0 +1,28 @@
+"""What attacks bring back of an erased concept, beside what they reach with networks that know less, and more."""
+
+from palimpsest.report import erased
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+from palimpsest.var.names import name_of
+
+MEASUREMENTS = ("comparison", "networks")
+PARAMS = {"models": None, "methods": None, "oracles": None, "attacks": None, "studies": ["comparison"]}
+
+ATTACKS = {
+    "Name": "own",
+    "Synonym": "synonym",
+    "Order": "template",
+    "Search": "searched",
+    "Inverted": "inverted",
+    "Prefix": "prefix",
+}
+SAID = (
+    "Search: with words before them that were found with the edited model. Inverted: of prompts without the concept "
+    "after a word learned from pictures. Prefix: pictures whose first scales are given as the "
+    "pretrained model drew them."
+)
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: networks and methods; columns: attacks, all concepts together."""
+    return erased.attacks(lookup, params, name_of, "tab:var-attacks", ATTACKS, SAID)

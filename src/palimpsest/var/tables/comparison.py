@@ -1,0 +1,24 @@
+"""Erased against kept, every method on all concepts together."""
+
+from palimpsest.report import erased
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.typeset import Table
+from palimpsest.var.names import name_of
+
+MEASUREMENTS = ("comparison", "networks")
+PARAMS = {
+    "models": None,
+    "methods": None,
+    "oracles": None,
+    "prompts": None,
+    "names": None,
+    "studies": ["comparison"],
+    # What counts as an erasure of a concept: how many of the pictures by its name do not show it, and what is kept.
+    "erased": 0.9,
+    "kept": 0.9,
+}
+
+
+def build(lookup: Lookup, params: dict) -> Table:
+    """Rows: the networks that nothing was erased from, then the methods."""
+    return erased.comparison(lookup, params, name_of, "tab:var-comparison")
