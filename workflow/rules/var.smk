@@ -249,3 +249,39 @@ rule var_exchange:
     shell:
         "python -m palimpsest.var.exchange {params.paths} {params.readers} --model {wildcards.model}"
         " --concepts {params.concepts:q} > {log} 2>&1"
+
+
+rule var_likelihood:
+    """Measure how likely pictures of a concept stay under edited models."""
+    input:
+        code=code_of("palimpsest.var.likelihoods"),
+        network=lambda wildcards: var.network(wildcards.model),
+        rollouts="<results>/var/{model}/pairs/rollouts.npz",
+        prompts="<results>/var/{model}/pairs/prompts.parquet",
+        real_images=f"<results>/data/{var.own('real')}/images.npy",
+        real_manifest=f"<results>/data/{var.own('real')}/manifest.parquet",
+        networks="<results>/var/networks/{model}/edits.parquet",
+        edits=var.reported_edits,
+    output:
+        pictures="<results>/var/{model}/likelihood/pictures.parquet",
+        measurements="<results>/var/{model}/likelihood/measurements.parquet",
+    log:
+        "<logs>/var/likelihood/{model}.log",
+    benchmark:
+        "<benchmarks>/var_likelihood/{model}.jsonl"
+    wildcard_constraints:
+        **var.wildcards,
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(8, "GB"),
+        runtime=growing(2, "h"),
+        gpu=1,
+    params:
+        paths=paths,
+        concepts=var.reported_concepts(),
+        settings=var.flags("var", "likelihood"),
+    shell:
+        "python -m palimpsest.var.likelihoods {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
+        " {params.settings} > {log} 2>&1"

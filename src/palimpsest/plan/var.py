@@ -19,12 +19,27 @@ class Var(ConceptStudies):
 
     def lists(self) -> dict[str, Any]:
         """What all of the family's tables and figures may ask for."""
-        return {**super().lists(), "pairs": self.own("pairs"), "sizes": self.sizes()}
+        return {
+            **super().lists(),
+            "pairs": self.own("pairs"),
+            "likelihood": self.own("likelihood"),
+            "sizes": self.sizes(),
+        }
 
     def reported_concepts(self) -> str:
         """The concepts that are reported, as an argument."""
         names = self.own("studies", self.own("reported_study"), "concepts")
         return as_json({name: self.used_concepts()[name] for name in names})
+
+    def reported_edits(self, wildcards) -> list[str]:
+        """The tables of the models that were edited in the reported study."""
+        study = self.own("reported_study")
+        return [f"{self.root}/{wildcards.model}/{study}/{each}/edits.parquet" for each in self.methods_of(study)]
+
+    def check(self) -> None:
+        """Raise UserError for the first thing that the family's configuration names and that is not there."""
+        super().check()
+        self.setting("datasets", self.own("real"))
 
     def sizes(self) -> dict[str, list[int]]:
         """The sides of each model's scales, where it is trained here."""
@@ -36,5 +51,6 @@ class Var(ConceptStudies):
         return found
 
 
-# What is measured of a model, beside its edits: the pairs, what the transformer is fed, which tokens carry a concept.
-STEPS = ("pairs", "feeding", "exchange")
+# What is measured of a model, beside its edits: the pairs, what the transformer is fed, which tokens carry a
+# concept, how likely pictures stay.
+STEPS = ("pairs", "feeding", "exchange", "likelihood")

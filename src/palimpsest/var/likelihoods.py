@@ -1,0 +1,169 @@
+"""How likely pictures are under edited next-scale models: what such a model remembers can be read off exactly.
+
+A next-scale model gives the probability of a picture's tokens itself, teacher-forced, where a diffusion model has to be
+inverted: the counterpart of the seeds' likelihood in the family `memory`. Pictures of a concept and others, drawn by the
+base and real ones, are each read with their own caption, with the same without the concept, and with none.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from palimpsest.metrics.intervals import t_interval
+from palimpsest.metrics.measurements import row, write
+from palimpsest.models import edits as edited
+from palimpsest.models import var, visual_tokenizer
+from palimpsest.models.next_scale import symbol_losses
+from palimpsest.models.var import Var
+from palimpsest.options import Count, Positive
+from palimpsest.run import Input, Output, UserError, step, torch_device
+from palimpsest.var.erase import kept_rollouts
+from palimpsest.worlds.captions import caption
+from palimpsest.worlds.concepts import ALL, Concept
+from palimpsest.worlds.named import concept_of
+
+CAPTIONS = ("own", "neutral", "empty")
+DRAWN, OTHERS, REAL, REAL_OTHERS = "concept", "others", "real_concept", "real"
+
+
+def likelihoods(
+    network: Input,
+    rollouts: Input,
+    prompts: Input,
+    real_images: Input,
+    real_manifest: Input,
+    networks: Input,
+    edits: list[Input],
+    pictures: Output,
+    measurements: Output,
+    *,
+    model: str,
+    concepts: dict,
+    count: Positive,
+    seed: Count = 0,
+    device: str = "auto",
+) -> dict:
+    """pictures: a row for each model, picture and caption, with its loss, the mean of its symbols (nats).
+
+    rollouts, prompts: as `pairs` writes them; real_images, real_manifest: of scenes; networks, edits: tables of models,
+    an edited one is asked of its own concept. count: pictures of each set. measurements: the mean loss of each set and
+    caption (`picture_loss`), what the concept's words add (`words_add`: neutral less own), how much less likely the
+    concept's pictures are than others (`excess`), and than under the base (`forgotten`), picture by picture. Intervals
+    are 95 % (t), over pictures.
+    """
+    place = torch_device(device)
+    base, table = var.open_model(network, place), pd.read_parquet(prompts)
+    images, rows = np.load(real_images, mmap_mode="r"), pd.read_parquet(real_manifest)
+    found = []
+    with np.load(rollouts) as drawn:
+        sets = {}
+        for name, about in concepts.items():
+            concept = concept_of(name, about)
+            sets[name] = {
+                **drawn_sets(base, name, prompts, drawn, table, count),
+                **real_sets(base, concept, images, rows, count, seed),
+            }
+    for edit in [each for path in (networks, *edits) for each in edited.read(path)]:
+        opened = base.with_network(edited.open_edit(edit, place))
+        for name in [edit.target] if edit.target else concepts:
+            labels = {"method": edit.method, "setting": edit.setting, "seed": edit.seed, "concept": name}
+            found += [
+                pd.DataFrame({"loss": losses, "picture": np.arange(len(losses))}).assign(set=key, caption=how, **labels)
+                for key, (tokens, texts) in sets[name].items()
+                for how in CAPTIONS
+                for losses in [of_tokens(opened, tokens, texts[how])]
+            ]
+    table = pd.concat(found, ignore_index=True)
+    table.to_parquet(pictures, index=False)
+    write(measurements, measured(table), family="var", model=model)
+    return {"pictures": len(table)}
+
+
+def drawn_sets(base: Var, name: str, source: Path, drawn: Mapping, table: pd.DataFrame, count: int) -> dict:
+    """Tokens and captions of what the base drew: of the concept, and of the rest."""
+    pairs, others = (
+        each.at(np.arange(min(count, len(each)))) for each in kept_rollouts(base, name, source, drawn, table)
+    )
+    return {
+        DRAWN: (pairs.own, {"own": pairs.asked, "neutral": pairs.safe, "empty": None}),
+        OTHERS: (others.tokens, {"own": others.asked, "neutral": others.asked, "empty": None}),
+    }
+
+
+def real_sets(base: Var, concept, images: np.ndarray, rows: pd.DataFrame, count: int, seed: int) -> dict:
+    """Tokens and captions of real scenes, with the concept and without; nothing of a concept of photographs."""
+    if not isinstance(concept, Concept):
+        return {}
+    found, rng = {}, np.random.default_rng((seed, 21))
+    for key, wanted in ((REAL, concept.shown_by(rows)), (REAL_OTHERS, ~concept.shown_by(rows))):
+        places = np.sort(rng.permutation(np.flatnonzero(wanted))[:count])
+        if len(places) < 2:
+            raise UserError(
+                f"concept {concept.name}: {len(places)} pictures of the set {key}, two are needed. Name a larger "
+                "set as var.real"
+            )
+        picked = rows.iloc[places]
+        own, neutral = (
+            [caption(each) for each in some.to_dict("records")] for some in (picked, concept.without(picked))
+        )
+        features = visual_tokenizer.encode(base.visual, images[places])
+        tokens = base.visual.quantiser.quantise(features).symbols
+        found[key] = (tokens, {"own": base.ids(own), "neutral": base.ids(neutral), "empty": None})
+    return found
+
+
+@torch.no_grad()
+def of_tokens(model: Var, tokens: Tensor, conditions: Tensor | None, batch: int = 64) -> np.ndarray:
+    """The loss of pictures of tokens (n, L, symbols), the mean of their symbols in nats (n,); conditions: none is none."""
+    device, losses = next(model.network.parameters()).device, []
+    for part in torch.arange(len(tokens)).split(batch):
+        some = tokens[part].to(device)
+        given = model.ids(["a"] * len(part)) if conditions is None else conditions[part].to(device)
+        dropped = None if conditions is not None else torch.ones(len(part), dtype=torch.bool, device=device)
+        logits = model.network(given, model.visual.quantiser.read(some).inputs, dropped)
+        losses.append(symbol_losses(logits, some).double().mean((1, 2)).cpu())
+    return torch.cat(losses).numpy()
+
+
+def measured(table: pd.DataFrame) -> list[dict]:
+    """Means over pictures of each concept and of all together, and what two captions, or two sets, differ by."""
+    rows = []
+    for labels, own in [*table.groupby(["method", "setting", "seed"], sort=False)]:
+        about = dict(zip(("method", "setting", "seed"), labels, strict=True))
+        concepts = list(own["concept"].unique())
+        base = table[(table["method"] == "pretrained") & table["concept"].isin(concepts)]
+        for name in [*concepts, ALL]:
+            some, before = (each if name == ALL else each[each["concept"] == name] for each in (own, base))
+            for (key, how), part in some.groupby(["set", "caption"], sort=False):
+                rows.append(mean_of("picture_loss", part["loss"], set=key, caption=how, concept=name, **about))
+            for key in (DRAWN, REAL):
+                if not (some["set"] == key).any():
+                    continue
+                asked, bare, known = (
+                    of(each, key, how) for each, how in ((some, "own"), (some, "neutral"), (before, "own"))
+                )
+                rows.append(mean_of("words_add", bare - asked, set=key, concept=name, **about))
+                rows.append(mean_of("forgotten", asked - known, set=key, concept=name, **about))
+                others = of(some, OTHERS if key == DRAWN else REAL_OTHERS, "own")
+                rows.append(row("excess", asked.mean() - others.mean(), set=key, concept=name, n=len(asked), **about))
+    return rows
+
+
+def of(table: pd.DataFrame, key: str, how: str) -> np.ndarray:
+    """The losses of a set with a caption, in the order of its concepts and pictures."""
+    part = table[(table["set"] == key) & (table["caption"] == how)]
+    return part.sort_values(["concept", "picture"], kind="stable")["loss"].to_numpy()
+
+
+def mean_of(metric: str, values: np.ndarray | pd.Series, **labels) -> dict:
+    """A mean over pictures (n,) with its interval."""
+    low, high, _ = t_interval(np.asarray(values))
+    return row(metric, float(np.mean(values)), low, high, n=len(values), **labels)
+
+
+if __name__ == "__main__":
+    step(likelihoods)
