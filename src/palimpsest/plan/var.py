@@ -19,12 +19,8 @@ class Var(ConceptStudies):
 
     def lists(self) -> dict[str, Any]:
         """What all of the family's tables and figures may ask for."""
-        return {
-            **super().lists(),
-            "pairs": self.own("pairs"),
-            "likelihood": self.own("likelihood"),
-            "sizes": self.sizes(),
-        }
+        own = {name: self.own(name) for name in ("pairs", "likelihood")}
+        return {**super().lists(), **own, "sizes": self.sizes()}
 
     def reported_concepts(self) -> str:
         """The concepts that are reported, as an argument."""

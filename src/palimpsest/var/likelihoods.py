@@ -1,8 +1,8 @@
 """How likely pictures are under edited next-scale models: what such a model remembers can be read off exactly.
 
 A next-scale model gives the probability of a picture's tokens itself, teacher-forced, where a diffusion model has to be
-inverted: the counterpart of the seeds' likelihood in the family `memory`. Pictures of a concept and others, drawn by the
-base and real ones, are each read with their own caption, with the same without the concept, and with none.
+inverted: the counterpart of the seeds' likelihood in the family `memory`. Pictures of a concept and others, drawn by
+the base and real ones, are each read with their own caption, with the same without the concept, and with none.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def likelihoods(
                 pd.DataFrame({"loss": losses, "picture": np.arange(len(losses))}).assign(set=key, caption=how, **labels)
                 for key, (tokens, texts) in sets[name].items()
                 for how in CAPTIONS
-                for losses in [of_tokens(opened, tokens, texts[how])]
+                for losses in [of_tokens(opened, tokens, texts.get(how, texts["own"]), how == "empty")]
             ]
     table = pd.concat(found, ignore_index=True)
     table.to_parquet(pictures, index=False)
@@ -89,8 +89,8 @@ def drawn_sets(base: Var, name: str, source: Path, drawn: Mapping, table: pd.Dat
         each.at(np.arange(min(count, len(each)))) for each in kept_rollouts(base, name, source, drawn, table)
     )
     return {
-        DRAWN: (pairs.own, {"own": pairs.asked, "neutral": pairs.safe, "empty": None}),
-        OTHERS: (others.tokens, {"own": others.asked, "neutral": others.asked, "empty": None}),
+        DRAWN: (pairs.own, {"own": pairs.asked, "neutral": pairs.safe}),
+        OTHERS: (others.tokens, {"own": others.asked, "neutral": others.asked}),
     }
 
 
@@ -107,24 +107,25 @@ def real_sets(base: Var, concept, images: np.ndarray, rows: pd.DataFrame, count:
                 "set as var.real"
             )
         picked = rows.iloc[places]
-        own, neutral = (
-            [caption(each) for each in some.to_dict("records")] for some in (picked, concept.without(picked))
-        )
+        both = (picked, concept.without(picked))
+        own, neutral = (base.ids([caption(each) for each in some.to_dict("records")]) for some in both)
         features = visual_tokenizer.encode(base.visual, images[places])
         tokens = base.visual.quantiser.quantise(features).symbols
-        found[key] = (tokens, {"own": base.ids(own), "neutral": base.ids(neutral), "empty": None})
+        found[key] = (tokens, {"own": own, "neutral": neutral})
     return found
 
 
 @torch.no_grad()
-def of_tokens(model: Var, tokens: Tensor, conditions: Tensor | None, batch: int = 64) -> np.ndarray:
-    """The loss of pictures of tokens (n, L, symbols), the mean of their symbols in nats (n,); conditions: none is none."""
+def of_tokens(model: Var, tokens: Tensor, conditions: Tensor, empty: bool = False, batch: int = 64) -> np.ndarray:
+    """The loss of pictures of tokens (n, L, symbols), the mean of their symbols in nats (n,).
+
+    empty: as if there were no text, at the length of the conditions (n, ...).
+    """
     device, losses = next(model.network.parameters()).device, []
     for part in torch.arange(len(tokens)).split(batch):
         some = tokens[part].to(device)
-        given = model.ids(["a"] * len(part)) if conditions is None else conditions[part].to(device)
-        dropped = None if conditions is not None else torch.ones(len(part), dtype=torch.bool, device=device)
-        logits = model.network(given, model.visual.quantiser.read(some).inputs, dropped)
+        dropped = torch.full((len(part),), empty, device=device)
+        logits = model.network(conditions[part].to(device), model.visual.quantiser.read(some).inputs, dropped)
         losses.append(symbol_losses(logits, some).double().mean((1, 2)).cpu())
     return torch.cat(losses).numpy()
 

@@ -14,7 +14,7 @@ SETS = {"drawn": ("concept", "others"), "real": ("real_concept", "real")}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: networks and methods; for drawn and for real pictures the loss by caption, of others, and what words add."""
+    """Rows: networks and methods; for drawn and for real pictures the loss by caption, and what words add."""
     rows = []
     for model in params["models"]:
         for method in rows_of(params, model):
