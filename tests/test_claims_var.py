@@ -1,0 +1,88 @@
+"""Claims of next-scale models: each can hold and can fail over measurements that decide it."""
+
+from pathlib import Path
+
+import pytest
+
+from palimpsest.metrics import measurements
+from palimpsest.report import claims
+from palimpsest.report.lookup import Lookup
+from synthetic_measurements import around
+
+CLAIMS = [
+    claim
+    for claim in claims.read([Path(__file__).parent.parent / "config/claims/var.yaml"])
+    if claim["family"] == "var"
+]
+
+
+def of(metric: str, method: str, prompts: str, hold: float, fail: float) -> tuple:
+    """A measurement of a method: its labels, its value for the claim to hold and to fail."""
+    study = "networks" if method in ("pretrained", "oracle") else "comparison"
+    return metric, {"method": method, "prompts": prompts, "study": study}, hold, fail
+
+
+def erased(method: str, hold: float, fail: float) -> tuple:
+    return of("erased", method, "own", hold, fail)
+
+
+KEPT = [of("kept", "pretrained", prompts, 0.95, 0.95) for prompts in ("neighbour", "rest")]
+# For each claim all that it reads.
+MADE = {
+    "svare_erases": [erased("s_vare", 0.97, 0.8)],
+    "svare_keeps": [*KEPT, of("kept", "s_vare", "rest", 0.93, 0.93), of("kept", "s_vare", "neighbour", 0.93, 0.5)],
+    "naive_fails": [erased("naive", 0.5, 0.9), erased("vare", 0.9, 0.9)],
+    "auxiliary_tokens_ease": [
+        ("token_loss_saved", {}, 0.4, 0.01),
+        ("token_loss", {"fed": "concept_safe", "scale": "all"}, 0.5, 0.5),
+        ("token_loss", {"fed": "concept_own", "scale": "all"}, 0.9, 0.51),
+    ],
+    "filter_spares": [
+        *KEPT,
+        *(
+            of("kept", method, "rest", *values)
+            for method, values in (("vare", (0.7, 0.9)), ("vare_filtered", (0.8, 0.8)))
+        ),
+        *(erased(method, 0.9, 0.9) for method in ("vare", "vare_filtered")),
+    ],
+    "preservation_spares": [
+        *KEPT,
+        of("kept", "vare_filtered", "neighbour", 0.6, 0.6),
+        of("kept", "s_vare", "neighbour", 0.8, 0.4),
+    ],
+    "svare_best": [
+        *KEPT,
+        *(erased(method, 0.9, 0.9) for method in ("s_vare", "ac_vare", "esd_vare")),
+        of("kept", "s_vare", "rest", 0.9, 0.5),
+        *(of("kept", method, "rest", 0.7, 0.7) for method in ("ac_vare", "esd_vare")),
+    ],
+    "svare_robust": [of("recovered", "s_vare", attack, 0.02, 0.5) for attack in ("searched", "inverted")],
+    "esd_collapses": [*KEPT, erased("esd", 0.97, 0.97), of("kept", "esd", "rest", 0.4, 0.94)],
+    "wide_set_spares": [
+        *KEPT,
+        of("kept", "s_vare", "neighbour", 0.6, 0.9),
+        of("kept", "s_vare_corrected", "neighbour", 0.9, 0.8),
+        *(erased(method, 0.95, 0.95) for method in ("s_vare", "s_vare_corrected")),
+    ],
+    "prefix_brings_back": [
+        of("recovered", "s_vare", "prefix", 0.9, 0.3),
+        of("recovered", "oracle", "prefix", 0.3, 0.3),
+    ],
+}
+
+
+def test_every_claim_has_its_measurements():
+    assert {claim["id"] for claim in CLAIMS} == MADE.keys() and len(CLAIMS) >= 10
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
+@pytest.mark.parametrize("name", MADE)
+def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
+    (claim,) = [claim for claim in CLAIMS if claim["id"] == name]
+    rows = [
+        {"model": "tiny_var", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        for metric, labels, *values in MADE[name]
+    ]
+    measurements.write(tmp_path / "rows.parquet", rows, family="var")
+    judged = claims.judge(claim, Lookup([tmp_path / "rows.parquet"], "var"), ["tiny_var"])
+    assert judged["verdict"] == ("holds", "fails")[side]

@@ -1,0 +1,309 @@
+"""The steps of the family of next-scale models, from pairs to measurements, on an untrained model."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from palimpsest.judges import networks, reference
+from palimpsest.metrics import measurements
+from palimpsest.models import edits, var, weights
+from palimpsest.models.list_networks import list_networks
+from palimpsest.models.next_scale import symbol_losses
+from palimpsest.models.scales import spans
+from palimpsest.run import UserError
+from palimpsest.unlearning.prefix import before, embed_words
+from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
+from palimpsest.var import attacks, erase, exchange, feeding, judge, likelihoods, pairs
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
+from palimpsest.worlds.scenes import FACTORS
+from test_var import BITS, CODES, LENGTH, SIZES, model_of
+
+CONCEPTS = {
+    "church": {"factor": "object", "value": "church", "anchor": "tree"},
+    "red": {"factor": "colour", "value": "red", "anchor": "blue"},
+}
+SAMPLING = {"guidance": 2.0, "temperature": 0.5, "top_p": 0.97}
+COUNTS = {"concept": 6, "rollouts": 2, "others": 4}
+ATTACKS = {"pictures": 2, "words": 1, "points": 1, "scales": 2, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
+
+
+class Stub:
+    """A judge that keeps some of the pairs: it sees the concept in these of the pictures that it is shown in turn."""
+
+    def __init__(self, *seen: list[bool]):
+        self.seen = list(seen)
+
+    def shows(self, concept, pictures: np.ndarray) -> np.ndarray:
+        return np.resize(self.seen.pop(0), len(pictures))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "transformer/model.safetensors"
+    path.parent.mkdir()
+    model = model_of(BITS)
+    model.network.transformer.head.weight.data.mul_(4)  # predictions that are far from even
+    var.save(path, model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("judges")
+    torch.manual_seed(0)
+    heads = {name: len(values) for name, values in FACTORS.items()} | {"emblem": 2}
+    for name, network in {
+        "classifier": networks.FactorClassifier(heads, 4),
+        "detector": networks.EmblemDetector(4, 1),
+    }.items():
+        weights.save(folder / f"{name}.safetensors", network, network.config)
+    return folder / "classifier.safetensors", folder / "detector.safetensors"
+
+
+def drawn(base: Path, folder: Path, judge: Stub, concepts: dict = CONCEPTS) -> dict[str, Path]:
+    """What `pairs` writes, by a stub of a judge."""
+    files = {name: folder / name for name in ("rollouts.npz", "prompts.parquet", "measurements.parquet")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "readers_of", lambda *given: judge)
+        pairs.pairs(
+            base, Path(), Path(), *files.values(), model="tiny", concepts=concepts, counts=COUNTS, sampling=SAMPLING
+        )
+    return files
+
+
+@pytest.fixture(scope="module")
+def files(base, tmp_path_factory) -> dict[str, Path]:
+    # Of each concept the first pair is missing, the second remains, the others are kept; each in two rollouts.
+    missing, remains = [False, True, True, True, True, True], [False, True, False, False, False, False]
+    return drawn(base, tmp_path_factory.mktemp("pairs"), Stub(missing, remains, missing, remains))
+
+
+@pytest.fixture(scope="module")
+def ran(base, judges, files, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("ran")
+    asked, pictures = folder / "prompts.parquet", folder / "pictures.npz"
+    counts = dict.fromkeys(ROLES, 2)
+    reference.reference(base, asked, pictures, concepts=CONCEPTS, counts=counts, sampling=SAMPLING)
+    given = {"concepts": CONCEPTS, "sampling": SAMPLING, "attacks": ATTACKS}
+    list_networks(base, folder / "random", folder / "networks.parquet", family="var", model="tiny")
+    outputs = [folder / f"networks.{name}" for name in ("measurements", "panel.npz")]
+    judge.judge(
+        base, folder / "networks.parquet", asked, pictures, *judges, files["rollouts.npz"], files["prompts.parquet"],
+        *outputs, model="tiny", study="networks", pooled=list(CONCEPTS), **given,
+    )  # fmt: skip
+    runs = [
+        {"concept": name, "setting": "one", "seed": 0, "selection": "cross_attention", "settings": {}}
+        | {"training": {"steps": 2, "learning_rate": 0.01, "batch": 2}}
+        for name in CONCEPTS
+    ]
+    made = {name: folder / name for name in ("weights", "log", "edits.parquet", "measured", "panel.npz")}
+    erase.erase(
+        base, files["rollouts.npz"], files["prompts.parquet"], asked, pictures, *judges, *made.values(),
+        model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, **given,
+    )  # fmt: skip
+    return {**made, "networks": folder / "networks.parquet", "networks_measured": outputs[0]}
+
+
+@pytest.mark.parametrize("quantiser", [BITS, CODES], ids=["bits", "codes"])
+def test_packed_rollouts_say_the_same(quantiser):
+    parts = model_of(quantiser).visual.quantiser
+    rng, shape = np.random.default_rng(0), (3, LENGTH, parts.symbols)
+    tokens = [torch.from_numpy(rng.integers(parts.values, size=shape)) for _ in range(2)]
+    logits = [torch.from_numpy(rng.normal(0, 3, (*shape, parts.values)).astype(np.float32)) for _ in range(2)]
+    ids = torch.arange(3)[:, None]
+    kept = packed(Rollouts(parts, ids, ids, *tokens, *logits))
+    found = unpacked(kept, parts, ids, ids)
+    assert torch.equal(found.tokens, tokens[0]) and torch.equal(found.own, tokens[1])
+    for one, two in zip((found.guided, found.plain), logits, strict=True):
+        torch.testing.assert_close(one.float().softmax(-1), two.softmax(-1), atol=2e-3, rtol=0)
+    if parts.values == 2:  # as the release keeps both branches: two logits twice in float32, and bits in 64
+        released = 2 * tokens[0].numel() * (2 * 2 * 4 + 8)
+        assert released >= 10 * sum(each.nbytes for each in kept.values())
+    with pytest.raises(ValueError, match="rollouts of the shape"):
+        unpacked(kept, parts, ids[:2], ids[:2])
+
+
+def test_rejected_pairs_are_counted_and_left_out(files, base):
+    table = pd.read_parquet(files["prompts.parquet"])
+    for name in CONCEPTS:
+        rows = table[(table["concept"] == name) & (table["role"] == "pair")]
+        counts = rows["verdict"].value_counts()
+        assert counts.to_dict() == {"kept": 8, "missing": 2, "remains": 2}
+        found = measurements.read([files["measurements.parquet"]])
+        found = found[found["concept"] == name].set_index("metric")
+        assert found.loc["pairs", "value"] == len(rows) == COUNTS["concept"] * COUNTS["rollouts"]
+        shares = found.loc[[f"pairs_{verdict}" for verdict in counts.index], "value"]
+        assert list(shares) == pytest.approx(list(counts / len(rows))) and shares.sum() == pytest.approx(1)
+    with np.load(files["rollouts.npz"]) as arrays:
+        kept, others = erase.kept_rollouts(var.open_model(base), "red", files["prompts.parquet"], arrays, table)
+    assert len(kept) == 8 and len(others) == COUNTS["others"]
+    # A pair's two rollouts are of other numbers, the pair's two pictures of the same.
+    model = var.open_model(base)
+    again = var.roll_out(model, kept.safe, var.noise_of(model, np.array([2, 3, 4, 5, 8, 9, 10, 11]), 0), **SAMPLING)
+    assert torch.equal(again.symbols, kept.tokens) and not torch.equal(kept.tokens[0], kept.tokens[4])
+
+
+def test_a_concept_without_pairs_is_refused_with_what_was_rejected(base, tmp_path):
+    one = {"church": CONCEPTS["church"]}
+    judge = Stub([False, True, True], [True, True, True])
+    with pytest.raises(UserError, match=r"concept church: no pair of 12 is left. Of 4 .* of 8 it still does"):
+        drawn(base, tmp_path, judge, one)
+    assert not (tmp_path / "rollouts.npz").exists()
+
+
+def test_rollouts_of_another_model_are_refused(base, files, tmp_path):
+    other = tmp_path / "transformer/model.safetensors"
+    other.parent.mkdir()
+    var.save(other, model_of({**BITS, "bits": 4}))
+    table = pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays, pytest.raises(UserError, match="red: rollouts of the shape"):
+        erase.kept_rollouts(var.open_model(other), "red", files["prompts.parquet"], arrays, table)
+
+
+def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ran):
+    rows = edits.read(ran["edits.parquet"])
+    assert [(row.target, row.format, row.method) for row in rows] == [(name, "delta", "vare") for name in CONCEPTS]
+    first = var.open_model(base).network.state_dict()
+    for row in rows:
+        after = edits.open_edit(row).state_dict()
+        different = {name for name, tensor in after.items() if not torch.equal(tensor, first[name])}
+        assert different and all(".text_attention." in name for name in different)
+
+
+def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
+    table = measurements.read([ran["measured"]])
+    assert set(table["concept"]) == {*CONCEPTS, ALL}
+    assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
+    assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
+    assert set(table[table["metric"] == "recovered"]["prompts"]) == {*SHOWING, "searched", "inverted", "prefix"}
+    known = measurements.read([ran["networks_measured"]])
+    assert set(known["method"]) == {"pretrained", "random"}
+
+
+def test_a_given_prefix_reaches_the_model_and_a_learned_word_is_its_embedding(base, files):
+    model, table = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = erase.kept_rollouts(model, "church", files["prompts.parquet"], arrays, table)[0].at(np.arange(3))
+    begun = spans(SIZES)[1].stop
+    found = var.sample(model, own.asked, var.noise_of(model, np.arange(3), 5), prefix=own.own[:, :begun], **SAMPLING)
+    assert torch.equal(found[:, :begun], own.own[:, :begun]) and not torch.equal(found, own.own)
+    word = torch.randn(1, 16)
+    grown, number = attacks.with_new_word(model, word)
+    told, known = grown.network.embed(before(own.safe, number))
+    wanted = embed_words(model.network.text_encoder, own.safe, word.expand(3, 1, -1))
+    torch.testing.assert_close(told, wanted)
+    assert torch.equal(known, model.network.known(before(own.safe, own.safe[0, 1:2])))
+
+
+def test_a_learned_word_and_a_searched_one_make_the_tokens_likelier(base, files):
+    model, table = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = erase.kept_rollouts(model, "church", files["prompts.parquet"], arrays, table)[0]
+
+    def loss(network: var.Var, ids: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(symbol_losses(network.network(ids, own.own_inputs), own.own).mean())
+
+    settings = {"rate": 0.1, "batch": 8, "seed": 0}
+    trained = [
+        attacks.inverted_word(model, own.own, own.own_inputs, own.safe, steps=steps, **settings) for steps in (0, 30)
+    ]
+    start, end = (
+        loss(grown, before(own.safe, number))
+        for grown, number in (attacks.with_new_word(model, each) for each in trained)
+    )
+    assert end < start
+    picks = np.random.default_rng((0, 12)).integers(len(own), size=4)
+    candidates = torch.arange(60, 70)
+    chosen = attacks.searched_words(model, own, candidates, 1, 4, 0)
+    some = own.at(picks)
+
+    def error(word: torch.Tensor) -> float:
+        with torch.no_grad():
+            logits = model.network(before(some.asked, word), some.own_inputs)
+        return float(symbol_losses(logits, some.own).mean())
+
+    assert error(chosen) == pytest.approx(min(error(word[None]) for word in candidates), rel=1e-5)
+
+
+def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):
+    out = tmp_path / "measured", tmp_path / "panel.npz"
+    feeding.feeding(base, files["rollouts.npz"], files["prompts.parquet"], *out, model="tiny", concepts=CONCEPTS)
+    table = measurements.read([out[0]])
+    model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = erase.kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
+    with torch.no_grad():
+        losses = symbol_losses(model.network(own.asked, own.own_inputs), own.tokens)
+    named = table[(table["concept"] == "red") & (table["fed"] == "concept_own")].set_index(["metric", "scale"])["value"]
+    assert named["token_loss", "all"] == pytest.approx(float(losses.mean()), rel=1e-5)
+    for side, part in zip(SIZES, spans(SIZES), strict=True):
+        assert named["token_loss", str(side)] == pytest.approx(float(losses[:, part].mean()), rel=1e-5)
+        wrong = (losses[:, part] > np.log(2)).float()
+        assert named["token_wrong", str(side)] == pytest.approx(float(wrong.mean()), abs=1e-6)
+        assert named["token_kept", str(side)] == pytest.approx(float((wrong.mean(2) >= 0.25).float().mean()), abs=1e-6)
+    whole = table[(table["concept"] == ALL) & (table["scale"] == "all") & (table["metric"] == "token_loss")]
+    by_input = whole.set_index("fed")["value"]
+    (saved,) = table[table["metric"] == "token_loss_saved"]["value"]
+    assert saved == pytest.approx(by_input["concept_own"] - by_input["concept_safe"])
+    with np.load(out[1]) as file:
+        assert {name.split(".")[1] for name in file} == {
+            "safe_rollout", "own_rollout", "safe_safe", "concept_safe", "concept_own", "concept_blank",
+        }  # fmt: skip
+
+
+def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
+    model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = erase.kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
+    parts = exchange.parts_of(model)
+    assert sum(parts[f"scale_{side}"].int() for side in SIZES).eq(1).all()
+    assert sum(parts[f"bit_{bit}"].int() for bit in range(6)).eq(1).all()
+    assert parts[f"up_to_{SIZES[-1]}"].all() and parts["up_to_2"].sum() == 5 * 6
+    found = exchange.exchanged(own, parts[f"up_to_{SIZES[-1]}"])
+    assert torch.equal(found["put"], own.own) and torch.equal(found["taken"], own.tokens)
+    assert torch.equal(found["put_null"], found["taken_null"])
+    some = exchange.exchanged(own, parts["scale_3"])
+    at = parts["scale_3"]
+    assert torch.equal(some["put"][:, at], own.own[:, at]) and torch.equal(some["put"][:, ~at], own.tokens[:, ~at])
+    # The null holds nothing of the pair's own: it is another pair's safe picture.
+    assert torch.equal(some["put_null"][1:, at], own.tokens[:-1, at])
+
+
+def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path):
+    images = np.random.default_rng(0).integers(256, size=(40, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    manifest = Concept("red", **CONCEPTS["red"]).others("test", np.random.default_rng(0)).head(40)
+    manifest.loc[:9, "colour"] = "red"
+    manifest.loc[5:14, "object"] = "church"
+    manifest.to_parquet(tmp_path / "rows.parquet")
+    likelihoods.likelihoods(
+        base, files["rollouts.npz"], files["prompts.parquet"], tmp_path / "images.npy", tmp_path / "rows.parquet",
+        ran["networks"], [ran["edits.parquet"]], tmp_path / "pictures.parquet", tmp_path / "measured",
+        model="tiny", concepts=CONCEPTS, count=3,
+    )  # fmt: skip
+    table = pd.read_parquet(tmp_path / "pictures.parquet")
+    model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = erase.kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0].at(np.arange(3))
+    with torch.no_grad():
+        wanted = symbol_losses(model.network(own.asked, own.own_inputs), own.own).mean((1, 2))
+    asked = table[(table["method"] == "pretrained") & (table["concept"] == "red") & (table["caption"] == "own")]
+    assert list(asked[asked["set"] == "concept"]["loss"]) == pytest.approx(wanted.tolist(), rel=1e-5)
+    assert set(table["set"]) == {"concept", "others", "real_concept", "real"}
+    found = measurements.read([tmp_path / "measured"]).set_index(["metric", "method", "concept", "set"])
+    known = found.sort_index()
+    assert known.loc[("forgotten", "pretrained", ALL, "concept"), "value"].item() == 0
+    loss = known.xs("picture_loss")
+    for method in ("pretrained", "vare"):
+        means = loss.loc[(method, "red", "concept")].set_index("caption")["value"]
+        words = known.loc[("words_add", method, "red", "concept"), "value"].item()
+        assert words == pytest.approx(means["neutral"] - means["own"])
+    edited = known.loc[("forgotten", "vare", "red", "concept"), "value"].item()
+    assert edited == pytest.approx(
+        loss.loc[("vare", "red", "concept")].set_index("caption")["value"]["own"]
+        - loss.loc[("pretrained", "red", "concept")].set_index("caption")["value"]["own"]
+    )
