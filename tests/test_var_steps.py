@@ -17,6 +17,7 @@ from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
 from palimpsest.var import attacks, erase, exchange, feeding, judge, likelihoods, pairs
+from palimpsest.var.contexts import Learned, kept_rollouts
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from palimpsest.worlds.scenes import FACTORS
 from test_var import BITS, CODES, LENGTH, SIZES, model_of
@@ -138,7 +139,7 @@ def test_rejected_pairs_are_counted_and_left_out(files, base):
         shares = found.loc[[f"pairs_{verdict}" for verdict in counts.index], "value"]
         assert list(shares) == pytest.approx(list(counts / len(rows))) and shares.sum() == pytest.approx(1)
     with np.load(files["rollouts.npz"]) as arrays:
-        kept, others = erase.kept_rollouts(var.open_model(base), "red", files["prompts.parquet"], arrays, table)
+        kept, others = kept_rollouts(var.open_model(base), "red", files["prompts.parquet"], arrays, table)
     assert len(kept) == 8 and len(others) == COUNTS["others"]
     # A pair's two rollouts are of other numbers, the pair's two pictures of the same.
     model = var.open_model(base)
@@ -160,7 +161,7 @@ def test_rollouts_of_another_model_are_refused(base, files, tmp_path):
     var.save(other, model_of({**BITS, "bits": 4}))
     table = pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays, pytest.raises(UserError, match="red: rollouts of the shape"):
-        erase.kept_rollouts(var.open_model(other), "red", files["prompts.parquet"], arrays, table)
+        kept_rollouts(var.open_model(other), "red", files["prompts.parquet"], arrays, table)
 
 
 def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ran):
@@ -186,7 +187,7 @@ def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
 def test_a_given_prefix_reaches_the_model_and_a_learned_word_is_its_embedding(base, files):
     model, table = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
-        own = erase.kept_rollouts(model, "church", files["prompts.parquet"], arrays, table)[0].at(np.arange(3))
+        own = kept_rollouts(model, "church", files["prompts.parquet"], arrays, table)[0].at(np.arange(3))
     begun = spans(SIZES)[1].stop
     found = var.sample(model, own.asked, var.noise_of(model, np.arange(3), 5), prefix=own.own[:, :begun], **SAMPLING)
     assert torch.equal(found[:, :begun], own.own[:, :begun]) and not torch.equal(found, own.own)
@@ -201,7 +202,7 @@ def test_a_given_prefix_reaches_the_model_and_a_learned_word_is_its_embedding(ba
 def test_a_learned_word_and_a_searched_one_make_the_tokens_likelier(base, files):
     model, table = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
-        own = erase.kept_rollouts(model, "church", files["prompts.parquet"], arrays, table)[0]
+        own = kept_rollouts(model, "church", files["prompts.parquet"], arrays, table)[0]
 
     def loss(network: var.Var, ids: torch.Tensor) -> float:
         with torch.no_grad():
@@ -235,7 +236,7 @@ def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):
     table = measurements.read([out[0]])
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
-        own = erase.kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
+        own = kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
     with torch.no_grad():
         losses = symbol_losses(model.network(own.asked, own.own_inputs), own.tokens)
     named = table[(table["concept"] == "red") & (table["fed"] == "concept_own")].set_index(["metric", "scale"])["value"]
@@ -258,7 +259,7 @@ def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):
 def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
-        own = erase.kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
+        own = kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
     parts = exchange.parts_of(model)
     assert sum(parts[f"scale_{side}"].int() for side in SIZES).eq(1).all()
     assert sum(parts[f"bit_{bit}"].int() for bit in range(6)).eq(1).all()
@@ -288,7 +289,7 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path
     table = pd.read_parquet(tmp_path / "pictures.parquet")
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
-        own = erase.kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0].at(np.arange(3))
+        own = kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0].at(np.arange(3))
     with torch.no_grad():
         wanted = symbol_losses(model.network(own.asked, own.own_inputs), own.own).mean((1, 2))
     asked = table[(table["method"] == "pretrained") & (table["concept"] == "red") & (table["caption"] == "own")]
@@ -307,3 +308,22 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path
         loss.loc[("vare", "red", "concept")].set_index("caption")["value"]["own"]
         - loss.loc[("pretrained", "red", "concept")].set_index("caption")["value"]["own"]
     )
+
+
+def test_several_concepts_at_once_are_learned_from_the_pairs_of_each_and_a_rest_that_names_none(base, files):
+    model, table = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    table.loc[table["role"] == "others", "prompt"] = [
+        *("a red tree", "a blue tree", "a white fish", "a green tree"),
+        *("a blue cathedral", "a blue tree", "a white fish", "a green church"),
+    ]
+    concepts = {name: Concept(name, **about) for name, about in CONCEPTS.items()}
+    with np.load(files["rollouts.npz"]) as arrays:
+        learned = Learned.read(model, concepts, files["prompts.parquet"], arrays, table)
+    church, red = learned.contexts.values()
+    both = learned.of(["church", "red"], pairs=3)
+    assert torch.equal(both.target.asked, torch.cat([church.target.asked[:3], red.target.asked[:3]]))
+    assert torch.equal(both.target.own, torch.cat([church.target.own[:3], red.target.own[:3]]))
+    assert torch.equal(both.remember.asked, torch.cat([church.remember.asked[1:], red.remember.asked[1:3]]))
+    assert len(both.conditioning.alone) == len(church.conditioning.alone) + len(red.conditioning.alone)
+    alone = learned.of(["red"], others=1)
+    assert len(alone.remember) == 1 and torch.equal(alone.target.tokens, red.target.tokens)

@@ -211,7 +211,7 @@ rule var_feeding:
         gpu=1,
     params:
         paths=paths,
-        concepts=var.reported_concepts(),
+        concepts=var.concepts_of(var.own("reported_study")),
     shell:
         "python -m palimpsest.var.feeding {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
         " > {log} 2>&1"
@@ -245,7 +245,7 @@ rule var_exchange:
     params:
         paths=paths,
         readers=var.readers(),
-        concepts=var.reported_concepts(),
+        concepts=var.concepts_of(var.own("reported_study")),
     shell:
         "python -m palimpsest.var.exchange {params.paths} {params.readers} --model {wildcards.model}"
         " --concepts {params.concepts:q} > {log} 2>&1"
@@ -280,8 +280,40 @@ rule var_likelihood:
         gpu=1,
     params:
         paths=paths,
-        concepts=var.reported_concepts(),
+        concepts=var.concepts_of(var.own("reported_study")),
         settings=var.flags("var", "likelihood"),
     shell:
         "python -m palimpsest.var.likelihoods {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
         " {params.settings} > {log} 2>&1"
+
+
+rule var_token_maps:
+    """Measure each token's loss before, during and after a training."""
+    input:
+        code=code_of("palimpsest.var.token_maps"),
+        network=lambda wildcards: var.network(wildcards.model),
+        rollouts="<results>/var/{model}/pairs/rollouts.npz",
+        prompts="<results>/var/{model}/pairs/prompts.parquet",
+        edits=var.course_edits,
+    output:
+        maps="<results>/var/{model}/token_maps/maps.npz",
+        measurements="<results>/var/{model}/token_maps/measurements.parquet",
+    log:
+        "<logs>/var/token_maps/{model}.log",
+    benchmark:
+        "<benchmarks>/var_token_maps/{model}.jsonl"
+    wildcard_constraints:
+        **var.wildcards,
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem=growing(8, "GB"),
+        runtime=growing(1, "h"),
+        gpu=1,
+    params:
+        paths=paths,
+        concepts=var.concepts_of(var.own("course_study")),
+    shell:
+        "python -m palimpsest.var.token_maps {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
+        " > {log} 2>&1"

@@ -85,7 +85,11 @@ def erase(
         attack = attacking(Attacker(drawn, table, attacks), sampling, judging_seed) if attacks else None
         draw = drawing(sampling, judging_seed)
         judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
-        for made in edited(plan["runs"], chosen, contexts, base.network, module, prepare):
+
+        def of_run(run: dict) -> Context:
+            return contexts[run["concept"]]
+
+        for made in edited(plan["runs"], chosen, of_run, base.network, module, prepare):
             plain = without_adapters(made.network, base)
             labels = files.add(made, plain)
             judging.judge(base.with_network(plain.eval()), made.run["concept"], method, **labels)

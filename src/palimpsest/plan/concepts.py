@@ -71,22 +71,25 @@ class ConceptStudies(Studies):
     # Studies and their runs
 
     def options_of(self, study: str, method: str) -> list[dict]:
-        """The settings that a study tries of a method: in the tuning its grid, else what the tuning chose."""
-        return self.own("methods", method, "grid") if study == self.own("tuning_study") else [{"name": "tuned"}]
+        """What a study tries of a method: in the tuning its grid, else what the tuning chose, or changes to it."""
+        if study == self.own("tuning_study"):
+            return self.own("methods", method, "grid")
+        return self.own("studies", study).get("options", [{"name": "tuned"}])
 
     def runs_of(self, study: str, method: str) -> list[dict]:
-        """Every run of a method in a study."""
-        row, chosen = self.own("studies", study), self.own("methods", method)
+        """Every run of a method in a study; changes: what an option replaces, of the method's and of what was tuned."""
+        row, own = self.own("studies", study), self.own("methods", method)
         return [
             {
                 "concept": concept,
                 "setting": option["name"],
                 "seed": seed,
-                "selection": chosen["selection"],
-                "training": {**self.training_of(method), **option.get("training", {})},
-                "settings": {**chosen.get("settings", {}), **option.get("settings", {})},
+                "selection": own["selection"],
+                "training": self.training_of(method),
+                "settings": own.get("settings", {}),
+                "changes": {key: value for key, value in option.items() if key != "name"},
             }
-            for concept in row["concepts"]
+            for concept in (["+".join(row["concepts"])] if row.get("together") else row["concepts"])
             for option in self.options_of(study, method)
             for seed in row["seeds"]
         ]
@@ -150,7 +153,9 @@ class ConceptStudies(Studies):
             "concepts": self.own("concepts"),
             "oracles": {model: list(self.oracles(model)) for model in self.own("models")},
             "others": {model: self.others(model) for model in self.own("models")},
-            "studies": {name: {key: row[key] for key in ("concepts", "seeds")} for name, row in studies},
+            "studies": {
+                name: {key: row[key] for key in ("concepts", "seeds", "options") if key in row} for name, row in studies
+            },
             "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
             "sampling": self.own("sampling"),
             "prompts": self.own("prompts"),

@@ -22,20 +22,25 @@ class Var(ConceptStudies):
         own = {name: self.own(name) for name in ("pairs", "likelihood")}
         return {**super().lists(), **own, "sizes": self.sizes()}
 
-    def reported_concepts(self) -> str:
-        """The concepts that are reported, as an argument."""
-        names = self.own("studies", self.own("reported_study"), "concepts")
-        return as_json({name: self.used_concepts()[name] for name in names})
+    def concepts_of(self, study: str) -> str:
+        """The concepts of a study, as an argument."""
+        return as_json({name: self.used_concepts()[name] for name in self.own("studies", study, "concepts")})
 
     def reported_edits(self, wildcards) -> list[str]:
         """The tables of the models that were edited in the reported study."""
         study = self.own("reported_study")
         return [f"{self.root}/{wildcards.model}/{study}/{each}/edits.parquet" for each in self.methods_of(study)]
 
+    def course_edits(self, wildcards) -> str:
+        """The table of the models that one method's training was ended early for."""
+        study = self.own("course_study")
+        return f"{self.root}/{wildcards.model}/{study}/{self.methods_of(study)[0]}/edits.parquet"
+
     def check(self) -> None:
         """Raise UserError for the first thing that the family's configuration names and that is not there."""
         super().check()
         self.setting("datasets", self.own("real"))
+        self.own("studies", self.own("course_study"))
 
     def sizes(self) -> dict[str, list[int]]:
         """The sides of each model's scales, where it is trained here."""
@@ -48,5 +53,5 @@ class Var(ConceptStudies):
 
 
 # What is measured of a model, beside its edits: the pairs, what the transformer is fed, which tokens carry a
-# concept, how likely pictures stay.
-STEPS = ("pairs", "feeding", "exchange", "likelihood")
+# concept, how likely pictures stay, the course of a training.
+STEPS = ("pairs", "feeding", "exchange", "likelihood", "token_maps")

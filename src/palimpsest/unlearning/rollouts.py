@@ -40,6 +40,13 @@ class Rollouts:
         names = [field.name for field in fields(self) if field.name != "quantiser"]
         return Rollouts(self.quantiser, **{name: getattr(self, name)[picked] for name in names})
 
+    def after(self, others: "Rollouts") -> "Rollouts":
+        """Those of another concept, and then these."""
+        names = [field.name for field in fields(self) if field.name != "quantiser"]
+        return Rollouts(
+            self.quantiser, **{name: torch.cat([getattr(others, name), getattr(self, name)]) for name in names}
+        )
+
     @property
     def inputs(self) -> Tensor:
         """What the safe tokens feed the transformer (n, L - 1, c): made of them again, which is cheaper than kept."""

@@ -1,7 +1,7 @@
 """The runs of one method in a study: each makes a copy of the base forget one concept, by its setting and seed."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from palimpsest.run import UserError, seed_everything
 from palimpsest.unlearning.context import Context
 from palimpsest.unlearning.door import edit
 from palimpsest.unlearning.engine import NotFinite
+
+MERGED = ("settings", "training")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Edited:
 def edited(
     runs: list[dict],
     chosen: dict,
-    contexts: Mapping[str, Context],
+    context_of: Callable[[dict], Context],
     base: nn.Module,
     module: str,
     prepare: Callable[[nn.Module, str], None],
@@ -42,17 +44,17 @@ def edited(
     """The runs one after the other; after the last one raises UserError where some failed.
 
     runs: each with concept, setting, seed, selection, training and settings, of which what the tuning chose takes the
-    place. prepare(network, selection): lets parameters change. One whose gradient or weights are not finite comes with
-    its last finite weights.
+    place, and the run's own `changes` that of both. prepare(network, selection): lets parameters change. One whose
+    gradient or weights are not finite comes with its last finite weights.
     """
     failures = []
     for run in runs:
         made = Edited(run, copy.deepcopy(base), [])
         seed_everything(run["seed"])
-        prepare(made.network, chosen.get("selection", run["selection"]))
-        context = replace(contexts[run["concept"]], seed=run["seed"])
-        settings = {**run["settings"], **chosen.get("settings", {})}
-        training = {**run["training"], **chosen.get("training", {})}
+        parts = (run, chosen, run.get("changes", {}))
+        settings, training = ({k: v for part in parts for k, v in part.get(key, {}).items()} for key in MERGED)
+        prepare(made.network, [part["selection"] for part in parts if "selection" in part][-1])
+        context = replace(context_of(run), seed=run["seed"])
         try:
             made.log.extend(edit(module, made.network, context, settings=settings, training=training))
         except NotFinite as error:

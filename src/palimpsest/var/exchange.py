@@ -19,7 +19,7 @@ from palimpsest.models.scales import spans
 from palimpsest.models.var import Var
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
-from palimpsest.var.erase import kept_rollouts
+from palimpsest.var.contexts import kept_rollouts
 from palimpsest.worlds.named import concept_of
 
 

@@ -22,7 +22,7 @@ from palimpsest.options import Share
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.token_losses import wrong_share
-from palimpsest.var.erase import kept_rollouts
+from palimpsest.var.contexts import kept_rollouts
 from palimpsest.worlds.concepts import ALL
 from palimpsest.worlds.named import concept_of
 

@@ -11,7 +11,7 @@ from palimpsest.models import var
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.var.attacks import Attacker
-from palimpsest.var.erase import kept_rollouts
+from palimpsest.var.contexts import kept_rollouts
 
 
 def judge(

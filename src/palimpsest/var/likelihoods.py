@@ -21,7 +21,7 @@ from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.var import Var
 from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
-from palimpsest.var.erase import kept_rollouts
+from palimpsest.var.contexts import kept_rollouts
 from palimpsest.worlds.captions import caption
 from palimpsest.worlds.concepts import ALL, Concept
 from palimpsest.worlds.named import concept_of

@@ -1,0 +1,103 @@
+"""What methods for next-scale models may see: rollouts of a concept's pairs and of the rest, or of several concepts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from palimpsest.models.var import Var
+from palimpsest.run import UserError
+from palimpsest.unlearning.context import Conditioning, Context
+from palimpsest.unlearning.rollouts import Rollouts, unpacked
+from palimpsest.var.pairs import KEPT
+from palimpsest.worlds.concepts import Concept
+from palimpsest.worlds.named import Named
+
+# What is known of the prompts of several concepts, one after the other.
+CONDITIONS = ("concept", "others", "anchors", "alone")
+
+
+def kept_rollouts(base: Var, name: str, source: Path, drawn: Mapping, table: pd.DataFrame) -> tuple[Rollouts, Rollouts]:
+    """The rollouts of a concept's kept pairs, and of the rest. Raises UserError where they are of another model."""
+    rows = table[(table["concept"] == name) & (table["verdict"] == KEPT)]
+    pairs, others = (rows[rows["role"] == role] for role in ("pair", "others"))
+    if pairs.empty or others.empty:
+        raise UserError(f"concept {name}: {source} has no pairs, or none of the rest. Draw them again")
+    found = []
+    for role, asked, safe in (("pairs", pairs, pairs["anchor"]), ("others", others, others["prompt"])):
+        prefix = f"{name}.{role}."
+        parts = {key.removeprefix(prefix): drawn[key] for key in drawn if key.startswith(prefix)}
+        ids = base.ids(list(asked["prompt"])), base.ids(list(safe))
+        try:
+            found.append(unpacked(parts, base.visual.quantiser, *ids))
+        except ValueError as error:
+            raise UserError(
+                f"concept {name}: {error}. The rollouts beside {source} are not of {base.folder}: draw them again"
+            ) from None
+    return found[0], found[1]
+
+
+def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping, table: pd.DataFrame) -> Context:
+    """What the methods may see: rollouts of pairs and of the rest, and prompts."""
+    pairs, others = kept_rollouts(base, concept.name, source, drawn, table)
+    return Context(
+        "var",
+        target=pairs,
+        remember=others,
+        timesteps=1,
+        frozen=base.network,
+        conditioning=Conditioning(
+            concept=pairs.asked,
+            none=base.ids(["."])[0],
+            others=others.asked,
+            anchors=pairs.safe,
+            alone=base.ids(concept.alone()),
+        ),
+        bounds=None,
+    )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """All that a study's methods learn from: each concept's context, and the prompts of its rest."""
+
+    concepts: Mapping[str, Concept | Named]
+    contexts: Mapping[str, Context]
+    rest: Mapping[str, list[str]]
+
+    @classmethod
+    def read(
+        cls, base: Var, concepts: Mapping[str, Concept | Named], source: Path, drawn: Mapping, table: pd.DataFrame
+    ) -> "Learned":
+        """Of what `pairs` wrote: its prompts, from a file for messages, and rollouts."""
+        contexts = {name: context_of(base, concept, source, drawn, table) for name, concept in concepts.items()}
+        others = table[table["role"] == "others"]
+        return cls(concepts, contexts, {name: list(others[others["concept"] == name]["prompt"]) for name in concepts})
+
+    def of(self, names: list[str], pairs: int | None = None, others: int | None = None) -> Context:
+        """What methods may see of some concepts at once: the first pairs of each, and of the rest what names none."""
+        parts = []
+        for name in names:
+            found = np.any([[bool(each) for each in self.concepts[one].words(self.rest[name])] for one in names], 0)
+            whole = self.contexts[name]
+            target = whole.target.at(np.arange(len(whole.target))[:pairs])
+            parts.append(replace(whole, target=target, remember=whole.remember.at(np.flatnonzero(~found)[:others])))
+        return joined(parts)
+
+
+def joined(contexts: list[Context]) -> Context:
+    """What methods may see of several concepts at once."""
+    found = contexts[0]
+    for each in contexts[1:]:
+        one, two = found.conditioning, each.conditioning
+        given = {name: torch.cat([getattr(one, name), getattr(two, name)]) for name in CONDITIONS}
+        found = replace(
+            found,
+            target=each.target.after(found.target),
+            remember=each.remember.after(found.remember),
+            conditioning=replace(one, **given),
+        )
+    return found
