@@ -119,7 +119,7 @@ def test_the_test_of_typed_numbers_finds_one():
 def test_every_macro_of_the_prose_is_defined_by_the_run_and_every_number_is_quoted(built):
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "numbers.tex").read_text(encoding="utf-8")))
     defined |= set(re.findall(r"\\newcommand\{\\(\w+)\}", (built / "verdicts.tex").read_text(encoding="utf-8")))
-    used = set(re.findall(r"\\((?:lcr|instance|erasure|memory|verdict)[A-Z]\w*)", SOURCE))
+    used = set(re.findall(r"\\((?:lcr|instance|erasure|memory|var|verdict)[A-Z]\w*)", SOURCE))
     assert used <= defined, used - defined
     quoted = {
         entry["name"] for entry in yaml.safe_load((PAPER / "numbers.yaml").read_text(encoding="utf-8"))["numbers"]
@@ -148,7 +148,7 @@ def test_what_an_experiment_does_not_make_is_left_out_of_its_paper(built, tmp_pa
 
 
 # The synthetic run has one family; the others' numbers say that they were not measured.
-OTHERS = (r"\newcommand{\instance", r"\newcommand{\erasure")
+OTHERS = tuple(rf"\newcommand{{\{family}" for family in ("instance", "erasure", "var"))
 
 
 def test_every_number_of_the_prose_was_measured(built):

@@ -13,6 +13,7 @@ from palimpsest.plan.configuration import merge, merged, parts, with_parts, with
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.lcr import Lcr
 from palimpsest.plan.sources import Sources
+from palimpsest.plan.var import Var
 
 
 def composed(files, given):
@@ -159,7 +160,7 @@ def test_a_network_is_released_trained_or_converted():
 
 def test_unknown_keys_and_families_without_settings_are_refused():
     known = families.known_families(ROOT)
-    assert known == {"lcr", "instance", "erasure", "memory"}
+    assert known == {"lcr", "instance", "erasure", "memory", "var"}
     config = configuration()
     with pytest.raises(UserError, match="unknown key 'lcrr'"):
         families.refuse_unknown_keys({**config, "lcrr": {}}, known)
@@ -171,3 +172,15 @@ def test_merging_replaces_lists_and_joins_mappings():
     below = {"a": {"b": [1, 2], "c": 1}}
     merge(below, {"a": {"b": [3]}})
     assert below == {"a": {"b": [3], "c": 1}}
+
+
+def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_concepts_at_once():
+    var = Var(configuration("var"))
+    grid = var.runs_of("tuning", "s_vare")
+    assert {run["setting"] for run in grid} == {option["name"] for option in var.own("methods", "s_vare", "grid")}
+    assert all(run["changes"]["training"]["learning_rate"] for run in grid)
+    assert {run["setting"] for run in var.runs_of("comparison", "vare")} == {"tuned"}
+    changed = {run["setting"]: run["changes"] for run in var.runs_of("ablation", "s_vare_corrected")}
+    assert changed["as_tuned"] == {} and changed["6_pairs"] == {"learned": {"pairs": 6}}
+    assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"church+stripes"}
+    assert var.sizes() == {"tiny_var": [1, 2, 3, 4, 6, 8]}

@@ -16,8 +16,10 @@ from palimpsest.models.scales import spans
 from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
-from palimpsest.var import attacks, erase, exchange, feeding, judge, likelihoods, pairs
+from palimpsest.unlearning.runs import edited
+from palimpsest.var import attacks, erase, exchange, feeding, judge, likelihoods, pairs, token_maps
 from palimpsest.var.contexts import Learned, kept_rollouts
+from palimpsest.var.parts import select
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from palimpsest.worlds.scenes import FACTORS
 from test_var import BITS, CODES, LENGTH, SIZES, model_of
@@ -327,3 +329,63 @@ def test_several_concepts_at_once_are_learned_from_the_pairs_of_each_and_a_rest_
     assert len(both.conditioning.alone) == len(church.conditioning.alone) + len(red.conditioning.alone)
     alone = learned.of(["red"], others=1)
     assert len(alone.remember) == 1 and torch.equal(alone.target.tokens, red.target.tokens)
+
+
+def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_path):
+    out = tmp_path / "maps.npz", tmp_path / "measured"
+    token_maps.token_maps(
+        base,
+        files["rollouts.npz"],
+        files["prompts.parquet"],
+        ran["edits.parquet"],
+        *out,
+        model="tiny",
+        concepts=CONCEPTS,
+    )
+    model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = kept_rollouts(model, "church", files["prompts.parquet"], arrays, rows)[0]
+    (edit, _) = edits.read(ran["edits.parquet"])
+    with np.load(out[0]) as maps, torch.no_grad():
+        assert set(maps.files) == {f"{name}.{time}" for name in CONCEPTS for time in ("before", "one", "floor")}
+        for time, network, prompt in (
+            ("before", model.network, own.asked),
+            ("floor", model.network, own.safe),
+            ("one", edits.open_edit(edit), own.asked),
+        ):
+            losses = symbol_losses(network(prompt, own.inputs), own.tokens)
+            assert maps[f"church.{time}"] == pytest.approx(losses.mean((0, 2)).numpy(), rel=1e-4)
+            kept = ((losses > np.log(2)).float().mean(2) >= 0.25).float().mean(0)
+            table = measurements.read([out[1]])
+            table = table[(table["concept"] == "church") & (table["setting"] == time)].set_index("scale")["value"]
+            for side, part in zip(SIZES, spans(SIZES), strict=True):
+                assert table[str(side)] == pytest.approx(float(kept[part].mean()), abs=1e-6)
+
+
+def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):
+    model, table = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        learned = Learned.read(
+            model, {"red": Concept("red", **CONCEPTS["red"])}, files["prompts.parquet"], arrays, table
+        )
+    run = {
+        "concept": "red",
+        "seed": 0,
+        "selection": "full",
+        "settings": {"threshold": 0.25},
+        "training": {"steps": 1, "learning_rate": 0.0, "batch": 2},
+    }
+    chosen = {"training": {"learning_rate": 0.01}, "settings": {"divisor": "kept"}}
+    changes = {"selection": "feed", "training": {"steps": 3}, "settings": {"threshold": 0.0}}
+    every = [{**run, "setting": "tuned"}, {**run, "setting": "changed", "changes": changes}]
+    given = (lambda each: learned.of(["red"])), model.network, "vare_filtered", select
+    made = list(edited(every, chosen, *given))
+    assert [len(each.log) for each in made] == [1, 3] and made[1].log[0]["kept"] == 1 > made[0].log[0]["kept"]
+    known = model.network.state_dict()
+    moved = [
+        {name for name, tensor in each.network.state_dict().items() if not torch.equal(tensor, known[name])}
+        for each in made
+    ]
+    assert all(".feed." in name for name in moved[1]) and moved[1] < moved[0]
+    with pytest.raises(UserError, match=r"red\.tuned\.0: .*method vare_filtered"):
+        list(edited(every[:1], {"settings": {"none": 1}}, *given))

@@ -12,10 +12,10 @@ from palimpsest.models.var import Var
 from palimpsest.run import UserError
 from palimpsest.unlearning.context import Conditioning, Context
 from palimpsest.unlearning.rollouts import Rollouts, unpacked
-from palimpsest.var.pairs import KEPT
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
+KEPT, MISSING, REMAINS = "kept", "missing", "remains"  # what the judge says of a pair
 # What is known of the prompts of several concepts, one after the other.
 CONDITIONS = ("concept", "others", "anchors", "alone")
 

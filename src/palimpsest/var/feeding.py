@@ -15,14 +15,13 @@ from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.intervals import bootstrap
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import var
-from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
-from palimpsest.models.var import Var
 from palimpsest.options import Share
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.token_losses import wrong_share
 from palimpsest.var.contexts import kept_rollouts
+from palimpsest.var.teacher_forced import said
 from palimpsest.worlds.concepts import ALL
 from palimpsest.worlds.named import concept_of
 
@@ -90,17 +89,6 @@ def inputs_of(pairs: Rollouts) -> dict[str, tuple[Tensor, Tensor]]:
         "concept_own": (pairs.asked, pairs.own_inputs),
         "concept_blank": (pairs.asked, torch.zeros_like(pairs.inputs)),
     }
-
-
-@torch.no_grad()
-def said(model: Var, conditions: Tensor, inputs: Tensor, tokens: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
-    """The loss of each symbol of tokens, (n, L, symbols), and the likeliest symbols."""
-    losses, likeliest = [], []
-    for part in torch.arange(len(tokens)).split(batch):
-        logits = model.network(conditions[part], inputs[part])
-        losses.append(symbol_losses(logits, tokens[part]))
-        likeliest.append(logits.argmax(-1))
-    return torch.cat(losses), torch.cat(likeliest)
 
 
 if __name__ == "__main__":

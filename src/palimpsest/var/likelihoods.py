@@ -10,18 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import edits as edited
 from palimpsest.models import var, visual_tokenizer
-from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.var import Var
 from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
 from palimpsest.var.contexts import kept_rollouts
+from palimpsest.var.teacher_forced import said
 from palimpsest.worlds.captions import caption
 from palimpsest.worlds.concepts import ALL, Concept
 from palimpsest.worlds.named import concept_of
@@ -115,19 +114,11 @@ def real_sets(base: Var, concept, images: np.ndarray, rows: pd.DataFrame, count:
     return found
 
 
-@torch.no_grad()
-def of_tokens(model: Var, tokens: Tensor, conditions: Tensor, empty: bool = False, batch: int = 64) -> np.ndarray:
-    """The loss of pictures of tokens (n, L, symbols), the mean of their symbols in nats (n,).
-
-    empty: as if there were no text, at the length of the conditions (n, ...).
-    """
-    device, losses = next(model.network.parameters()).device, []
-    for part in torch.arange(len(tokens)).split(batch):
-        some = tokens[part].to(device)
-        dropped = torch.full((len(part),), empty, device=device)
-        logits = model.network(conditions[part].to(device), model.visual.quantiser.read(some).inputs, dropped)
-        losses.append(symbol_losses(logits, some).double().mean((1, 2)).cpu())
-    return torch.cat(losses).numpy()
+def of_tokens(model: Var, tokens: Tensor, conditions: Tensor, empty: bool) -> np.ndarray:
+    """The loss of pictures of tokens (n, L, symbols), the mean of their symbols in nats (n,)."""
+    tokens = tokens.to(conditions.device)
+    losses, _ = said(model, conditions, model.visual.quantiser.read(tokens).inputs, tokens, empty=empty)
+    return losses.double().mean((1, 2)).cpu().numpy()
 
 
 def measured(table: pd.DataFrame) -> list[dict]:

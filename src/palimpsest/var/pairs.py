@@ -19,12 +19,12 @@ from palimpsest.options import Count
 from palimpsest.run import Input, Output, UserError, step, torch_device
 from palimpsest.unlearning.draw_rollouts import rolled_out
 from palimpsest.unlearning.rollouts import packed
+from palimpsest.var.contexts import KEPT, MISSING, REMAINS
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.kinds import learned_prompts
 from palimpsest.worlds.named import Named, concept_of
 
 OTHERS_SEED = 1_000_000  # noise of the rest: no number of a pair's
-KEPT, MISSING, REMAINS = "kept", "missing", "remains"  # what the judge says of a pair
 
 
 def pairs(

@@ -17,7 +17,7 @@ from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.token_losses import wrong_share
 from palimpsest.var.contexts import kept_rollouts
-from palimpsest.var.feeding import said
+from palimpsest.var.teacher_forced import said
 
 FLOOR, BEFORE = "floor", "before"
 
