@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bench import erasure, instance, lcr, memory, others
+from bench import erasure, instance, lcr, memory, others, var
 from bench.measure import COLUMNS
 from palimpsest.run import ROOT
 
@@ -27,6 +27,9 @@ PARTS = {
         else erasure.rows(erasure.SD14 if torch.cuda.is_available() else erasure.MEDIUM, erasure.ALL)
     ),
     "memory": lambda images, quick: memory.rows(memory.QUICK if quick else memory.WHOLE),
+    "var": lambda images, quick: var.rows(
+        var.TINY if quick else var.INFINITY if torch.cuda.is_available() else var.MEDIUM
+    ),
     "counting": lambda images, quick: others.counting(10**5 if quick else 10**8),
     "scaling": lambda images, quick: others.scaling(*((2, 1) if quick else (64, 3))),
     "scenes": lambda images, quick: others.generation(*((20, 1) if quick else (500, 3))),

@@ -1,6 +1,7 @@
 """The benchmark: its table is complete, and both of its ways do the same. No time is asserted."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from palimpsest.run import ROOT
 
 sys.path.insert(0, str(ROOT))  # the benchmark is no part of the package
 
-from bench import erasure, lcr, memory, original, ours
+from bench import erasure, lcr, memory, original, ours, var
 from bench.__main__ import PARTS, main
 from bench.measure import COLUMNS, Stopwatch, take_turns
 
@@ -141,6 +142,15 @@ def test_both_ways_of_uce_solve_the_same():
     assert all((one - other).abs().max() > 0.01 for one, other in zip(before, made, strict=True))
 
 
+def test_both_ways_of_an_s_vare_iteration_train_the_same_weights_and_draw_the_same_bits():
+    size = replace(var.TINY, iterations=3)
+    theirs, made = (train(size, Stopwatch()) for train in (var.train_original, var.train_ours))
+    before = torch.cat([each.reshape(-1) for each in var.chosen(var.model_of(size))])
+    assert (theirs - made).abs().max() < 1e-6 < (theirs - before).abs().max()
+    one, two = (draw(size, Stopwatch()) for draw in (var.draw_original, var.draw_ours))
+    assert torch.equal(one, two) and 0 < one.float().mean() < 1
+
+
 def test_the_rows_of_a_gpu_can_be_had_on_a_small_network_too():
     rows = memory.on_a_card(memory.TINY)
     assert len(rows) == 4 and all(row["ours"] > 0 and "evaluations" in row["remark"] for row in rows)
@@ -172,4 +182,4 @@ def test_the_table_is_complete(tmp_path):
     text = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert "QUICK" in text and "load average" in text and text.count("|\n") == len(table) + 2
     assert len((tmp_path / "bench.csv").read_text(encoding="utf-8").splitlines()) == len(table) + 1
-    assert set(PARTS) == {"nudenet", "lcr", "instance", "erasure", "memory", "counting", "scaling", "scenes"}
+    assert set(PARTS) == {"nudenet", "lcr", "instance", "erasure", "memory", "var", "counting", "scaling", "scenes"}
