@@ -558,14 +558,16 @@ def test_drawing_with_a_steering_gives_what_whole_passes_and_the_formula_do(guid
 
     def apart(wanted, none):
         chances = wanted.double().softmax(-1)
-        return (chances * (chances / none.double().softmax(-1)).log()).sum(-1).mean(-1)
+        return (chances * (chances / none.double().softmax(-1)).log()).sum(-1)
+
+    def middle(values):  # between two of them, so that no rounding decides
+        known = values.flatten().sort().values
+        return float(known[len(known) // 2 : len(known) // 2 + 2].mean())
 
     plain = var.roll_out(model, prompts, uniform, **settings)
-    known = apart(*differences(plain.inputs)).flatten().sort().values
-    threshold = float(known[len(known) // 2 : len(known) // 2 + 2].mean())
-    moved = var.roll_out(
-        steered(Steering(concept, strength, (1, 2), threshold, "differing")), prompts, uniform, **settings
-    )
+    known = apart(*differences(plain.inputs))
+    thresholds = middle(known.mean(-1)), middle(known)
+    moved = var.roll_out(steered(Steering(concept, strength, (1, 2), *thresholds)), prompts, uniform, **settings)
     assert not torch.equal(moved.symbols, plain.symbols)
     own = model.network(prompts, moved.inputs)
     if guidance != "none":
@@ -573,34 +575,41 @@ def test_drawing_with_a_steering_gives_what_whole_passes_and_the_formula_do(guid
         none = model.network(*other)
         own = none + 3.0 * (own - none)
     wanted, none = differences(moved.inputs)
-    scale = scales.levels(SIZES)
-    mask = (apart(wanted, none) >= threshold) & ((scale == 1) | (scale == 2))
-    mask = mask[..., None] & ((wanted[..., 1] > wanted[..., 0]) != (none[..., 1] > none[..., 0]))
+    scale, known = scales.levels(SIZES), apart(wanted, none)
+    mask = (known.mean(-1) >= thresholds[0]) & ((scale == 1) | (scale == 2))
+    mask = mask[..., None] & (known >= thresholds[1])
     assert mask.any() and not mask.all()
     assert torch.allclose(moved.logits, own - strength * mask[..., None] * (wanted - none), atol=1e-4)
     # A strength of none leaves what is drawn.
-    same = var.roll_out(steered(Steering(concept, 0.0, (), 0.0, "all")), prompts, uniform, **settings)
+    same = var.roll_out(steered(Steering(concept, 0.0)), prompts, uniform, **settings)
     assert torch.equal(same.symbols, plain.symbols) and torch.allclose(same.logits, plain.logits, atol=1e-5)
 
 
-def test_a_steering_moves_the_symbols_that_it_says():
-    def bits(*likely):
-        return torch.tensor([[[[[1.0, -1.0], [-1.0, 1.0]][bit] for bit in likely]]])
-
-    concept, none, own = bits(1, 1, 0, 0), bits(0, 0, 0, 0), bits(1, 0, 0, 1)
-    for symbols, wanted in {"all": [1, 1, 1, 1], "differing": [1, 1, 0, 0], "shared": [1, 0, 0, 0]}.items():
-        mask = Steering(torch.zeros(1), 1.0, symbols=symbols).mask(own, concept, none)
-        assert mask[0, 0].tolist() == [bool(each) for each in wanted]
-    apart = 0.5 * 2.0 * np.tanh(1.0)  # half of the bits differ, each with log-odds of 2 on either side
-    for divergence, any_ in ((apart - 1e-4, True), (apart + 1e-4, False)):
-        mask = Steering(torch.zeros(1), 1.0, divergence=divergence).mask(own, concept, none)
-        assert bool(mask.any()) == any_
+def test_a_steering_moves_the_tokens_and_the_symbols_that_differ_enough():
+    # Two bits of two tokens: log-odds of 2 on either side differ by this divergence, equal ones by none.
+    yes, no, one = [-1.0, 1.0], [1.0, -1.0], float(2 * np.tanh(1.0))
+    concept, none = torch.tensor([[[yes, yes], [yes, no]]]), torch.tensor([[[no, no], [no, no]]])
+    for token, symbol, wanted in (
+        (0.0, 0.0, [[True, True], [True, True]]),
+        (0.0, one - 0.01, [[True, True], [True, False]]),
+        (one / 2 - 0.01, 0.0, [[True, True], [True, True]]),
+        (one / 2 + 0.01, 0.0, [[True, True], [False, False]]),
+        (one / 2 - 0.01, 0.01, [[True, True], [True, False]]),
+        (one + 0.01, 0.0, [[False, False], [False, False]]),
+    ):
+        found = Steering(torch.zeros(1), 3.0, (1,), token, symbol)
+        assert found.mask(concept, none)[0].tolist() == wanted
+        own = torch.ones(1, 2, 2, 2)
+        changed = (found.steered(own, concept, none, 1) != own).any(-1)[0]
+        differ = torch.tensor([[True, True], [True, False]])
+        assert torch.equal(changed, torch.tensor(wanted) & differ)
+        assert torch.equal(found.steered(own, concept, none, 0), own)
 
 
 def test_a_steering_is_an_edit_that_is_kept_and_opened(tmp_path):
     path = saved(tmp_path / "base", model_of(BITS))
     model = var.open_model(path)
-    settings = {"strength": 6.0, "scales": [0, 2], "divergence": 0.0, "symbols": "all"}
+    settings = {"strength": 6.0, "scales": [0, 2], "token_divergence": 0.0, "symbol_divergence": 0.0}
     door.edit("steering", model.network, context(), settings=settings, training={})
     file = tmp_path / "edit.safetensors"
     assert edits.save_delta(file, model.network, path) == "steering"
@@ -609,7 +618,7 @@ def test_a_steering_is_an_edit_that_is_kept_and_opened(tmp_path):
     (edit,) = edits.read(tmp_path / "edits.parquet")
     network = edits.open_edit(edit)
     assert torch.equal(network.steering.concept, base().ids(["church"])[0])
-    assert replace(network.steering, concept=0) == Steering(0, 6.0, (0, 2), 0.0, "all")
+    assert replace(network.steering, concept=0) == Steering(0, 6.0, (0, 2))
     prompts, uniform = base().ids(["a red church", "a tree"]), var.noise_of(base(), np.arange(2), 0)
     plain = var.open_model(path)
     drawn = [
@@ -633,7 +642,7 @@ def test_a_class_is_steered_away_from_alike():
     plain = var.roll_out(model, labels, uniform, guidance=2.0)
     for strength, same in ((0.0, True), (9.0, False)):
         network = copy.deepcopy(model.network)
-        network.steering = Steering(torch.tensor(1), strength, symbols="all")
+        network.steering = Steering(torch.tensor(1), strength)
         found = var.roll_out(model.with_network(network), labels, uniform, guidance=2.0)
         assert torch.equal(found.symbols, plain.symbols) == same
 

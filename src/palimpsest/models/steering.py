@@ -2,21 +2,18 @@
 
 The idea of ScaleErasure (Wang et al. 2026), whose exact form we could not read: beside what is drawn, the network says
 at every scale what it would for the concept alone, and for no text; logits move against the difference of the two, at
-some scales, at tokens for which the two say different things, and of these at the symbols (bits) that decide it.
+some scales, at tokens for which the two say different things, and of these at the symbols (bits) that differ.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from palimpsest.run import UserError
-
-Symbols = Literal["all", "differing", "shared"]
 
 
 @dataclass(frozen=True)
@@ -25,33 +22,28 @@ class Steering:
 
     concept (...): its condition, token ids or a label. strength: in units of the distance of the concept's logits to
     those of no text; 0 leaves all as it is. scales: numbers of those that are steered, from 0 on; none given are all.
-    divergence: of a token, the least mean of its symbols' KL from the concept's to no text, in nats. symbols: of such
-    tokens all; "differing": those whose likeliest value for the concept is not that for no text; "shared": of these
-    those for which the picture's own likeliest value is the concept's.
+    token_divergence: the least of a token, as the mean of its symbols; symbol_divergence: the least of a symbol itself:
+    KL from what is said for the concept to what for no text, in nats. 0 is all of them; an index has the two alike.
     """
 
     concept: Tensor
     strength: float
     scales: tuple[int, ...] = ()
-    divergence: float = 0.0
-    symbols: Symbols = "differing"
+    token_divergence: float = 0.0
+    symbol_divergence: float = 0.0
 
     def steered(self, logits: Tensor, concept: Tensor, none: Tensor, scale: int) -> Tensor:
         """The logits (n, l, symbols, values) of a scale, led away: z - strength mask (z_concept - z_none)."""
         if self.scales and scale not in self.scales:
             return logits
-        return logits - self.strength * self.mask(logits, concept, none)[..., None] * (concept - none)
+        return logits - self.strength * self.mask(concept, none)[..., None] * (concept - none)
 
-    def mask(self, logits: Tensor, concept: Tensor, none: Tensor) -> Tensor:
+    def mask(self, concept: Tensor, none: Tensor) -> Tensor:
         """Which symbols of which tokens are led away, (n, l, symbols) bool."""
         wanted = concept.float().log_softmax(-1)
-        apart = (wanted.exp() * (wanted - none.float().log_softmax(-1))).sum(-1).mean(-1)
-        found = (apart >= self.divergence)[..., None].expand(concept.shape[:-1])
-        if self.symbols != "all":
-            found = found & (concept.argmax(-1) != none.argmax(-1))
-        if self.symbols == "shared":
-            found = found & (concept.argmax(-1) == logits.argmax(-1))
-        return found
+        # No divergence is below zero, which rounding might say.
+        apart = (wanted.exp() * (wanted - none.float().log_softmax(-1))).sum(-1).clamp(min=0)
+        return (apart.mean(-1, keepdim=True) >= self.token_divergence) & (apart >= self.symbol_divergence)
 
 
 def save_steering(path: Path, steering: Steering, base: str) -> None:
