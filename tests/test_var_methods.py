@@ -10,19 +10,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palimpsest.models import var
-from palimpsest.models.next_scale import symbol_losses
+from palimpsest.models import edit_table, edits, scales, var
+from palimpsest.models.next_scale import CrossAttention, symbol_losses
+from palimpsest.models.steering import Steering
 from palimpsest.run import UserError
 from palimpsest.unlearning import door, engine, token_losses
-from palimpsest.unlearning.context import Context
+from palimpsest.unlearning.context import Conditioning, Context
 from palimpsest.unlearning.draw_rollouts import rolled_out
 from palimpsest.unlearning.engine import FlatParameters, Step
 from palimpsest.unlearning.find import method_module
+from palimpsest.unlearning.methods import uce
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.var.methods import (
     ac_vare,
     ascent,
+    ear_windows,
+    erase_anything,
     esd_tokens,
+    first_scale_only,
     naive,
     s_vare,
     s_vare_corrected,
@@ -31,12 +36,14 @@ from palimpsest.var.methods import (
     vare_filtered,
 )
 from palimpsest.var.parts import select
-from test_var import BITS, CODES, LENGTH, SIZES, model_of
+from test_var import BITS, CODES, LENGTH, SIZES, model_of, saved
 
 METHODS = {"naive": naive, "vare": vare, "vare_filtered": vare_filtered, "s_vare": s_vare}
 METHODS |= {"s_vare_corrected": s_vare_corrected}
 # These hang on how much the text says to the network, little in one that was never trained; or teach no tokens.
 EVERY = METHODS | {"vare_contrast": vare_contrast, "ac_vare": ac_vare, "esd_tokens": esd_tokens, "ascent": ascent}
+EVERY |= {"first_scale_only": first_scale_only, "ear_windows": ear_windows, "erase_anything": erase_anything}
+BY_LOGITS = {"ac_vare", "esd_tokens", "ear_windows", "erase_anything"}  # with no choice of tokens one by one
 SETTINGS = {"vare_contrast": {"contrast": 0.0}}
 UNSAFE = ["a red church in the sea", "a blue church", "painted picture of the church"]
 SAFE = ["a red thing in the sea", "a blue thing", "painted picture of the thing"]
@@ -46,8 +53,10 @@ TRAINING = {"steps": 4, "learning_rate": 0.003, "batch": 4, "betas": [0.9, 0.97]
 
 @cache
 def base() -> var.Var:
-    """An untrained model, whose predictions are far from even."""
+    """An untrained model, whose predictions are far from even, and whose norm of the text does something."""
     model = model_of(BITS)
+    norm = model.network.transformer.condition.norm.weight
+    norm.data.copy_(torch.linspace(0.5, 1.5, len(norm)))
     model.network.transformer.head.weight.data.mul_(4)
     return model
 
@@ -58,7 +67,10 @@ def context(guidance: float = 4.0) -> Context:
     unsafe, safe, others = (model.ids(prompts) for prompts in (UNSAFE, SAFE, OTHERS))
     pairs = rolled_out(model, unsafe, safe, var.noise_of(model, np.arange(3), 0), guidance=guidance)
     wide = rolled_out(model, others, others, var.noise_of(model, np.arange(4), 1), guidance=1.0)
-    return Context("var", pairs, wide, timesteps=1, frozen=model.network, bounds=None, seed=4)
+    named = unsafe != safe  # the one token that each pair differs in
+    conditioning = Conditioning(unsafe, unsafe[0], others, safe, named, named, model.ids(["church"]))
+    shared = {"timesteps": 1, "bounds": None, "seed": 4}
+    return Context("var", pairs, wide, frozen=model.network, conditioning=conditioning, **shared)
 
 
 def student() -> var.NextScale:
@@ -171,7 +183,7 @@ def test_a_method_is_the_familys_and_learns_nothing_at_a_rate_of_none(name):
     loss = log[0]["forget_loss"]
     assert len(log) == 4 and loss > 0
     filtered = {"kept", *(f"kept_{side}" for side in SIZES)} <= log[0].keys()
-    assert filtered == (name not in ("ac_vare", "esd_tokens"))
+    assert filtered == (name not in BY_LOGITS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -322,6 +334,317 @@ def test_ascent_makes_the_concepts_own_tokens_unlikely():
     before = symbol_losses(network(*given), pairs.own).mean()
     door.edit("ascent", network, context(), settings={}, training=TRAINING)
     assert symbol_losses(network(*given), pairs.own).mean() > before + 0.01
+
+
+def test_what_is_kept_is_logged_once_a_batch_whatever_its_parts(monkeypatch):
+    counts, log_kept = [], token_losses.log_kept
+
+    def counted(*given):
+        counts.append(given[0].micro_batch)
+        log_kept(*given)
+
+    monkeypatch.setattr(token_losses, "log_kept", counted)
+    whole, parts = step(), step(micro_batch=3)
+    for given in (whole, parts):
+        vare_filtered.direction(given, threshold=0.5)
+    assert counts == [4, 3] and whole.seen["kept"] == pytest.approx(parts.seen["kept"]) and whole.seen["kept"] > 0
+
+
+def test_tokens_are_weighed_by_their_scales():
+    assert torch.equal(token_losses.token_weights(step()), torch.ones(LENGTH))
+    found = token_losses.token_weights(step(), "by_size")
+    sides = torch.tensor([float(side) for side in SIZES for _ in range(side * side)])
+    assert found.mean() == pytest.approx(1) and torch.allclose(found * sides, (found * sides)[0].expand(LENGTH))
+    some = token_losses.token_weights(step(), "by_size", first=1, last=2)
+    assert some.mean() == pytest.approx(1) and torch.equal(some > 0, (sides == 2) | (sides == 3))
+    with pytest.raises(ValueError, match="scales 4 to 3 are none: the model has those from 0 to 3"):
+        token_losses.token_weights(step(), first=4)
+    # Of the losses of kept tokens it is the weighted mean.
+    tokens = torch.zeros(1, LENGTH, 3, dtype=torch.long)
+    logits = torch.randn(1, LENGTH, 3, 2, generator=torch.Generator().manual_seed(0))
+    keep = (torch.arange(LENGTH) % 3 > 0)[None]
+    losses = token_losses.token_errors(step(), tokens, divisor="kept", keep=keep, weights=found)(logits, slice(0, 1))
+    wanted = np.average(symbol_losses(logits, tokens).mean(2)[0][keep[0]], weights=found[keep[0]])
+    assert losses.item() == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_first_scales_alone_are_learned_and_nothing_that_only_later_ones_use(count):
+    network, end = student(), sum(side * side for side in SIZES[:count])
+    names = select(network, "full")
+    given = step(network)
+    found = first_scale_only.direction(given, scales=count, weight=0.0)
+    batch = given.forget
+    logits = network(batch.asked, batch.inputs)[:, :end]
+    wanted = flat(network, F.cross_entropy(logits.flatten(0, 2), batch.tokens[:, :end].flatten()))
+    assert torch.allclose(found, wanted, atol=1e-5 * float(wanted.abs().max()))
+    by_name = {name: found[part] for name, part in zip(names, given.parameters.parts, strict=True)}
+    places = by_name["transformer.places"].unflatten(0, (LENGTH, -1)).abs().sum(1)
+    level = by_name["transformer.level"].unflatten(0, (len(SIZES), -1)).abs().sum(1)
+    assert (places[:end] > 0).all() and not places[end:].any()
+    assert (level[:count] > 0).all() and not level[count:].any()
+    assert bool(by_name["transformer.embed.weight"].any()) == (count > 1)  # the first scale is fed nothing
+    # What holds the others asks nothing of the pretrained network.
+    held = first_scale_only.direction(step(network), scales=count, weight=5.0) - found
+    assert held.norm() < 0.02 * found.norm()
+
+
+def test_windows_follow_each_other_on_one_batch_and_those_that_fit_are_passed_over():
+    assert ear_windows.windows_of(SIZES, 0) == scales.spans(SIZES)
+    pieces = ear_windows.windows_of(SIZES, 7)
+    assert [each.stop - each.start for each in pieces] == [7, 7, 7, 7, 2]
+    assert [number for each in pieces for number in range(each.start, each.stop)] == list(range(LENGTH))
+    network, memory, eta = student(), {}, 0.7
+    batch = step(network).forget
+    with torch.no_grad():
+        concept = base().network(batch.asked, batch.own_inputs)
+        wanted = base().network(batch.safe, batch.inputs) * (1 + eta) - eta * concept
+    for index, part in enumerate(scales.spans(SIZES)):
+        given = step(network, index=index, memory=memory)
+        if index:  # another batch comes, and waits
+            given.forget = given.forget.at(np.array([1, 1, 1, 1]))
+        found = ear_windows.direction(given, eta=eta, threshold=0.0)
+        logits = network(batch.asked, batch.own_inputs)
+        right = flat(network, F.mse_loss(logits[:, part], wanted[:, part]))
+        assert torch.allclose(found, right, atol=1e-4 * float(right.abs().max())) and given.seen["kept"] == 1
+    errors = (concept - wanted)[:, :1].square().mean((1, 2, 3))
+    given, threshold = step(network), float(errors[:3].sort().values[:2].mean())  # the fourth row is the first again
+    ear_windows.direction(given, eta=eta, threshold=threshold)
+    share = float((errors > threshold).float().mean())
+    assert 0 < share < 1 and given.seen["kept"] == pytest.approx(share)
+    passed = step(network)
+    assert not ear_windows.direction(passed, eta=eta, threshold=1e9).any() and passed.seen["kept"] == 0
+
+
+def test_the_share_of_attention_is_what_attention_uses():
+    module, generator = CrossAttention(12, 3), torch.Generator().manual_seed(0)
+    tokens, words = (torch.randn(2, n, 12, generator=generator) for n in (5, 4))
+    known = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    shares = module.shares(tokens, words, known)
+    assert torch.allclose(shares.sum(-1), torch.ones(2, 3, 5)) and not shares[0, ..., 3].any()
+    value = module.kv(words)[..., 12:].unflatten(-1, (3, 4)).transpose(1, 2)
+    seen = module.out((shares @ value).transpose(1, 2).flatten(2))
+    assert torch.allclose(seen, module(tokens, words, known), atol=1e-6)
+
+
+def test_the_terms_of_erase_anything_add_up_and_leave_no_hook():
+    network, off = student(), {"attention_weight": 0.0, "wide_weight": 0.0}
+    led = erase_anything.direction(step(network), first_scale=0, **off)
+    assert torch.allclose(led, esd_tokens.direction(step(network)), atol=1e-5 * float(led.abs().max()))
+    middle = erase_anything.direction(step(network), first_scale=1, last_scale=2, **off)
+    assert not torch.allclose(middle, led, rtol=0.1)
+    given = step(network)
+    both = erase_anything.direction(given, **{**off, "attention_weight": 3.0})
+    modules = [each for each in network.modules() if isinstance(each, CrossAttention)]
+    assert len(modules) == 2 and not any(each._forward_pre_hooks for each in modules)
+    with erase_anything.attention_of(network) as shares:
+        network(given.forget.asked, given.forget.own_inputs)
+    named = context().conditioning.named[[0, 1, 2, 0]]
+    share = torch.stack([(each * named[:, None, None]).sum(-1).mean() for each in shares.values()]).mean()
+    assert given.seen["attention_loss"] == pytest.approx(share.item()) and 0 < share.item() < 1
+    unseen = both - erase_anything.direction(step(network), **off)
+    wanted = 3.0 * flat(network, share)
+    assert torch.allclose(unseen, wanted, atol=1e-4 * float(both.abs().max())) and wanted.norm() > 0
+    with pytest.raises(ValueError, match="has no cross-attention"):
+        erase_anything.attention_of(model_of(CODES, 7).network).__enter__()
+
+
+# Without training
+
+
+def uce_of(**settings) -> tuple[var.NextScale, list[dict], set[str]]:
+    """The network that UCE makes, its log, and the tensors that it changed."""
+    network, before = student(), base().network.state_dict()
+    log = door.edit("uce", network, context(), settings=settings, training={})
+    return network, log, {key for key, each in network.state_dict().items() if not torch.equal(each, before[key])}
+
+
+def test_uces_matrices_are_those_of_least_squares_at_what_each_of_them_takes():
+    erase, preserve, ridge = 2.0, 0.5, 0.3
+    network, log, changed = uce_of(erase=erase, preserve=preserve, ridge=ridge, pooled=True)
+    kv = [f"transformer.blocks.{number}.text_attention.kv.weight" for number in range(2)]
+    assert changed == {*kv, "transformer.condition.kv.weight"} and len(log) == 3
+    assert all(row["forget_loss"] < row["loss_before"] for row in log)
+    assert uce_of(erase=erase, preserve=preserve, ridge=ridge)[2] == set(kv)
+    frozen = base().network
+    condition = frozen.transformer.condition
+    parts = context().conditioning
+    with torch.no_grad():
+        texts = [condition.norm(frozen.embed(each)[0]) for each in (parts.concept, parts.anchors, parts.others)]
+        named = [int(row.nonzero()[0, 0]) for row in parts.named]
+        # The word before the end of the text.
+        ends = [int((row == row.max()).nonzero()[0, 0]) - 1 for row in parts.others]
+        places = (named, named, ends)
+        for name in changed:
+            taken = texts if "condition" in name else [condition.words(each) for each in texts]
+            rows = [
+                each[torch.arange(len(each)), place].double().numpy() for each, place in zip(taken, places, strict=True)
+            ]
+            weight = frozen.state_dict()[name].double().numpy()
+            concept, anchors, kept = rows
+            factors = np.sqrt([erase, preserve, ridge])
+            left = [concept, kept, np.eye(weight.shape[1])]
+            right = [anchors @ weight.T, kept @ weight.T, weight.T]
+            stacked = (np.concatenate([f * m for f, m in zip(factors, side, strict=True)]) for side in (left, right))
+            wanted = np.linalg.lstsq(*stacked, rcond=None)[0].T
+            assert np.allclose(network.state_dict()[name].numpy(), wanted, atol=1e-5)
+            assert not np.allclose(weight, wanted, atol=1e-3)
+
+
+def test_uce_reads_no_padding_where_the_network_reads_none():
+    parts, model = context().conditioning, base()
+    concept, anchors, kept = uce.contexts(model.network, parts, "all")
+    texts = [model.network.embed(each)[0].double() for each in (parts.concept, parts.anchors, parts.others)]
+    lengths = [[len(model.tokenizer(prompt)["input_ids"]) for prompt in some] for some in (UNSAFE, SAFE, OTHERS)]
+    starts = [int(row.nonzero()[0, 0]) for row in parts.named]
+    for found, text, length in zip((concept, anchors), texts, lengths, strict=False):
+        wanted = [row[start:end] for row, start, end in zip(text, starts, length, strict=True)]
+        assert torch.equal(found, torch.cat(wanted))
+    assert torch.equal(kept, torch.cat([row[:end] for row, end in zip(texts[2], lengths[2], strict=True)]))
+    with pytest.raises(ValueError, match="takes no pooled text"):
+        uce.doors(torch.nn.Module(), pooled=True)
+
+
+def test_a_negative_prompt_is_one_tensor_and_draws_as_guidance_against_it_does():
+    model, network = base(), copy.deepcopy(base().network)
+    (row,) = door.edit("negative_prompt", network, context(), settings={}, training={})
+    before = model.network.state_dict()
+    changed = {key for key, each in network.state_dict().items() if not torch.equal(each, before[key])}
+    assert changed == {"transformer.condition.none"} and row["moved"] > 0
+    uniform, concept = var.noise_of(model, np.arange(2), 0), model.ids(["church"] * 2)
+
+    def logits(network, prompts, guidance=3.0, **more):
+        return var.roll_out(model.with_network(network), model.ids(prompts), uniform, guidance=guidance, **more)
+
+    # Of as many tokens as the concept's the prompts read it whole; of more, its padding too.
+    short, long = ["tree", "fish"], ["a tree in the sea", "a yellow fish"]
+    found, wanted = logits(network, short), logits(model.network, short, against=concept)
+    assert torch.equal(found.symbols, wanted.symbols) and torch.allclose(found.logits, wanted.logits, atol=1e-5)
+    assert not torch.allclose(found.logits, logits(model.network, short).logits, atol=1e-2)
+    others = logits(network, long).logits, logits(model.network, long, against=concept).logits
+    assert not torch.allclose(*others, atol=1e-3)
+    assert torch.equal(logits(network, long, 1.0).logits, logits(model.network, long, 1.0).logits)
+
+
+def test_the_class_of_none_becomes_the_concepts():
+    model = model_of(CODES, 7)
+    network = copy.deepcopy(model.network)
+    given = replace(context(), conditioning=Conditioning(torch.tensor([3]), torch.tensor(7), torch.tensor([1])))
+    door.edit("negative_prompt", network, given, settings={}, training={})
+    labels, uniform = model.labels([1, 5]), var.noise_of(model, np.arange(2), 0)
+    found = var.roll_out(model.with_network(network), labels, uniform, guidance=2.0)
+    wanted = var.roll_out(model, labels, uniform, guidance=2.0, against=model.labels([3, 3]))
+    assert torch.equal(found.symbols, wanted.symbols) and torch.allclose(found.logits, wanted.logits, atol=1e-5)
+
+
+def steered(steering: Steering | None) -> var.Var:
+    """The model with a steering."""
+    network = copy.deepcopy(base().network)
+    network.steering = steering
+    return base().with_network(network)
+
+
+@pytest.mark.parametrize("guidance", ["none", "away from no text", "away from a prompt"])
+def test_drawing_with_a_steering_gives_what_whole_passes_and_the_formula_do(guidance):
+    model, prompts = base(), base().ids(["a red church in the sea", "a tree", "a yellow fish"])
+    concept, uniform = model.ids(["church"])[0], var.noise_of(model, np.arange(3), 0)
+    against = model.ids(["a badge"] * 3) if guidance == "away from a prompt" else None
+    settings = {"guidance": 1.0 if guidance == "none" else 3.0, "against": against}
+    every, strength = torch.ones(3, dtype=torch.bool), 5.0
+
+    def differences(inputs):
+        row = concept.expand_as(prompts)
+        return model.network(row, inputs), model.network(row, inputs, every)
+
+    def apart(wanted, none):
+        chances = wanted.double().softmax(-1)
+        return (chances * (chances / none.double().softmax(-1)).log()).sum(-1)
+
+    def middle(values):  # between two of them, so that no rounding decides
+        known = values.flatten().sort().values
+        return float(known[len(known) // 2 : len(known) // 2 + 2].mean())
+
+    plain = var.roll_out(model, prompts, uniform, **settings)
+    known = apart(*differences(plain.inputs))
+    thresholds = middle(known.mean(-1)), middle(known)
+    moved = var.roll_out(steered(Steering(concept, strength, (1, 2), *thresholds)), prompts, uniform, **settings)
+    assert not torch.equal(moved.symbols, plain.symbols)
+    own = model.network(prompts, moved.inputs)
+    if guidance != "none":
+        other = (prompts, moved.inputs, every) if against is None else (against, moved.inputs)
+        none = model.network(*other)
+        own = none + 3.0 * (own - none)
+    wanted, none = differences(moved.inputs)
+    scale, known = scales.levels(SIZES), apart(wanted, none)
+    mask = (known.mean(-1) >= thresholds[0]) & ((scale == 1) | (scale == 2))
+    mask = mask[..., None] & (known >= thresholds[1])
+    assert mask.any() and not mask.all()
+    assert torch.allclose(moved.logits, own - strength * mask[..., None] * (wanted - none), atol=1e-4)
+    # A strength of none leaves what is drawn.
+    same = var.roll_out(steered(Steering(concept, 0.0)), prompts, uniform, **settings)
+    assert torch.equal(same.symbols, plain.symbols) and torch.allclose(same.logits, plain.logits, atol=1e-5)
+
+
+def test_a_steering_moves_the_tokens_and_the_symbols_that_differ_enough():
+    # Two bits of two tokens: log-odds of 2 on either side differ by this divergence, equal ones by none.
+    yes, no, one = [-1.0, 1.0], [1.0, -1.0], float(2 * np.tanh(1.0))
+    concept, none = torch.tensor([[[yes, yes], [yes, no]]]), torch.tensor([[[no, no], [no, no]]])
+    for token, symbol, wanted in (
+        (0.0, 0.0, [[True, True], [True, True]]),
+        (0.0, one - 0.01, [[True, True], [True, False]]),
+        (one / 2 - 0.01, 0.0, [[True, True], [True, True]]),
+        (one / 2 + 0.01, 0.0, [[True, True], [False, False]]),
+        (one / 2 - 0.01, 0.01, [[True, True], [True, False]]),
+        (one + 0.01, 0.0, [[False, False], [False, False]]),
+    ):
+        found = Steering(torch.zeros(1), 3.0, (1,), token, symbol)
+        assert found.mask(concept, none)[0].tolist() == wanted
+        own = torch.ones(1, 2, 2, 2)
+        changed = (found.steered(own, concept, none, 1) != own).any(-1)[0]
+        differ = torch.tensor([[True, True], [True, False]])
+        assert torch.equal(changed, torch.tensor(wanted) & differ)
+        assert torch.equal(found.steered(own, concept, none, 0), own)
+
+
+def test_a_steering_is_an_edit_that_is_kept_and_opened(tmp_path):
+    path = saved(tmp_path / "base", model_of(BITS))
+    model = var.open_model(path)
+    settings = {"strength": 6.0, "scales": [0, 2], "token_divergence": 0.0, "symbol_divergence": 0.0}
+    door.edit("steering", model.network, context(), settings=settings, training={})
+    file = tmp_path / "edit.safetensors"
+    assert edits.save_delta(file, model.network, path) == "steering"
+    row = {"path": file, "format": "steering", "base": "tiny", "method": "steering", "target": "church"}
+    edit_table.write(tmp_path / "edits.parquet", [row], base_path=path, family="var", seed=0, setting="s")
+    (edit,) = edits.read(tmp_path / "edits.parquet")
+    network = edits.open_edit(edit)
+    assert torch.equal(network.steering.concept, base().ids(["church"])[0])
+    assert replace(network.steering, concept=0) == Steering(0, 6.0, (0, 2))
+    prompts, uniform = base().ids(["a red church", "a tree"]), var.noise_of(base(), np.arange(2), 0)
+    plain = var.open_model(path)
+    drawn = [
+        var.roll_out(each, prompts, uniform, guidance=2.0).symbols
+        for each in (model, model.with_network(network), plain)
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    other = saved(tmp_path / "other", model_of(BITS, seed=1))
+    with pytest.raises(UserError, match="was made of another base"):
+        edits.open_edit(replace(edit, base_path=other))
+    model.network.transformer.head.bias.data += 1
+    with pytest.raises(ValueError, match="steers and its weights differ"):
+        edits.save_delta(file, model.network, path)
+    with pytest.raises(UserError, match="method steering: scale 4 is none of the 4, which are 0 to 3"):
+        door.edit("steering", model.network, context(), settings={"scales": [1, 4]}, training={})
+
+
+def test_a_class_is_steered_away_from_alike():
+    model = model_of(CODES, 7)
+    labels, uniform = model.labels([1, 5]), var.noise_of(model, np.arange(2), 0)
+    plain = var.roll_out(model, labels, uniform, guidance=2.0)
+    for strength, same in ((0.0, True), (9.0, False)):
+        network = copy.deepcopy(model.network)
+        network.steering = Steering(torch.tensor(1), strength)
+        found = var.roll_out(model.with_network(network), labels, uniform, guidance=2.0)
+        assert torch.equal(found.symbols, plain.symbols) == same
 
 
 def moved(network: var.NextScale, rows: Rollouts) -> float:

@@ -8,6 +8,8 @@ Paths are relative to the table, so that results can be moved. Formats:
 * `delta`: safetensors of the tensors that differ from the base's, under their names, with the base's sha256; of a
   text-to-image model those of its UNet
 * `text_encoder`: the same of a text-to-image model's text encoder, whose UNet is the base's
+* `steering`: safetensors of a concept's condition, with the base's sha256 and how drawing leads away from it
+  (`models.steering`); no weight of the base changes
 * `lora`: safetensors of low-rank adapters; names may begin with `<seed>.`, where one file holds several seeds, or with
   `transformer.`, as diffusers' pipelines name them
 * `published_unet`, `published_text_encoder`: a state dict of the whole UNet (by diffusers' or by its first authors'
@@ -24,7 +26,7 @@ import pandas as pd
 
 from palimpsest.run import UserError, sha256
 
-FORMATS = ("whole", "delta", "text_encoder", "lora", "published_unet", "published_text_encoder", "codes")
+FORMATS = ("whole", "delta", "text_encoder", "steering", "lora", "published_unet", "published_text_encoder", "codes")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from palimpsest.models import compvis
 from palimpsest.models.edit_table import FORMATS, Edit, read
 from palimpsest.models.published import DAMAGE, read_state
+from palimpsest.models.steering import load_steering, save_steering
 from palimpsest.models.weights import check_state
 from palimpsest.run import UserError, sha256
 
@@ -27,7 +28,7 @@ def open_edit(edit: Edit, device: torch.device | str = "cpu") -> nn.Module | np.
     """
     openers = {"whole": lambda: open_network(edit.path), "delta": lambda: with_delta(edit)}
     openers |= {"text_encoder": lambda: with_delta(edit), "lora": lambda: with_adapters(edit)}
-    openers |= {"codes": lambda: codes_of(edit)}
+    openers |= {"codes": lambda: codes_of(edit), "steering": lambda: with_steering(edit)}
     openers |= {f"published_{part}": lambda part=part: with_published(edit, part) for part in ("unet", "text_encoder")}
     if edit.format not in openers:
         raise UserError(f"{edit.path}: the format {edit.format!r} of the row is unknown; known: {', '.join(FORMATS)}")
@@ -80,8 +81,9 @@ def is_var(path: Path) -> bool:
 def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
     """Write the tensors of a network that differ from its base's; they replace the base's when they are read.
 
-    Gives the row's format. Of a text-to-image model either the UNet (or the transformer) or the text encoder may
-    differ, and the names are those of the part alone, as diffusers and transformers load them.
+    Or, of a network that steers what it draws, its steering: its weights are to be the base's. Gives the row's format.
+    Of a text-to-image model either the UNet (or the transformer) or the text encoder may differ, and the names are
+    those of the part alone, as diffusers and transformers load them.
     """
     base, edited = open_network(base_path).state_dict(), network.state_dict()
     if base.keys() != edited.keys():
@@ -91,6 +93,11 @@ def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
         for name, tensor in edited.items()
         if not torch.equal(tensor.detach().cpu(), base[name])
     }
+    if (steering := getattr(network, "steering", None)) is not None:
+        if changed:
+            raise ValueError(f"the network steers and its weights differ from {base_path}: {list(changed)[:3]}")
+        save_steering(path, steering, sha256(base_path))
+        return "steering"
     found = "text_encoder" if any(name.startswith(TEXT_PREFIX) for name in changed) else "delta"
     prefix = prefix_of(base_path, found)
     if others := [name for name in changed if not name.startswith(prefix)]:
@@ -120,6 +127,17 @@ def with_delta(edit: Edit) -> nn.Module:
     changed = {f"{prefix}{name}": tensor for name, tensor in read_state(edit.path).items()}
     check_names(edit.path, changed, state)
     network.load_state_dict({**state, **changed})
+    return network
+
+
+def with_steering(edit: Edit) -> nn.Module:
+    """The base, which leads what it draws away from a concept. Raises UserError for a base that draws by no scales."""
+    if not is_var(edit.base_path):
+        raise UserError(f"{edit.path} steers a next-scale model, and {edit.base} is none. Name its base")
+    network = open_network(edit.base_path)
+    length = network.transformer.config["length"]
+    like = torch.zeros(length, dtype=torch.int64) if length else torch.tensor(0)
+    network.steering = load_steering(edit.path, sha256(edit.base_path), like)
     return network
 
 

@@ -87,6 +87,13 @@ class CrossAttention(nn.Module):
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=known[:, None, None])
         return self.out(from_heads(found))
 
+    def shares(self, tokens: Tensor, words: Tensor, known: Tensor) -> Tensor:
+        """How much each token looks at each word, (n, heads, l, w) of sum 1 over the words."""
+        query = by_heads(self.q(tokens), self.heads)
+        key = by_heads(self.kv(words).chunk(2, -1)[0], self.heads)
+        alike = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
+        return alike.masked_fill(~known[:, None, None], -torch.inf).softmax(-1)
+
 
 class Block(nn.Module):
     """Self-attention, cross-attention where there is a text, and two layers for each token."""

@@ -24,6 +24,7 @@ from palimpsest.models.latent_networks import CLIPTextConfig, CLIPTextModel, CLI
 from palimpsest.models.next_scale import NextScaleTransformer, Seen
 from palimpsest.models.published import read_state
 from palimpsest.models.scales import spans
+from palimpsest.models.steering import Steering
 from palimpsest.models.visual_tokenizer import CONFIG, VisualTokenizer, read_config
 from palimpsest.models.weights import check_state, save_half
 from palimpsest.run import UserError
@@ -32,11 +33,15 @@ WEIGHTS = "model.safetensors"
 
 
 class NextScale(nn.Module):
-    """A transformer and its text encoder as network(conditions, inputs[, dropped]) -> logits."""
+    """A transformer and its text encoder as network(conditions, inputs[, dropped]) -> logits.
+
+    steering: what drawing (`roll_out`) leads every picture away from; the logits that a call gives are without it.
+    """
 
     def __init__(self, transformer: NextScaleTransformer, text_encoder: CLIPTextModel | None = None):
         super().__init__()
         self.transformer, self.text_encoder = transformer, text_encoder
+        self.steering: Steering | None = None
 
     def embed(self, conditions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """What the transformer takes: of token ids their embeddings, and which are words of the text; of labels those.
@@ -252,7 +257,8 @@ def roll_out(
 
     uniform (n, L, symbols): as `noise_of` gives. guidance: w of z = z_none + w (z - z_none) on the logits, for all
     scales or for each; 1 is none. against (n, ...): conditions in place of none, to be led away from (a negative
-    prompt). prefix (n, l, symbols): tokens of the first scales, taken as they are.
+    prompt). prefix (n, l, symbols): tokens of the first scales, taken as they are. Where the network has a steering,
+    every picture is led away from its concept after that: two more rows each, which see what is drawn.
     Raises ValueError for a prefix that ends within a scale.
     """
     transformer, quantiser, device = model.network.transformer, model.visual.quantiser, device_of(model.network)
@@ -263,22 +269,26 @@ def roll_out(
     begun = 0 if prefix is None else prefix.shape[1]
     if begun not in (0, *(part.stop for part in parts)):
         raise ValueError(f"a prefix of {begun} tokens ends within a scale: scales end at {[p.stop for p in parts]}")
-    count, guided = len(conditions), any(value != 1 for value in scale_of)
-    dropped, asked = None, conditions.to(device)
+    count, guided, steering = len(conditions), any(value != 1 for value in scale_of), model.network.steering
+    asked, without = [conditions.to(device)], [False]  # the rows of each kind, and whether they shall have no condition
     if guided:
-        other = asked if against is None else against.to(device)
-        asked = torch.cat([asked, other])
-        dropped = torch.arange(len(asked), device=device) >= count if against is None else None
-    told = transformer.conditioned(model.network.embed(asked), dropped)
+        asked.append(asked[0] if against is None else against.to(device))
+        without.append(against is None)
+    if steering is not None:
+        asked += [steering.concept.to(device).expand_as(asked[0])] * 2
+        without += [False, True]
+    dropped = torch.tensor(without, device=device).repeat_interleave(count) if any(without) else None
+    told = transformer.conditioned(model.network.embed(torch.cat(asked)), dropped)
     seen = [Seen() for _ in transformer.blocks]
     total, given = quantiser.nothing(count, device), None
     symbols, inputs, logits = [], [], []
     for scale, part in enumerate(parts):
-        fed = given.repeat(2, 1, 1) if guided and given is not None else given
-        found = transformer.next_logits(told, seen, scale, fed)
+        fed = None if given is None else given.repeat(len(asked), 1, 1)
+        found, *others = transformer.next_logits(told, seen, scale, fed).chunk(len(asked))
         if guided:
-            wanted, none = found.chunk(2)
-            found = none + scale_of[scale] * (wanted - none)
+            found = others[0] + scale_of[scale] * (found - others[0])
+        if steering is not None:
+            found = steering.steered(found, *others[-2:], scale)
         logits.append(found)
         if part.stop <= begun:
             drawn = prefix[:, part].to(device)

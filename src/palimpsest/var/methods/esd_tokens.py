@@ -20,9 +20,15 @@ def direction(step: Step, *, eta: Size = 1.0, context: Literal["own", "safe"] = 
     eta: how far away, in units of the distance of the concept's logits to those of no text; context: whose tokens.
     Default of eta: the first release's.
     """
-    pairs = step.forget
-    inputs = pairs.own_inputs if context == "own" else pairs.inputs
-    every = torch.ones(len(pairs), dtype=torch.bool, device=inputs.device)
-    concept = step.outputs(step.frozen, pairs.asked, inputs)
-    none = step.outputs(step.frozen, pairs.asked, inputs, every)
-    return step.gradients_at({"forget": divergences(none - eta * (concept - none))}, pairs.asked, inputs)[0]
+    inputs = step.forget.own_inputs if context == "own" else step.forget.inputs
+    losses = divergences(away_from_concept(step, eta, inputs))
+    return step.gradients_at({"forget": losses}, step.forget.asked, inputs)[0]
+
+
+def away_from_concept(step: Step, eta: float, inputs: Tensor) -> Tensor:
+    """The logits (n, L, symbols, values) that lead away from the concept's, given what the network is fed."""
+    asked = step.forget.asked
+    every = torch.ones(len(asked), dtype=torch.bool, device=inputs.device)
+    concept = step.outputs(step.frozen, asked, inputs)
+    none = step.outputs(step.frozen, asked, inputs, every)
+    return none - eta * (concept - none)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from palimpsest.options import Share, Size
 from palimpsest.unlearning.engine import Step
-from palimpsest.unlearning.token_losses import Divisor, divergences, token_errors
+from palimpsest.unlearning.token_losses import ByScale, Divisor, divergences, token_errors, token_weights
 
 
 def direction(
@@ -17,16 +17,17 @@ def direction(
     *,
     threshold: Share = 0.25,
     divisor: Divisor = "kept",
+    scale_weights: ByScale = "equal",
     pair_weight: Size = 0.5,
     wide_weight: Size = 2.0,
 ) -> Tensor:
     """The gradient of the filtered cross-entropy and of the divergences on safe prompts and on the others.
 
-    threshold, divisor: as `vare_filtered` has them; pair_weight, wide_weight: of the two divergences, without unit.
-    Defaults: the release's threshold and lambda; the wide weight is ours.
+    threshold, divisor, scale_weights: as `vare_filtered` has them; pair_weight, wide_weight: of the two divergences,
+    without unit. Defaults: the release's threshold and lambda; the wide weight is ours.
     """
     pairs, others = step.forget, step.remember
-    settings = {"threshold": threshold, "divisor": divisor}
+    settings = {"threshold": threshold, "divisor": divisor, "weights": token_weights(step, scale_weights)}
     inputs = pairs.inputs
     found = step.gradients_at({"forget": token_errors(step, pairs.tokens, **settings)}, pairs.asked, inputs)[0]
     if pair_weight:

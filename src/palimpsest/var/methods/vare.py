@@ -6,10 +6,14 @@ The prompt is changed, what the network has drawn so far is not: only tokens tha
 from torch import Tensor
 
 from palimpsest.unlearning.engine import Step
-from palimpsest.unlearning.token_losses import token_errors
+from palimpsest.unlearning.token_losses import ByScale, token_errors, token_weights
 
 
-def direction(step: Step) -> Tensor:
-    """The gradient of the cross-entropy of all safe tokens, given the concept's prompt."""
+def direction(step: Step, *, scale_weights: ByScale = "equal") -> Tensor:
+    """The gradient of the cross-entropy of all safe tokens, given the concept's prompt.
+
+    scale_weights: how tokens count by their scales (`token_weights`). Default: the release's.
+    """
     pairs = step.forget
-    return step.gradients_at({"forget": token_errors(step, pairs.tokens)}, pairs.asked, pairs.inputs)[0]
+    losses = token_errors(step, pairs.tokens, weights=token_weights(step, scale_weights))
+    return step.gradients_at({"forget": losses}, pairs.asked, pairs.inputs)[0]
