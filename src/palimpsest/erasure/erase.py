@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from palimpsest.erasure.attacks import Attacker
 from palimpsest.judges.judging import Judging, attacking, drawing
@@ -20,7 +19,7 @@ from palimpsest.metrics.measurements import write
 from palimpsest.models import text_diffusion
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.text_diffusion import Conditioned, TextDiffusion
-from palimpsest.models.words import check_words
+from palimpsest.models.words import check_words, named_tokens
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, UserError, step, torch_device
 from palimpsest.unlearning.context import Conditioning, Context, Examples
@@ -162,18 +161,6 @@ def context_of(
         ),
         bounds=None,
     )
-
-
-def named_tokens(model: TextDiffusion, prompts: list[str], words: list[list[str]]) -> Tensor:
-    """Which tokens (n, length) of each prompt are those of its words; no length of words is cut."""
-    ids, found = model.ids(prompts), torch.zeros(len(prompts), model.tokenizer.model_max_length, dtype=torch.bool)
-    for place, some in enumerate(words):
-        for word in some:
-            pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
-            windows = ids[place].cpu().unfold(0, len(pieces), 1)
-            for start in (windows == torch.tensor(pieces)).all(1).nonzero()[:, 0].tolist():
-                found[place, start : start + len(pieces)] = True
-    return found.to(ids.device)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 import json
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import BpeTrainer
+from torch import Tensor
 
 from palimpsest.models.latent_networks import CLIPTokenizer
 from palimpsest.run import UserError
@@ -57,6 +59,9 @@ class Speaking(Protocol):
     tokenizer: CLIPTokenizer
     folder: Path
 
+    def ids(self, prompts: Sequence[str]) -> Tensor:
+        """Token ids (n, length) of prompts."""
+
 
 class Naming(Protocol):
     """A concept, and what names it."""
@@ -77,3 +82,15 @@ def check_words(model: Speaking, concept: Naming) -> list[str]:
             "concept by words of the model"
         )
     return unknown_words(model.tokenizer, " ".join(naming))
+
+
+def named_tokens(model: Speaking, prompts: list[str], words: list[list[str]]) -> Tensor:
+    """Which tokens (n, length) of each prompt are those of its words; no length of words is cut."""
+    ids, found = model.ids(prompts), torch.zeros(len(prompts), model.tokenizer.model_max_length, dtype=torch.bool)
+    for place, some in enumerate(words):
+        for word in some:
+            pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
+            windows = ids[place].cpu().unfold(0, len(pieces), 1)
+            for start in (windows == torch.tensor(pieces)).all(1).nonzero()[:, 0].tolist():
+                found[place, start : start + len(pieces)] = True
+    return found.to(ids.device)

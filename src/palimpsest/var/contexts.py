@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from palimpsest.models.var import Var
+from palimpsest.models.words import named_tokens
 from palimpsest.run import UserError
 from palimpsest.unlearning.context import Conditioning, Context
 from palimpsest.unlearning.rollouts import Rollouts, unpacked
@@ -17,7 +18,7 @@ from palimpsest.worlds.named import Named
 
 KEPT, MISSING, REMAINS = "kept", "missing", "remains"  # what the judge says of a pair
 # What is known of the prompts of several concepts, one after the other.
-CONDITIONS = ("concept", "others", "anchors", "alone")
+CONDITIONS = ("concept", "others", "anchors", "named", "alone", "anchors_named")
 
 
 def kept_rollouts(base: Var, name: str, source: Path, drawn: Mapping, table: pd.DataFrame) -> tuple[Rollouts, Rollouts]:
@@ -43,6 +44,9 @@ def kept_rollouts(base: Var, name: str, source: Path, drawn: Mapping, table: pd.
 def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping, table: pd.DataFrame) -> Context:
     """What the methods may see: rollouts of pairs and of the rest, and prompts."""
     pairs, others = kept_rollouts(base, concept.name, source, drawn, table)
+    rows = table[(table["concept"] == concept.name) & (table["role"] == "pair") & (table["verdict"] == KEPT)]
+    prompts = {"concept": list(rows["prompt"]), "anchor": list(rows["anchor"])}
+    words = concept.words(prompts["concept"])
     return Context(
         "var",
         target=pairs,
@@ -54,7 +58,9 @@ def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping
             none=base.ids(["."])[0],
             others=others.asked,
             anchors=pairs.safe,
+            named=named_tokens(base, prompts["concept"], words),
             alone=base.ids(concept.alone()),
+            anchors_named=named_tokens(base, prompts["anchor"], concept.anchor_words(prompts["anchor"])),
         ),
         bounds=None,
     )

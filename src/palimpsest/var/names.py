@@ -18,6 +18,11 @@ NAMES = {
     "esd": "ESD",
     "esd_vare": "ESD on VARE",
     "uce": "UCE",
+    "ear_windows": "EAR",
+    "erase_anything": "EraseAnything",
+    "first_scale_only": "first scales only",
+    "negative_prompt": "negative prompt",
+    "steering": "steering",
     "ascent": "gradient ascent",
     # what the transformer is fed: a text, and the tokens of the scales before
     "safe_safe": "safe text, safe tokens",

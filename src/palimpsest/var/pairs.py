@@ -1,6 +1,6 @@
 """Draw what the methods learn from: pairs of prompts with the concept and without it, and prompts of the rest.
 
-The recipe of ECGVF (Fu et al. 2025): prompts from templates, each with the concept and with its anchor; pictures of
+The recipe of ECGVF (Fan et al. 2025): prompts from templates, each with the concept and with its anchor; pictures of
 both; a judge drops the pairs of which the first picture does not show the concept, or the second still does.
 """
 

@@ -5,11 +5,13 @@ fewer. Both teachers say what the pretrained network says without guidance, as t
 that have nothing to do with the pairs hold what these do not show.
 """
 
+from typing import Literal
+
 from torch import Tensor
 
 from palimpsest.options import Share, Size
 from palimpsest.unlearning.engine import Step
-from palimpsest.unlearning.token_losses import ByScale, Divisor, divergences, token_errors, token_weights
+from palimpsest.unlearning.token_losses import ByScale, Divisor, divergences, dropped, token_errors, token_weights
 
 
 def direction(
@@ -20,18 +22,23 @@ def direction(
     scale_weights: ByScale = "equal",
     pair_weight: Size = 0.5,
     wide_weight: Size = 2.0,
+    teacher: Literal["plain", "guided"] = "plain",
+    drop: Share = 0.0,
 ) -> Tensor:
     """The gradient of the filtered cross-entropy and of the divergences on safe prompts and on the others.
 
     threshold, divisor, scale_weights: as `vare_filtered` has them; pair_weight, wide_weight: of the two divergences,
-    without unit. Defaults: the release's threshold and lambda; the wide weight is ours.
+    without unit; teacher, drop: of the pairs' divergence with guidance, and of texts lost at random, as the release has
+    them, to see what they do. Defaults: the release's threshold and lambda; the wide weight is ours.
     """
     pairs, others = step.forget, step.remember
     settings = {"threshold": threshold, "divisor": divisor, "weights": token_weights(step, scale_weights)}
     inputs = pairs.inputs
-    found = step.gradients_at({"forget": token_errors(step, pairs.tokens, **settings)}, pairs.asked, inputs)[0]
+    lost = dropped(step, drop)
+    found = step.gradients_at({"forget": token_errors(step, pairs.tokens, **settings)}, pairs.asked, inputs, *lost)[0]
     if pair_weight:
-        found = found + pair_weight * step.gradients_at({"pair": divergences(pairs.plain)}, pairs.safe, inputs)[0]
+        losses = {"pair": divergences(pairs.plain if teacher == "plain" else pairs.guided)}
+        found = found + pair_weight * step.gradients_at(losses, pairs.safe, inputs, *lost)[0]
     if wide_weight:
         held = step.gradients_at({"remember": divergences(others.plain)}, others.safe, others.inputs)[0]
         step.watch(found, held)
