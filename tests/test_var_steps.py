@@ -160,10 +160,14 @@ def test_a_concept_without_pairs_is_refused_with_what_was_rejected(base, tmp_pat
 def test_rollouts_of_another_model_are_refused(base, files, tmp_path):
     other = tmp_path / "transformer/model.safetensors"
     other.parent.mkdir()
-    var.save(other, model_of({**BITS, "bits": 4}))
     table = pd.read_parquet(files["prompts.parquet"])
-    with np.load(files["rollouts.npz"]) as arrays, pytest.raises(UserError, match="red: rollouts of the shape"):
-        kept_rollouts(var.open_model(other), "red", files["prompts.parquet"], arrays, table)
+    for model, said in (
+        (model_of({**BITS, "bits": 4}), "red: rollouts of the shape"),
+        (model_of(BITS, seed=1), "red: the rollouts beside .* are those of another model"),
+    ):
+        var.save(other, model)
+        with np.load(files["rollouts.npz"]) as arrays, pytest.raises(UserError, match=said):
+            kept_rollouts(var.open_model(other), "red", files["prompts.parquet"], arrays, table)
 
 
 def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ran):

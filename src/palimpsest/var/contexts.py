@@ -16,6 +16,7 @@ from palimpsest.unlearning.rollouts import Rollouts, unpacked
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
+SAME = 0.05  # nats: what is kept is in half precision
 KEPT, MISSING, REMAINS = "kept", "missing", "remains"  # what the judge says of a pair
 # What is known of the prompts of several concepts, one after the other.
 CONDITIONS = ("concept", "others", "anchors", "named", "alone", "anchors_named")
@@ -38,7 +39,19 @@ def kept_rollouts(base: Var, name: str, source: Path, drawn: Mapping, table: pd.
             raise UserError(
                 f"concept {name}: {error}. The rollouts beside {source} are not of {base.folder}: draw them again"
             ) from None
+    if (gap := distance(base, found[0].at(np.arange(1)))) > SAME:
+        raise UserError(
+            f"concept {name}: the rollouts beside {source} are those of another model than {base.folder}: what it says "
+            f"of their tokens differs by {gap:.2g} nats. Draw them again"
+        )
     return found[0], found[1]
+
+
+@torch.no_grad()
+def distance(base: Var, pairs: Rollouts) -> float:
+    """By how much a model's log-probabilities differ from those that are kept, of the safe prompts; a mean, in nats."""
+    said = base.network(pairs.safe, pairs.inputs).float().log_softmax(-1)
+    return float((said - pairs.plain.float().log_softmax(-1)).abs().mean())
 
 
 def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping, table: pd.DataFrame) -> Context:
