@@ -272,11 +272,12 @@ def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
     assert parts[f"up_to_{SIZES[-1]}"].all() and parts["up_to_2"].sum() == 5 * 6
     found = exchange.exchanged(own, parts[f"up_to_{SIZES[-1]}"])
     assert torch.equal(found["put"], own.own) and torch.equal(found["taken"], own.tokens)
-    assert torch.equal(found["put_null"], found["taken_null"])
+    assert torch.equal(found["put_null"][1:], own.tokens[:-1]) and torch.equal(found["taken_null"][1:], own.own[:-1])
     some = exchange.exchanged(own, parts["scale_3"])
     at = parts["scale_3"]
     assert torch.equal(some["put"][:, at], own.own[:, at]) and torch.equal(some["put"][:, ~at], own.tokens[:, ~at])
-    # The null holds nothing of the pair's own: it is another pair's safe picture.
+    # The null of what is put holds no concept, that of what is taken as much of it as before.
+    assert torch.equal(some["taken_null"][1:, at], own.own[:-1, at])
     assert torch.equal(some["put_null"][1:, at], own.tokens[:-1, at])
 
 

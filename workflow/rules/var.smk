@@ -246,9 +246,10 @@ rule var_exchange:
         paths=paths,
         readers=var.readers(),
         concepts=var.concepts_of(var.own("reported_study")),
+        settings=var.flags("var", "exchange"),
     shell:
         "python -m palimpsest.var.exchange {params.paths} {params.readers} --model {wildcards.model}"
-        " --concepts {params.concepts:q} > {log} 2>&1"
+        " --concepts {params.concepts:q} {params.settings} > {log} 2>&1"
 
 
 rule var_likelihood:

@@ -1,9 +1,10 @@
 """Which scales and bits carry a concept: tokens exchanged between the two rollouts of a pair, and pictures read.
 
 Both rollouts are decided by the same numbers and differ by the concept alone. Tokens of a part (a scale, all scales up
-to it, a bit) of the concept's rollout are put into the safe one: is the concept there? Tokens of the safe one are put
-into the concept's: is it gone? The null puts the same part of another pair's safe rollout there: it changes as much and
-holds no concept. The counterpart for next-scale tokens of the code statistics of `lcr`.
+to it, a bit) of the concept's rollout are put into the safe one: is the concept there? Tokens of the safe one take
+their place in the concept's: is it gone? The nulls take the same part of another pair's, of the kind that is there
+already: they change as much, and neither bring the concept nor take it. The counterpart for next-scale tokens of the
+code statistics of `lcr`.
 """
 
 import numpy as np
@@ -17,6 +18,7 @@ from palimpsest.metrics.measurements import row, write
 from palimpsest.models import var
 from palimpsest.models.scales import spans
 from palimpsest.models.var import Var
+from palimpsest.options import Positive
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.var.contexts import kept_rollouts
@@ -33,6 +35,7 @@ def exchange(
     *,
     model: str,
     concepts: dict,
+    count: Positive,
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
     device: str = "auto",
@@ -41,13 +44,14 @@ def exchange(
     share of symbols that differ between the two rollouts of a pair, by part.
 
     rollouts, prompts: as `pairs` writes them. Kinds: `put` (into the safe rollout), `taken` (out of the concept's),
-    each with its `_null`.
+    each with its `_null`. count: pairs, at most.
     """
     base, table, rows = var.open_model(network, torch_device(device)), pd.read_parquet(prompts), []
     readers = readers_of(classifier, detector, judge_roles, judges)
     with np.load(rollouts) as drawn:
         for name, about in concepts.items():
-            pairs, _ = kept_rollouts(base, name, prompts, drawn, table)
+            pairs = kept_rollouts(base, name, prompts, drawn, table)[0]
+            pairs = pairs.at(np.arange(min(count, len(pairs))))
             for part, mask in parts_of(base).items():
                 differ = (pairs.own != pairs.tokens)[:, mask].double().mean()
                 rows.append(row("tokens_differ", float(differ), concept=name, part=part, n=len(pairs)))
@@ -81,12 +85,11 @@ def mask_of(shape: tuple[int, int], tokens: slice, symbols: slice) -> Tensor:
 def exchanged(pairs: Rollouts, mask: Tensor) -> dict[str, Tensor]:
     """Tokens (n, L, symbols) by kind, a part of them from elsewhere."""
     mask, own, safe = mask.to(pairs.tokens.device), pairs.own, pairs.tokens
-    other = safe.roll(1, 0)
     return {
         "put": torch.where(mask, own, safe),
-        "put_null": torch.where(mask, other, safe),
+        "put_null": torch.where(mask, safe.roll(1, 0), safe),
         "taken": torch.where(mask, safe, own),
-        "taken_null": torch.where(mask, other, own),
+        "taken_null": torch.where(mask, own.roll(1, 0), own),
     }
 
 

@@ -54,7 +54,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         axes.set_xlabel("steps")
         axes.set_ylabel("kept tokens (%)")
         axes.set_title(name_of(concept), fontsize=8)
-        axes.legend(title="side", fontsize=6, title_fontsize=6, ncols=2)
+        right.legend(*axes.get_legend_handles_labels(), title="side", fontsize=6, title_fontsize=6, loc="outside right")
     return figure
 
 

@@ -13,28 +13,33 @@ from palimpsest.var.names import name_of
 MEASUREMENTS = ("exchange",)
 PARAMS = {"models": None, "studies": ["comparison"], "sizes": None}
 
-PARTS = {"scale": "of one scale", "up_to": "of all scales up to it"}
+PARTS = {"scale": "of one scale", "up_to": "of all scales up to it", "bit": "one bit of all"}
 KINDS = {
-    "put": ("of the concept, put into the safe picture", "o", "-"),
-    "put_null": ("of another safe picture, put into it", "o", ":"),
-    "taken": ("of the concept, taken out of its picture", "s", "-"),
-    "taken_null": ("taken out for another pair’s", "s", ":"),
+    "put": ("the concept’s, put into the safe picture", "o", "-"),
+    "put_null": ("another safe picture’s, put into it", "o", ":"),
+    "taken": ("the safe picture’s, put into the concept’s", "s", "-"),
+    "taken_null": ("another picture’s of the concept, put into it", "s", ":"),
 }
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """A row for single scales and one for prefixes, a panel for each concept; bars are 95 % intervals over pairs."""
+    """A row for single scales, prefixes and bits, a panel for each concept; bars are 95 % intervals over pairs."""
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
-    sizes = params["sizes"][model]
-    figure, axes = plt.subplots(len(PARTS), len(concepts), figsize=(PAGE, 3.6), sharex=True, sharey=True, squeeze=False)
-    for line, (part, title) in zip(axes, PARTS.items(), strict=True):
+    sizes, known = params["sizes"][model], set(lookup.of(model=model).rows("shows")["part"])
+    bits = sorted(int(part.removeprefix("bit_")) for part in known if part.startswith("bit_"))
+    parts = {name: title for name, title in PARTS.items() if name != "bit" or bits}
+    figure, axes = plt.subplots(
+        len(parts), len(concepts), figsize=(PAGE, 1.6 * len(parts) + 0.6), sharey=True, squeeze=False
+    )
+    for line, (part, title) in zip(axes, parts.items(), strict=True):
+        places = bits if part == "bit" else sizes
         for axis, concept in zip(line, concepts, strict=True):
             for number, (kind, (label, marker, style)) in enumerate(KINDS.items()):
                 here = lookup.of(model=model, concept=concept, kind=kind)
-                found = [here.get("shows", part=f"{part}_{side}") for side in sizes]
+                found = [here.get("shows", part=f"{part}_{place}") for place in places]
                 middle, low, high = 100 * np.array([list(each) for each in found]).T
                 axis.errorbar(
-                    np.arange(len(sizes)) + 0.06 * (number - 1.5),
+                    np.arange(len(places)) + 0.06 * (number - 1.5),
                     middle,
                     yerr=[middle - low, high - middle],
                     marker=marker,
@@ -44,11 +49,10 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                     linewidth=0.8,
                     label=label,
                 )
-            axis.set_xticks(range(len(sizes)), [str(side) for side in sizes])
-        line[0].set_ylabel(f"tokens {title}:\nshow the concept (%)", fontsize=7)
+            axis.set_xticks(range(len(places)), [str(place) for place in places], fontsize=6)
+            axis.set_xlabel("number of the bit" if part == "bit" else "side of the scale (tokens)", fontsize=7)
+        line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=7)
     for axis, concept in zip(axes[0], concepts, strict=True):
         axis.set_title(name_of(concept), fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("side of the scale (tokens)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -24,8 +24,8 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Above: the loss by scale, a panel for each concept; below: pictures, a row for each input."""
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
     sizes, rows = params["sizes"][model], [*ROWS, *FED]
-    figure = plt.figure(figsize=(PAGE, 1.7 + 0.4 * len(rows)))
-    above, below = figure.subfigures(2, 1, height_ratios=[1.7, 0.4 * len(rows)])
+    figure = plt.figure(figsize=(PAGE, 2.3 + 0.4 * len(rows)))
+    above, below = figure.subfigures(2, 1, height_ratios=[2.3, 0.4 * len(rows)])
     panels = above.subplots(1, len(concepts), sharey=True, squeeze=False)[0]
     for axes, concept in zip(panels, concepts, strict=True):
         for number, fed in enumerate(FED):
@@ -45,7 +45,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         axes.set_title(name_of(concept), fontsize=8)
         axes.set_xticks(range(len(sizes)), [str(side) for side in sizes])
         axes.set_xlabel("side of the scale (tokens)")
-    panels[0].set_ylabel("loss of a symbol (nats)")
+    panels[0].set_ylabel("loss of a symbol (nats)", fontsize=7)
     above.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=1.5)
     axes = below.subplots(len(rows), len(concepts), squeeze=False)
     with np.load(inputs[0]) as file:
