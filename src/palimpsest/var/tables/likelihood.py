@@ -37,7 +37,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "with their own caption, the same without the concept, and none; of others with their own. Words: what the "
         "concept’s words take from the loss; forgotten: by how much it is higher than under the pretrained model.",
         label="tab:var-likelihood",
-        formats=plain | {"words": Format(3), "forgotten": Format(3)},
+        formats=plain | {"words": Format(3, interval=False), "forgotten": Format(3)},
         wide=True,
         compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
         notes=f"All concepts together, {params['likelihood']['count']} pictures of each set and concept at most; each "
