@@ -11,7 +11,7 @@ import torch
 from palimpsest.erasure import draw, erase, judge
 from palimpsest.judges import networks, reference, select_setting
 from palimpsest.judges.judging import summary
-from palimpsest.judges.readers import rightness
+from palimpsest.judges.readers import between, rightness
 from palimpsest.metrics import measurements
 from palimpsest.models import edits, text_diffusion, weights
 from palimpsest.models.latent_networks import AutoencoderKL
@@ -284,6 +284,7 @@ def test_measurements_have_each_role_by_concept_and_together(ran):
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
     assert {"perceptual", "ssim", "frechet", "kernel", "appears"} <= set(table["metric"])
+    assert set(table[table["metric"] == "diversity"]["prompts"]) == {"own", "rest"}
     one = table[(table["metric"] == "erased") & (table["prompts"] == "own")].set_index("concept")
     assert one.loc[ALL, "value"] == pytest.approx(one.loc[["church", "emblem"], "value"].mean())
     assert one.loc[ALL, "n"] == one.loc[["church", "emblem"], "n"].sum()
@@ -379,3 +380,18 @@ def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):
     assert found["setting"] == json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["name"] == "good"
     kept = measurements.read([tmp_path / "c.parquet"]).set_index("metric")["value"]
     assert kept["tuning_kept"] == pytest.approx(0.9)
+
+
+def test_pictures_that_are_all_alike_differ_by_nothing():
+    rng = np.random.default_rng(0)
+    different = rng.integers(256, size=(4, 8, 8, 3), dtype=np.uint8)
+
+    def distance(one, two):
+        return np.abs(one.astype(float) - two).mean((1, 2, 3))
+
+    assert (between(distance, np.repeat(different[:1], 4, 0)) == 0).all()
+    found = between(distance, different)
+    assert (
+        found[0] == distance(different[-1:], different[:1])[0]
+        and found[2] == distance(different[1:2], different[2:3])[0]
+    )

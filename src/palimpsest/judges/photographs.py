@@ -4,6 +4,7 @@
 any other caption of the rest (R-precision, Park et al. 2021). `clip` is the mean cosine to the picture's own caption.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from palimpsest.judges import clip_texts, image_classes, inception, lpips_alex, nudenet
 from palimpsest.judges.batches import in_batches
-from palimpsest.judges.readers import outcomes
+from palimpsest.judges.readers import VARIED, between, outcomes
 from palimpsest.metrics.similarity import ssim
 from palimpsest.run import UserError
 from palimpsest.worlds.named import Named
@@ -60,8 +61,10 @@ class Photographs:
         self, concept: Named, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
     ) -> dict[tuple[str, str], np.ndarray]:
         """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
-        found = outcomes(rows, self.shows(concept, made))
+        found, judge = outcomes(rows, self.shows(concept, made)), self.further.get("perceptual")
         for role, places in rows.groupby("role").indices.items():
+            if judge and role in VARIED:
+                found["diversity", role] = between(partial(in_batches, judge.distance), made[places])
             if role == "neighbour":
                 found |= self.neighbours(concept, rows.iloc[places], made[places])
             elif role == "rest":

@@ -3,6 +3,7 @@
 And which judges a model's pictures are read by: these, or published ones (`photographs`).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from palimpsest.worlds.named import Named
 from palimpsest.worlds.scenes import FACTORS
 
 SCORE = 0.5  # of the emblem's detector
+VARIED = ("own", "rest")  # roles of prompts of which it is measured how much pictures differ from each other
 
 
 class Judges(Protocol):
@@ -80,12 +82,19 @@ class Readers:
         for role, places in rows.groupby("role").indices.items():
             others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
             found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
+            if role in VARIED:
+                found["diversity", role] = between(self.distance, made[places])
             if role == "rest":
                 found["perceptual", role] = self.distance(before[places], made[places])
                 found["ssim", role] = ssim(before[places], made[places])
                 found["features", role] = self.features(made[places])
                 found["features_before", role] = self.features(before[places])
         return found
+
+
+def between(distance: Callable[[np.ndarray, np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
+    """How far each picture (n, H, W, 3) is from the one before it, and the first from the last, (n,)."""
+    return distance(np.roll(pictures, 1, 0), pictures).astype(np.float64)
 
 
 def readers_of(classifier: Path, detector: Path, roles: list[str] | None, judges: list[Path] | None) -> Judges:

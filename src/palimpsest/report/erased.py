@@ -52,6 +52,7 @@ FORMATS = {
     "Rest": Format(0, "percent", better="high", interval=False),
     "Change": Format(3, better="low", interval=False),
     "FD": Format(2, interval=False),
+    "Div": Format(2, interval=False),
     "On": Format(0, "number", interval=False),
 }
 
@@ -78,8 +79,9 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         "the prompt names it, names it by another word, or in another order of words. Unnamed (%): that show it though "
         "the prompt does not name it. Kept (%): of the words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
-        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. On: of how many "
-        f"of the {len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest.",
+        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. Div: between a "
+        f"picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many of the "
+        f"{len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest.",
         label=label,
         formats=FORMATS,
         group="group",
@@ -104,6 +106,7 @@ def measured(here: Lookup) -> dict[str, Estimate]:
         "Rest": here.get("kept", prompts="rest"),
         "Change": here.get("perceptual", prompts="rest"),
         "FD": here.get("frechet", prompts="rest"),
+        "Div": here.get("diversity", prompts="own"),
     }
 
 
