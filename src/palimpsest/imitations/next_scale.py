@@ -35,10 +35,12 @@ SHARD = "1GB"
 def imitate(folder: Path, files: list[str], name: str, text_layers: int | None = None) -> None:
     """Write the published model of this name; text_layers: of the text encoder, all unless given.
 
-    files: their names, the transformer's first of the two .pth.
+    files: their names; that of the tokenizer says vae.
     """
     kind, architecture = ARCHITECTURES[name]
-    transformer, tokenizer = (folder / file for file in files if file.endswith(".pth"))
+    transformer, tokenizer = (
+        folder / file for file in sorted(files, key=lambda name: "vae" in name) if file.endswith(".pth")
+    )
     if kind == "var":
         torch.save(var_state(**architecture), transformer)
         torch.save(var_tokenizer_state(**VAR_TOKENIZER), tokenizer)

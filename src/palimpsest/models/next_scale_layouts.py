@@ -269,7 +269,14 @@ def visual_of(state: dict[str, Tensor], sizes: Iterable[int], path: Path) -> tup
         raise UserError(f"{path} is for {len(taken[COUNTS])} scales, the transformer for {len(sizes)}: it is another's")
     taken = {key: value for key, value in taken.items() if key != COUNTS and key not in PLACES}
     ours = {name: value for key, tensor in taken.items() for name, value in in_our_parts(key, tensor)}
-    downs = sorted({int(found[1]) for key in taken if (found := re.match(r"encoder\.down\.(\d+)\.", key))})
+    downs, ups = (
+        sorted({int(found[1]) for key in taken if (found := re.match(rf"{part}\.(\d+)\.", key))})
+        for part in (r"encoder\.down", r"decoder\.up")
+    )
+    if downs != ups:
+        raise UserError(
+            f"{path}: its encoder has {len(downs)} resolutions, its decoder {len(ups)}. Fetch it again, whole"
+        )
     ours = {mirrored(name, len(downs)): value for name, value in ours.items()}
     needed = ["encoder.conv_in.weight", "encoder.conv_out.weight"]
     needed += [f"encoder.down_blocks.{level}.resnets.0.conv1.weight" for level in downs or [0]]
