@@ -7,9 +7,7 @@ The first stage of a latent diffusion checkpoint is read in the same way.
 No code of a file runs: weights are read with `weights_only`, the yaml as plain data.
 """
 
-import pickle
 import re
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from palimpsest import run
 from palimpsest.models import weights
-from palimpsest.models.published import DAMAGE, check_hash
+from palimpsest.models.published import check_hash, read_inert
 from palimpsest.models.vqgan import VQGAN, VQGANConfig
 from palimpsest.run import Input, Output, UserError, step
 
@@ -35,42 +33,6 @@ FIRST_STAGE = "first_stage_model."  # what latent diffusion calls its autoencode
 NETWORK_KEYS = {"ch", "ch_mult", "num_res_blocks", "attn_resolutions", "resolution", "z_channels", "in_channels"}
 # Settings of ddconfig that our network has at one value only; dropout does nothing in evaluation.
 FIXED = {"double_z": False, "resamp_with_conv": True, "give_pre_end": False}
-
-
-class Inert:
-    """Stands in for an object beside the weights: made of anything, it keeps nothing and does nothing."""
-
-    def __init__(self, *arguments):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-class PlainDict:
-    """Stands in for a kind of dict: torch puts items into plain ones alone."""
-
-    def __new__(cls, *arguments):
-        return {}
-
-
-# What Lightning puts beside the weights: its callbacks (1.x keys their states by class), scores, paths and settings.
-# Nobody reads those here, so not even numpy's or OmegaConf's own code handles what the file says of them.
-HARMLESS = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
-    *("numpy.dtype", "numpy.ndarray"),
-    *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
-    *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),  # as numpy 1 called them
-    *("pathlib.PosixPath", "pathlib.WindowsPath"),
-    *("pathlib._local.PosixPath", "pathlib._local.WindowsPath"),  # as Python 3.13 calls them
-    "argparse.Namespace",
-    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.nodes.AnyNode"),
-    *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata"),
-    *("typing.Any", "builtins.dict", "builtins.list", "builtins.int"),  # the types that OmegaConf's metadata name
-)
-STAND_INS = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in HARMLESS]
-STAND_INS += [(PlainDict, "collections.defaultdict")]
 
 
 def convert(
@@ -161,19 +123,7 @@ def read_checkpoint(path: Path) -> dict:
 
     Objects of the classes in HARMLESS are replaced by inert ones. Raises UserError for a file that asks for any other.
     """
-    try:
-        with torch.serialization.safe_globals(STAND_INS):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except DAMAGE as error:
-        asked = re.search(r"(?:GLOBAL|global|class) `?([\w.]+)", str(error))
-        if asked and isinstance(error, pickle.UnpicklingError):
-            raise UserError(
-                f"{path} asks for {asked[1]} to be loaded or called when it is opened. Weights need no such thing: the "
-                "file was refused and nothing of it ran. If it is yours, strip it where it was written: "
-                '`torch.save({"state_dict": checkpoint["state_dict"]}, ...)`; if not, fetch it from its publisher and '
-                "compare its sha256."
-            ) from error
-        raise _no_checkpoint(path, error) from error
+    content = read_inert(path, "state_dict")
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         found = ", ".join(map(str, content))[:200] if isinstance(content, dict) else f"a {type(content).__name__}"
         raise UserError(f"{path} is no Lightning checkpoint: no state_dict, but {found}. Give the model's last.ckpt.")
@@ -219,11 +169,6 @@ def _is_size(key: str, value) -> bool:
     if key in ("ch_mult", "attn_resolutions"):
         return isinstance(value, list) and all(_is_size("", item) for item in value)
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _no_checkpoint(path: Path, error: Exception) -> UserError:
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-    return UserError(f"{path} is no readable checkpoint ({reason}). It may be cut short: delete it and fetch it again.")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,9 @@ with uncompiled():
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
+    from transformers.models.t5.configuration_t5 import T5Config
+    from transformers.models.t5.modeling_t5 import T5EncoderModel
+    from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
     with unopened((*PACKAGES, "diffusers.models.autoencoders", "diffusers.hooks")):
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -64,5 +67,8 @@ __all__ = [
     "CLIPTokenizer",
     "Decoder",
     "Encoder",
+    "T5Config",
+    "T5EncoderModel",
+    "T5Tokenizer",
     "UNet2DConditionModel",
 ]

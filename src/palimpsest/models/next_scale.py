@@ -4,7 +4,8 @@ Of Infinity's shape (Han et al. 2025): the text reaches it by cross-attention, a
 shifts, scales and gates every block (AdaLN, one projection for all blocks); queries and keys of self-attention are
 normalised, with a learned scale for each head; the head gives for each symbol of a token its values' logits, so two for
 each bit or V for an index. Or it is conditioned on a class, as VAR is, without cross-attention. Positions are a learned
-table, as VAR's.
+table, as VAR's, or turn queries and keys, as Infinity's. What else the published models do otherwise than ours, the
+start token, the modulation and the biases, are options of the one transformer.
 
 n: rows of a batch; L: tokens of all scales; C: the width; T: the width of the text. Inputs (n, L - 1, c) are those of
 the residual quantiser; logits (n, L, symbols, values).
@@ -13,13 +14,15 @@ the residual quantiser; logits (n, L, symbols, values).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.models.scales import block_causal, check_sizes, levels, spans
+from palimpsest.models.scales import block_causal, check_sizes, levels, positions, spans
 
+SLOWEST = 10_000.0  # the base of the frequencies by which positions turn
 START_SCALE, GREATEST_SCALE = 4.0, 100.0  # of a head's normalised queries, as in VAR and Infinity
 
 
@@ -36,6 +39,49 @@ def from_heads(tokens: Tensor) -> Tensor:
 def modulated(tokens: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Tokens normalised, and scaled and shifted by the condition (n, 1, C)."""
     return F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+def angles_of(sizes: Sequence[int], width: int, over: int) -> Tensor:
+    """By how much each token's pairs of channels are turned, (L, width / 2) of a head's width.
+
+    Half of the pairs by the row, half by the column, each at frequencies of its own (rotary positions over two axes).
+    A scale's grid is spread over one of side `over`, so that the same place of a picture has the same angle at every
+    scale (Han et al. 2025). Raises ValueError for a width that no two axes share.
+    """
+    if width % 4:
+        raise ValueError(f"a head of width {width} cannot turn by rows and columns: give a multiple of 4")
+    frequencies = SLOWEST ** -(torch.arange(0, width // 2, 2) / (width // 2))
+    return (positions(sizes, over)[..., None] * frequencies).flatten(1)
+
+
+def turned(tokens: Tensor, angles: Tensor) -> Tensor:
+    """Tokens (n, heads, l, w), each pair of neighbouring channels turned by its angle (l, w / 2)."""
+    first, second = tokens.unflatten(-1, (-1, 2)).unbind(-1)
+    cosine, sine = angles.cos().to(tokens.dtype), angles.sin().to(tokens.dtype)
+    return torch.stack([cosine * first - sine * second, sine * first + cosine * second], -1).flatten(-2)
+
+
+class Projection(nn.Linear):
+    """Keys and values (parts 2), or queries before them (3), as one product.
+
+    key_bias: whether keys have a bias too. VAR and Infinity give them none: a bias that all keys share moves no share
+    of a plain attention.
+    """
+
+    def __init__(self, width: int, out: int, parts: Literal[2, 3], key_bias: bool):
+        super().__init__(width, parts * out, bias=key_bias)
+        self.key_bias, self.out = key_bias, out
+        if not key_bias:
+            self.query_bias = nn.Parameter(torch.zeros(out)) if parts == 3 else None
+            self.value_bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """All parts (n, l, parts * out) of tokens (n, l, width)."""
+        if self.key_bias:
+            return super().forward(tokens)
+        none = torch.zeros_like(self.value_bias)
+        biases = [none, self.value_bias] if self.query_bias is None else [self.query_bias, none, self.value_bias]
+        return F.linear(tokens, self.weight, torch.cat(biases))
 
 
 class Seen:
@@ -55,17 +101,24 @@ class Seen:
 class SelfAttention(nn.Module):
     """Attention of tokens to tokens: the cosine of query and key, times a learned scale for each head."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, key_bias: bool = True):
         super().__init__()
         self.heads = heads
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv, self.out = Projection(width, width, 3, key_bias), nn.Linear(width, width)
         self.scale = nn.Parameter(torch.full((heads, 1, 1), math.log(START_SCALE)))
 
-    def forward(self, tokens: Tensor, allowed: Tensor | None, seen: Seen | None) -> Tensor:
-        """Tokens (n, l, C); allowed: which may see which, (l, l) bool; without it all see all, and what was seen."""
+    def forward(
+        self, tokens: Tensor, allowed: Tensor | None, seen: Seen | None, angles: Tensor | None = None
+    ) -> Tensor:
+        """Tokens (n, l, C); allowed: which may see which, (l, l) bool; without it all see all, and what was seen.
+
+        angles (l, C / heads / 2): by which queries and keys are turned.
+        """
         query, key, value = (by_heads(each, self.heads) for each in self.qkv(tokens).chunk(3, -1))
         query = F.normalize(query, dim=-1) * self.scale.clamp(max=math.log(GREATEST_SCALE)).exp()
         key = F.normalize(key, dim=-1)
+        if angles is not None:
+            query, key = turned(query, angles), turned(key, angles)
         if seen is not None:
             key, value = seen.with_these(key, value)
         found = F.scaled_dot_product_attention(query, key, value.to(key.dtype), attn_mask=allowed, scale=1.0)
@@ -75,10 +128,11 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention of tokens to the words of the text."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, key_bias: bool = True):
         super().__init__()
         self.heads = heads
-        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.q, self.kv = nn.Linear(width, width), Projection(width, width, 2, key_bias)
+        self.out = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, words: Tensor, known: Tensor) -> Tensor:
         """Tokens (n, l, C) that have looked at words (n, w, C), where those are known (n, w)."""
@@ -96,15 +150,24 @@ class CrossAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention where there is a text, and two layers for each token."""
+    """Self-attention, cross-attention where there is a text, and two layers for each token.
 
-    def __init__(self, width: int, heads: int, depth: int, text: bool):
+    own: whether it has a projection of the condition of its own, as VAR's, or an offset to the one of all blocks.
+    """
+
+    def __init__(self, width: int, heads: int, depth: int, text: bool, own: bool = False, key_bias: bool = True):
         super().__init__()
         # Its own part of what the condition says: both gates are open at first.
-        self.offset = nn.Parameter(torch.cat([torch.ones(2, width), torch.zeros(4, width)]))
-        self.attention = SelfAttention(width, heads)
+        first = torch.cat([torch.ones(2, width), torch.zeros(4, width)])
+        self.modulation = nn.Linear(width, 6 * width) if own else None
+        if own:
+            nn.init.zeros_(self.modulation.weight)
+            self.modulation.bias = nn.Parameter(first.flatten())
+        else:
+            self.offset = nn.Parameter(first)
+        self.attention = SelfAttention(width, heads, key_bias)
         self.text_norm = nn.LayerNorm(width, eps=1e-6) if text else None
-        self.text_attention = CrossAttention(width, heads) if text else None
+        self.text_attention = CrossAttention(width, heads, key_bias) if text else None
         self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
         last = [self.attention.out, self.feed[2], *([self.text_attention.out] if text else [])]
         for layer in last:  # as in VAR: the more blocks, the less each adds at first
@@ -117,11 +180,15 @@ class Block(nn.Module):
         words: tuple[Tensor, Tensor] | None,
         allowed: Tensor | None = None,
         seen: Seen | None = None,
+        angles: Tensor | None = None,
     ) -> Tensor:
-        """Tokens (n, l, C) under a condition (n, 6, C), and words with which of them are known."""
-        parts = (self.offset + condition).unsqueeze(2).unbind(1)
-        gate, feed_gate, scale, feed_scale, shift, feed_shift = parts
-        tokens = tokens + gate * self.attention(modulated(tokens, scale, shift), allowed, seen)
+        """Tokens (n, l, C) under a condition, as `Conditions` has it, and words with which of them are known."""
+        if self.modulation is None:
+            parts = self.offset + condition
+        else:
+            parts = self.modulation(condition).unflatten(-1, (6, -1))
+        gate, feed_gate, scale, feed_scale, shift, feed_shift = parts.unsqueeze(2).unbind(1)
+        tokens = tokens + gate * self.attention(modulated(tokens, scale, shift), allowed, seen, angles)
         if words is not None:
             tokens = tokens + self.text_attention(self.text_norm(tokens), *words)
         return tokens + feed_gate * self.feed(modulated(tokens, feed_scale, feed_shift))
@@ -130,16 +197,19 @@ class Block(nn.Module):
 class TextCondition(nn.Module):
     """What a text says to the transformer: words for cross-attention, and one vector of all of them.
 
-    Where no text is wanted a learned one, as long as the text, takes its place.
+    Where no text is wanted a learned one, as long as the text, takes its place. pooled_width: of the one vector, before
+    it is projected.
     """
 
-    def __init__(self, text_width: int, length: int, width: int, heads: int):
+    def __init__(
+        self, text_width: int, length: int, width: int, heads: int, pooled_width: int = 0, key_bias: bool = True
+    ):
         super().__init__()
-        self.heads = heads
+        self.heads, pooled_width = heads, pooled_width or text_width
         self.norm = nn.RMSNorm(text_width, eps=1e-6)
         self.none = nn.Parameter(torch.randn(length, text_width) / 2)
-        self.query = nn.Parameter(torch.randn(1, 1, text_width) / 2)
-        self.kv, self.out = nn.Linear(text_width, 2 * text_width), nn.Linear(text_width, width)
+        self.query = nn.Parameter(torch.randn(1, 1, pooled_width) / 2)
+        self.kv, self.out = Projection(text_width, pooled_width, 2, key_bias), nn.Linear(pooled_width, width)
         self.words = nn.Sequential(nn.Linear(text_width, width), nn.GELU(approximate="tanh"), nn.Linear(width, width))
 
     def forward(self, text: tuple[Tensor, Tensor], dropped: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -172,9 +242,24 @@ class ClassCondition(nn.Module):
         return self.embedding(labels), None
 
 
+class Added(nn.Module):
+    """A learned vector that is added."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.vector = nn.Parameter(torch.randn(width) * 0.02)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """What was pooled (n, C), with the vector."""
+        return pooled + self.vector
+
+
 @dataclass(frozen=True)
 class Conditions:
-    """What a batch's texts or classes say: pooled (n, C); to every block (n, 6, C); words, and which are known."""
+    """What a batch's texts or classes say: pooled (n, C); to every block; words, and which are known.
+
+    blocks: (n, 6, C); or (n, C), of which each block makes its own.
+    """
 
     pooled: Tensor
     blocks: Tensor
@@ -185,7 +270,13 @@ class NextScaleTransformer(nn.Module):
     """Logits of every token from what the scales before have drawn, and a text or a class.
 
     sizes: sides of the scales; channels: of the inputs; symbols, values: of a token. Either text_width and length: of
-    the texts; or classes: how many there are. text_heads: of the pooling of the text.
+    the texts; or classes: how many there are. text_heads: of the pooling of the text, pooled_width: its width, that of
+    the text unless given.
+
+    start: the first token is the pooled condition projected, or with a learned vector added. modulation: one projection
+    of it for all blocks, or of each its own. key_bias: whether keys have a bias. turned_over: queries and keys are
+    turned by their position, scales spread over a grid of this side; 0: positions are a learned table. level_rows: of
+    the table of scales, which may have more than there are.
     """
 
     def __init__(
@@ -201,6 +292,12 @@ class NextScaleTransformer(nn.Module):
         length: int = 0,
         text_heads: int = 4,
         classes: int = 0,
+        pooled_width: int = 0,
+        start: Literal["projected", "added"] = "projected",
+        modulation: Literal["shared", "own"] = "shared",
+        key_bias: bool = True,
+        turned_over: int = 0,
+        level_rows: int = 0,
     ):
         super().__init__()
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
@@ -208,29 +305,49 @@ class NextScaleTransformer(nn.Module):
         self.sizes, self.symbols, self.values = check_sizes(sizes), symbols, values
         if bool(classes) == bool(text_width and length):
             raise ValueError("give either text_width and length, or classes: the transformer has one condition")
-        if width % heads or (text_width and text_width % text_heads):
-            raise ValueError(f"width {width} or text_width {text_width} is no multiple of its heads")
-        place = levels(self.sizes)
+        if width % heads or (text_width and (pooled_width or text_width) % text_heads):
+            raise ValueError(f"width {width} or that of the pooled text is no multiple of its heads")
+        if level_rows and level_rows < len(self.sizes):
+            raise ValueError(f"{level_rows} levels are too few for {len(self.sizes)} scales")
+        length_of_all = sum(side * side for side in self.sizes)
         self.condition = (
-            ClassCondition(classes, width) if classes else TextCondition(text_width, length, width, text_heads)
+            ClassCondition(classes, width)
+            if classes
+            else TextCondition(text_width, length, width, text_heads, pooled_width, key_bias)
         )
-        self.start = nn.Linear(width, width)
-        self.modulation, self.last_modulation = nn.Linear(width, 6 * width), nn.Linear(width, 2 * width)
+        self.start = nn.Linear(width, width) if start == "projected" else Added(width)
+        self.modulation = nn.Linear(width, 6 * width) if modulation == "shared" else None
+        self.last_modulation = nn.Linear(width, 2 * width)
         for layer in (self.modulation, self.last_modulation):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
         self.embed = nn.Linear(channels, width)
-        self.places = nn.Parameter(torch.randn(len(place), width) * 0.02)
-        self.level = nn.Parameter(torch.randn(len(self.sizes), width) * 0.02)
-        self.blocks = nn.ModuleList(Block(width, heads, depth, text=not classes) for _ in range(depth))
+        self.places = None if turned_over else nn.Parameter(torch.randn(length_of_all, width) * 0.02)
+        self.level = nn.Parameter(torch.randn(level_rows or len(self.sizes), width) * 0.02)
+        own = modulation == "own"
+        self.blocks = nn.ModuleList(
+            Block(width, heads, depth, text=not classes, own=own, key_bias=key_bias) for _ in range(depth)
+        )
         self.head = nn.Linear(width, symbols * values)
-        self.register_buffer("levels", place, persistent=False)
-        self.register_buffer("allowed", block_causal(self.sizes), persistent=False)
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Make what follows from the sizes alone; again, where the module was made without tensors (device `meta`)."""
+        over, heads, width = (self.config[name] for name in ("turned_over", "heads", "width"))
+        with torch.device("cpu"):
+            made = {"levels": levels(self.sizes), "allowed": block_causal(self.sizes)}
+            made["angles"] = angles_of(self.sizes, width // heads, over) if over else None
+        for name, tensor in made.items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def conditioned(self, given: Tensor | tuple[Tensor, Tensor], dropped: Tensor | None) -> Conditions:
         """What a batch's texts, or classes, say at every scale."""
         pooled, words = self.condition(given, dropped)
-        return Conditions(pooled, self.modulation(F.silu(pooled)).unflatten(-1, (6, -1)), words)
+        said = F.silu(pooled)
+        return Conditions(
+            pooled, said if self.modulation is None else self.modulation(said).unflatten(-1, (6, -1)), words
+        )
 
     def forward(self, given: Tensor | tuple[Tensor, Tensor], inputs: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Logits (n, L, symbols, values) of all scales at once, each from the inputs of its own.
@@ -239,9 +356,9 @@ class NextScaleTransformer(nn.Module):
         """
         conditions = self.conditioned(given, dropped)
         tokens = torch.cat([self.start(conditions.pooled)[:, None], self.embed(inputs)], 1)
-        tokens = tokens + self.places + self.level[self.levels]
+        tokens = self.placed(tokens, slice(None), self.levels)
         for block in self.blocks:
-            tokens = block(tokens, conditions.blocks, conditions.words, self.allowed)
+            tokens = block(tokens, conditions.blocks, conditions.words, self.allowed, angles=self.angles)
         return self.logits(tokens, conditions)
 
     def next_logits(self, conditions: Conditions, seen: list[Seen], scale: int, inputs: Tensor | None) -> Tensor:
@@ -250,10 +367,16 @@ class NextScaleTransformer(nn.Module):
         inputs: of the scale (n, side * side, c); None at the first. seen: one of each block, empty at the first scale.
         """
         tokens = self.start(conditions.pooled)[:, None] if inputs is None else self.embed(inputs)
-        tokens = tokens + self.places[spans(self.sizes)[scale]] + self.level[scale]
+        part = spans(self.sizes)[scale]
+        tokens = self.placed(tokens, part, scale)
+        angles = None if self.angles is None else self.angles[part]
         for block, each in zip(self.blocks, seen, strict=True):
-            tokens = block(tokens, conditions.blocks, conditions.words, seen=each)
+            tokens = block(tokens, conditions.blocks, conditions.words, seen=each, angles=angles)
         return self.logits(tokens, conditions)
+
+    def placed(self, tokens: Tensor, part: slice, level: int | Tensor) -> Tensor:
+        """Tokens told where they stand, by the table if there is one, and of which scale they are."""
+        return (tokens if self.places is None else tokens + self.places[part]) + self.level[level]
 
     def logits(self, tokens: Tensor, conditions: Conditions) -> Tensor:
         """What the head says of tokens (n, l, C)."""

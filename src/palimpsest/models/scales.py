@@ -35,6 +35,15 @@ def levels(sizes: Sequence[int]) -> Tensor:
     return torch.cat([torch.full((side * side,), scale) for scale, side in enumerate(sizes)])
 
 
+def positions(sizes: Sequence[int], over: int) -> Tensor:
+    """The row and column of each token (L, 2), int64, its grid spread over one of side `over` and rounded there."""
+    found = []
+    for side in sizes:
+        line = (torch.arange(side) * (over / side)).round().long()
+        found.append(torch.cartesian_prod(line, line).view(-1, 2))
+    return torch.cat(found)
+
+
 def block_causal(sizes: Sequence[int]) -> Tensor:
     """Which token may see which, (L, L) bool: all of its own scale and of those before (Tian et al. 2024)."""
     found = levels(sizes)

@@ -2,7 +2,7 @@
 
 A model is known by the file of its transformer's weights, <folder>/transformer/model.safetensors; beside it stand
 visual_tokenizer/ and, where it takes texts, text_encoder/ and tokenizer/ as transformers has them. Weights are kept in
-half precision, and computed with in float32.
+half precision, those that others published as they are, and computed with in float32.
 
 Conditions are token ids (n, length) of prompts, or labels (n,) of classes, int64. Tokens are symbols (n, L, symbols),
 as `residual_quantiser` has them; pictures are (n, H, W, 3) uint8.
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from palimpsest.models import visual_tokenizer
 from palimpsest.models.diffusion import device_of
 from palimpsest.models.edits import VISUAL
-from palimpsest.models.latent_networks import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from palimpsest.models.next_scale import NextScaleTransformer, Seen
+from palimpsest.models.next_scale_texts import TextEncoder, Tokenizer, embedded, open_texts, save_texts
 from palimpsest.models.published import read_state
 from palimpsest.models.scales import spans
 from palimpsest.models.steering import Steering
 from palimpsest.models.visual_tokenizer import CONFIG, VisualTokenizer, read_config
-from palimpsest.models.weights import check_state, save_half
+from palimpsest.models.weights import check_state, save_part
 from palimpsest.run import UserError
 
 WEIGHTS = "model.safetensors"
@@ -38,7 +38,7 @@ class NextScale(nn.Module):
     steering: what drawing (`roll_out`) leads every picture away from; the logits that a call gives are without it.
     """
 
-    def __init__(self, transformer: NextScaleTransformer, text_encoder: CLIPTextModel | None = None):
+    def __init__(self, transformer: NextScaleTransformer, text_encoder: TextEncoder | None = None):
         super().__init__()
         self.transformer, self.text_encoder = transformer, text_encoder
         self.steering: Steering | None = None
@@ -48,7 +48,10 @@ class NextScale(nn.Module):
 
         The start and the end of a text count as its words, what pads it after the end does not.
         """
-        return conditions if self.text_encoder is None else (self.text_encoder(conditions)[0], self.known(conditions))
+        if self.text_encoder is None:
+            return conditions
+        known = self.known(conditions)
+        return embedded(self.text_encoder, conditions, known), known
 
     def known(self, conditions: Tensor) -> Tensor:
         """Which tokens (n, length) of token ids are of the text, and not what pads it."""
@@ -69,7 +72,7 @@ class Var:
 
     network: NextScale
     visual: VisualTokenizer
-    tokenizer: CLIPTokenizer | None
+    tokenizer: Tokenizer | None
     folder: Path
 
     def with_network(self, network: NextScale) -> "Var":
@@ -132,27 +135,25 @@ def open_model(path: Path, device: torch.device | str = "cpu") -> Var:
     check_parts(config, visual, folder)
     text, tokenizer = None, None
     if not config["classes"]:
-        text = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
-        filled(text, folder / "text_encoder" / WEIGHTS)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        given = (text.config.hidden_size, text.config.vocab_size, text.config.max_position_embeddings)
-        wanted = (config["text_width"], len(tokenizer), config["length"])
-        if given != wanted or tokenizer.model_max_length != config["length"]:
-            raise UserError(
-                f"{folder}: the text encoder has width, tokens and length {given}, the transformer and the tokenizer "
-                f"{wanted}. They are not of one model: take the folder again, all of it from one place"
-            )
-    network = NextScale(filled(NextScaleTransformer(**config), path), text)
+        text, tokenizer = open_texts(folder, config["text_width"], config["length"])
+    network = NextScale(filled(unfilled(config), path), text)
     return Var(network.eval().requires_grad_(False).to(device), visual.to(device), tokenizer, folder)
 
 
-def filled(network: nn.Module, path: Path) -> nn.Module:
-    """A network with the weights of a file, every key and shape checked, in float32."""
+def unfilled(config: dict) -> NextScaleTransformer:
+    """A transformer whose weights have shapes alone (torch's device `meta`): those of a file are put in place."""
+    with torch.device("meta"):
+        network = NextScaleTransformer(**config)
+    network.lay_out()
+    return network
+
+
+def filled(network: NextScaleTransformer, path: Path) -> NextScaleTransformer:
+    """A transformer with the weights of a file, every key and shape checked, in float32."""
     state = read_state(path)
-    if isinstance(network, NextScaleTransformer):
-        refuse_other_size(state, network.config, path)
+    refuse_other_size(state, network.config, path)
     check_state(state, network, path)
-    network.load_state_dict(state)
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return network
 
 
@@ -177,27 +178,28 @@ def refuse_other_size(state: dict[str, Tensor], config: dict, path: Path) -> Non
         raise UserError(f"{path} has {', '.join(faults)} as {path.parent / CONFIG} says. Nothing was loaded")
 
 
-def save(path: Path, model: Var) -> None:
-    """Write the transformer's weights to a path in `transformer/`, and the rest of the layout around it."""
+def save(path: Path, model: Var, half: bool = True) -> None:
+    """Write the transformer's weights to a path in `transformer/`, and the rest of the layout around it.
+
+    half: whether in half precision, as our own are kept.
+    """
     folder, network = path.parent.parent, model.network
     (folder / VISUAL).mkdir(parents=True, exist_ok=True)
-    visual_tokenizer.save(folder / VISUAL / WEIGHTS, model.visual)
+    visual_tokenizer.save(folder / VISUAL / WEIGHTS, model.visual, half)
     index = {"transformer": network.transformer.config, VISUAL: model.visual.config}
     if network.text_encoder is not None:
-        network.text_encoder.config.save_pretrained(folder / "text_encoder")
-        save_half(folder / "text_encoder" / WEIGHTS, network.text_encoder)
-        model.tokenizer.save_pretrained(folder / "tokenizer")
+        save_texts(folder, network.text_encoder, model.tokenizer, half)
         index["text_encoder"] = network.text_encoder.config.to_diff_dict()
     (path.parent / CONFIG).write_text(json.dumps(network.transformer.config, indent=1) + "\n", encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    save_half(path, network.transformer)
+    save_part(path, network.transformer, half)
 
 
 def random_like(model: Var) -> Var:
     """The same model with random weights in its transformer and text encoder; the visual tokenizer stays."""
     text = model.network.text_encoder
     fresh = NextScale(
-        NextScaleTransformer(**model.network.transformer.config), None if text is None else CLIPTextModel(text.config)
+        NextScaleTransformer(**model.network.transformer.config), None if text is None else type(text)(text.config)
     )
     return model.with_network(fresh.eval().requires_grad_(False))
 

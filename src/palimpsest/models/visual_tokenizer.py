@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from palimpsest.models.latent_networks import Decoder, Encoder
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.residual_quantiser import ResidualQuantiser
-from palimpsest.models.weights import filled, save_half
+from palimpsest.models.weights import filled, save_part
 from palimpsest.run import UserError
 
 CONFIG = "config.json"
@@ -26,19 +26,35 @@ class VisualTokenizer(nn.Module):
 
     quantiser: as `ResidualQuantiser` takes it; blocks: channels of each resolution, each half of the one before;
     layers: residual blocks of each; groups: of their normalisation; patch: pixels of a side that are folded into
-    channels first. A side of the grid is H / patch / 2^(resolutions - 1).
+    channels first. A side of the grid is H / patch / 2^(resolutions - 1). attention: whether places look at each other
+    at the last resolution, and in the middle; around: whether a convolution stands before the quantiser and one after
+    it. VAR's tokenizer has both, Infinity's neither.
     """
 
-    def __init__(self, quantiser: dict, blocks: list[int], layers: int, groups: int, patch: int):
+    def __init__(
+        self,
+        quantiser: dict,
+        blocks: list[int],
+        layers: int,
+        groups: int,
+        patch: int,
+        attention: bool = False,
+        around: bool = False,
+    ):
         super().__init__()
         self.config = {"quantiser": quantiser, "blocks": blocks, "layers": layers, "groups": groups, "patch": patch}
+        self.config |= {"attention": attention, "around": around}
         self.quantiser, self.patch = ResidualQuantiser(**quantiser), patch
         pixels, features = 3 * patch**2, self.quantiser.channels
         common = {"block_out_channels": tuple(blocks), "layers_per_block": layers, "norm_num_groups": groups}
-        common |= {"mid_block_add_attention": False}
-        down, up = ("DownEncoderBlock2D",) * len(blocks), ("UpDecoderBlock2D",) * len(blocks)
+        common |= {"mid_block_add_attention": attention}
+        down, up = ["DownEncoderBlock2D"] * len(blocks), ["UpDecoderBlock2D"] * len(blocks)
+        if attention:
+            down[-1], up[0] = "AttnDownEncoderBlock2D", "AttnUpDecoderBlock2D"
         self.encoder = Encoder(pixels, features, down_block_types=down, double_z=False, **common)
         self.decoder = Decoder(features, pixels, up_block_types=up, **common)
+        self.before = nn.Conv2d(features, features, 3, padding=1) if around else nn.Identity()
+        self.after = nn.Conv2d(features, features, 3, padding=1) if around else nn.Identity()
 
     @property
     def image_size(self) -> int:
@@ -47,11 +63,11 @@ class VisualTokenizer(nn.Module):
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Features (n, c, side, side), before quantisation."""
-        return self.encoder(F.pixel_unshuffle(pictures, self.patch))
+        return self.before(self.encoder(F.pixel_unshuffle(pictures, self.patch)))
 
     def decode(self, features: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) of quantised features; not clipped."""
-        return F.pixel_shuffle(self.decoder(features), self.patch)
+        return F.pixel_shuffle(self.decoder(self.after(features)), self.patch)
 
     def forward(self, pictures: Tensor, offsets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """What comes back of pictures, with their features and those of their tokens.
@@ -65,10 +81,10 @@ class VisualTokenizer(nn.Module):
         return self.decode(features + (total - features).detach()), features, total
 
 
-def save(path: Path, network: VisualTokenizer) -> None:
-    """Write the weights to a path in half precision, and the architecture beside it."""
+def save(path: Path, network: VisualTokenizer, half: bool = True) -> None:
+    """Write the weights to a path, in half precision unless told otherwise, and the architecture beside it."""
     (path.parent / CONFIG).write_text(json.dumps(network.config, indent=1) + "\n", encoding="utf-8")
-    save_half(path, network)
+    save_part(path, network, half)
 
 
 def load(path: Path) -> VisualTokenizer:

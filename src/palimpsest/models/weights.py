@@ -67,6 +67,22 @@ def save_half(path: Path, network: nn.Module) -> None:
     save_file({name: tensor.half() for name, tensor in tensors_of(network).items()}, path, metadata={"format": "pt"})
 
 
+def save_part(path: Path, network: nn.Module, half: bool) -> None:
+    """Write a network's weights, in half precision or as they are. A tensor under two names is written once."""
+    if half:
+        save_half(path, network)
+    else:
+        save_file(distinct(tensors_of(network)), path, metadata={"format": "pt"})
+
+
+def distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without what is another name of a tensor that it has already."""
+    first: dict[int, str] = {}
+    for name, tensor in state.items():
+        first.setdefault(tensor.data_ptr(), name)
+    return {name: tensor for name, tensor in state.items() if first[tensor.data_ptr()] == name}
+
+
 def check_state(state: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     """Raise a UserError that lists every missing, unexpected and mis-shaped key of a state dict."""
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

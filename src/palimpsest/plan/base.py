@@ -29,6 +29,7 @@ WEIGHTS = {
     "onnx": "{name}.onnx",
     "pipeline": "{name}.json",
     "transformers": "{name}.json",
+    "next_scale": "{name}/transformer/model.safetensors",
 }
 RELEASED = Path("resources/models")
 # Other networks that a training reads, by the key of its row and the name of its argument.

@@ -22,8 +22,10 @@ LAYOUTS = {
     "pipeline": ("palimpsest.models.check_pipeline", {"index": "model_index.json"}),
     "text_diffusion": ("palimpsest.models.convert_text_diffusion", {"index": "model_index.json"}),
     "transformers": ("palimpsest.models.check_folder", {"config": "config.json"}),
+    # var_d16.pth, infinity_2b_reg.pth, infinity_125M_256x256.pth; the tokenizers beside them are not of that pattern.
+    "next_scale": ("palimpsest.models.convert_next_scale", {"transformer": "*[ry]_[d0-9]*.pth", "visual": "*vae*.pth"}),
 }
-FOLDERS = ("pipeline", "text_diffusion", "transformers")  # of several files, each with a hash of its own
+FOLDERS = ("pipeline", "text_diffusion", "transformers", "next_scale")  # of several files, each with a hash of its own
 
 
 def stated(row: dict, *keys: str) -> str:

@@ -28,6 +28,6 @@ def _belongs(name: str, which: Which) -> bool:
         "feed": FEED in name,
         "cross_attention_and_feed": CROSS in name or FEED in name,
         "self_attention": SELF in name,
-        "modulation_and_feed": FEED in name or name.startswith("transformer.modulation.") or name.endswith(".offset"),
+        "modulation_and_feed": FEED in name or ".modulation." in name or name.endswith(".offset"),
         "full": True,
     }[which]
