@@ -107,7 +107,8 @@ def ran(base, judges, files, tmp_path_factory) -> dict:
         base, files["rollouts.npz"], files["prompts.parquet"], asked, pictures, *judges, *made.values(),
         model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, **given,
     )  # fmt: skip
-    return {**made, "networks": folder / "networks.parquet", "networks_measured": outputs[0]}
+    known = {"networks": folder / "networks.parquet", "networks_measured": outputs[0]}
+    return {**made, **known, "prompts": asked, "pictures": pictures}
 
 
 @pytest.mark.parametrize("quantiser", [BITS, CODES], ids=["bits", "codes"])
@@ -394,3 +395,37 @@ def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):
     assert all(".feed." in name for name in moved[1]) and moved[1] < moved[0]
     with pytest.raises(UserError, match=r"red\.tuned\.0: .*method vare_filtered"):
         list(edited(every[:1], {"settings": {"none": 1}}, *given))
+
+
+@pytest.mark.parametrize(
+    ("method", "selection", "kind"),
+    [
+        ("uce", "cross_attention", "delta"),
+        ("negative_prompt", "cross_attention", "delta"),
+        ("steering", "cross_attention", "steering"),
+        ("erase_anything", "cross_attention_and_feed", "delta"),
+        ("first_scale_only", "feed", "delta"),
+    ],
+)
+def test_every_kind_of_method_goes_through_the_step_and_draws_as_it_is_opened(
+    base, judges, files, ran, tmp_path, method, selection, kind
+):
+    trained = {"steps": 2, "learning_rate": 0.01, "batch": 2} if "_only" in method or method[:5] == "erase" else {}
+    settings = {"first_scale": 0, "last_scale": 1} if method == "erase_anything" else {}
+    run = {"concept": "church+red", "setting": "one", "seed": 0, "selection": selection}
+    run |= {"training": trained, "settings": settings, "changes": {"learned": {"pairs": 4}}}
+    made = [tmp_path / name for name in ("weights", "log", "edits.parquet", "measured", "panel.npz")]
+    erase.erase(
+        base, files["rollouts.npz"], files["prompts.parquet"], ran["prompts"], ran["pictures"], *judges, *made,
+        model="tiny", study="together", method=method, module=method, plan={"runs": [run]}, concepts=CONCEPTS,
+        sampling=SAMPLING, roles=["own"],
+    )  # fmt: skip
+    (row,) = edits.read(made[2])
+    assert (row.target, row.format) == ("church+red", kind)
+    assert set(measurements.read([made[3]])["concept"]) == {*CONCEPTS, ALL, "church+red"}
+    model = var.open_model(base)
+    edited_model, prompts = model.with_network(edits.open_edit(row)), ["a red church in the sea"]
+    one, two = (var.draw(each, prompts, np.arange(1), seed=0, **SAMPLING) for each in (model, edited_model))
+    with np.load(made[4]) as panel:
+        assert set(panel.files) == {f"{method}.{name}.one.0" for name in CONCEPTS} | {"roles"}
+    assert not np.array_equal(one, two) or method in ("steering", "negative_prompt")
