@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from palimpsest.erasure import draw, erase, judge
-from palimpsest.judges import networks, reference, select_setting
+from palimpsest.erasure import draw, erase
+from palimpsest.judges import judge_networks, networks, reference, select_setting
 from palimpsest.judges.judging import summary
 from palimpsest.judges.readers import between, rightness
 from palimpsest.metrics import measurements
@@ -187,7 +187,7 @@ def ran(base, judges, tmp_path_factory):
     nets = folder / "networks"
     nets.mkdir()
     list_networks(base, nets / "random", nets / "edits.parquet", family="erasure", model="tiny")
-    judge.judge(
+    judge_networks.judge(
         base,
         nets / "edits.parquet",
         *judged,
@@ -195,6 +195,7 @@ def ran(base, judges, tmp_path_factory):
         files["learned.parquet"],
         nets / "measurements.parquet",
         nets / "panel.npz",
+        family="erasure",
         model="tiny",
         study="networks",
         pooled=["church"],

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetForImageClassification
 
 from conftest import configuration
-from palimpsest.erasure import draw, erase, judge
+from palimpsest.erasure import draw, erase
 from palimpsest.imitations import text_diffusion as imitation
 from palimpsest.imitations.transformers import RESNET, VIT
-from palimpsest.judges import clip_texts, image_classes, reference
+from palimpsest.judges import clip_texts, image_classes, judge_networks, reference
 from palimpsest.judges.nudenet import bundled_path
 from palimpsest.judges.photographs import Photographs
 from palimpsest.metrics import measurements
@@ -273,7 +273,7 @@ def ran(world):
     networks = [out / name for name in ("networks_measurements.parquet", "networks_panel.npz")]
     common = {"model": "sd", **given, **readers}
     place = (world.classes, bundled_path())
-    judge.judge(
+    judge_networks.judge(
         world.model,
         out / "networks.parquet",
         *judged,
@@ -282,6 +282,7 @@ def ran(world):
         *networks,
         study="networks",
         pooled=["church"],
+        family="erasure",
         **common,
     )
     for method, selection in (("uce", "cross_attention_kv"), ("esd", "cross_attention")):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from palimpsest.judges import networks, reference
+from palimpsest.judges import judge_networks, networks, reference
 from palimpsest.metrics import measurements
 from palimpsest.models import edits, var, weights
 from palimpsest.models.list_networks import list_networks
@@ -17,7 +17,7 @@ from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
 from palimpsest.unlearning.runs import edited
-from palimpsest.var import attacks, erase, exchange, feeding, judge, likelihoods, pairs, token_maps
+from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs, token_maps
 from palimpsest.var.contexts import Learned, kept_rollouts
 from palimpsest.var.parts import select
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
@@ -93,9 +93,9 @@ def ran(base, judges, files, tmp_path_factory) -> dict:
     given = {"concepts": CONCEPTS, "sampling": SAMPLING, "attacks": ATTACKS}
     list_networks(base, folder / "random", folder / "networks.parquet", family="var", model="tiny")
     outputs = [folder / f"networks.{name}" for name in ("measurements", "panel.npz")]
-    judge.judge(
+    judge_networks.judge(
         base, folder / "networks.parquet", asked, pictures, *judges, files["rollouts.npz"], files["prompts.parquet"],
-        *outputs, model="tiny", study="networks", pooled=list(CONCEPTS), **given,
+        *outputs, family="var", model="tiny", study="networks", pooled=list(CONCEPTS), **given,
     )  # fmt: skip
     runs = [
         {"concept": name, "setting": "one", "seed": 0, "selection": "cross_attention", "settings": {}}

@@ -116,7 +116,7 @@ rule erasure_erase:
 rule erasure_judge_networks:
     """Judge and attack the base, its oracles and a random network as edited models are."""
     input:
-        code=code_of("palimpsest.erasure.judge"),
+        code=code_of("palimpsest.judges.judge_networks", "palimpsest.erasure.attacks"),
         network=lambda wildcards: erasure.network(wildcards.model),
         edits="<results>/erasure/networks/{model}/edits.parquet",
         prompts="<results>/erasure/{model}/reference/prompts.parquet",
@@ -124,7 +124,7 @@ rule erasure_judge_networks:
         classifier=erasure.network(erasure.own("classifier")),
         detector=erasure.network(erasure.own("detector")),
         judges=erasure.further_judges(),
-        latents="<results>/erasure/{model}/pictures/latents.npz",
+        drawn="<results>/erasure/{model}/pictures/latents.npz",
         learned="<results>/erasure/{model}/pictures/prompts.parquet",
     output:
         measurements="<results>/erasure/{model}/networks/measurements.parquet",
@@ -150,7 +150,7 @@ rule erasure_judge_networks:
         sampling=as_json(erasure.own("sampling")),
         attacks=erasure.attacks(),
     shell:
-        "python -m palimpsest.erasure.judge {params.paths} {params.readers} --model {wildcards.model} --study networks"
+        "python -m palimpsest.judges.judge_networks {params.paths} {params.readers} --family erasure --model {wildcards.model} --study networks"
         " --concepts {params.concepts:q} --pooled {params.pooled} --sampling {params.sampling:q}"
         " {params.attacks} > {log} 2>&1"
 

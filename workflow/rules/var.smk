@@ -121,7 +121,7 @@ rule var_erase:
 rule var_judge_networks:
     """Judge and attack the base, its oracles and a random network as edited models are."""
     input:
-        code=code_of("palimpsest.var.judge"),
+        code=code_of("palimpsest.judges.judge_networks", "palimpsest.var.attacks"),
         network=lambda wildcards: var.network(wildcards.model),
         edits="<results>/var/networks/{model}/edits.parquet",
         prompts="<results>/var/{model}/reference/prompts.parquet",
@@ -129,7 +129,7 @@ rule var_judge_networks:
         classifier=var.network(var.own("classifier")),
         detector=var.network(var.own("detector")),
         judges=var.further_judges(),
-        rollouts="<results>/var/{model}/pairs/rollouts.npz",
+        drawn="<results>/var/{model}/pairs/rollouts.npz",
         learned="<results>/var/{model}/pairs/prompts.parquet",
     output:
         measurements="<results>/var/{model}/networks/measurements.parquet",
@@ -155,7 +155,7 @@ rule var_judge_networks:
         sampling=as_json(var.own("sampling")),
         attacks=var.attacks(),
     shell:
-        "python -m palimpsest.var.judge {params.paths} {params.readers} --model {wildcards.model} --study networks"
+        "python -m palimpsest.judges.judge_networks {params.paths} {params.readers} --family var --model {wildcards.model} --study networks"
         " --concepts {params.concepts:q} --pooled {params.pooled} --sampling {params.sampling:q}"
         " {params.attacks} > {log} 2>&1"
 

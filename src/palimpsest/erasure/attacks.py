@@ -8,6 +8,7 @@ by.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,13 @@ class Attacker:
     latents: Mapping[str, np.ndarray]
     prompts: pd.DataFrame
     params: dict
+
+    @classmethod
+    def read(cls, base: TextDiffusion, latents: Path, prompts: Path, concepts: list[str], params: dict) -> "Attacker":
+        """Of some concepts, from what `draw` wrote."""
+        with np.load(latents) as file:
+            found = {name: file[name] for name in (f"{concept}.concept" for concept in concepts)}
+        return cls(found, pd.read_parquet(prompts), params)
 
     def pictures(
         self, model: TextDiffusion, concept: Concept | Named, rows: pd.DataFrame, sampling: dict, seed: int

@@ -8,6 +8,7 @@ words are attacks too; they are among the prompts that all models are judged by.
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from palimpsest.models.scales import spans
 from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
 from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
 from palimpsest.unlearning.rollouts import Rollouts
+from palimpsest.var.contexts import kept_rollouts
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
@@ -36,6 +38,14 @@ class Attacker:
     pairs: Mapping[str, Rollouts]
     prompts: pd.DataFrame
     params: dict
+
+    @classmethod
+    def read(cls, base: Var, rollouts: Path, prompts: Path, concepts: list[str], params: dict) -> "Attacker":
+        """Of some concepts, from what `pairs` wrote."""
+        table = pd.read_parquet(prompts)
+        with np.load(rollouts) as file:
+            own = {concept: kept_rollouts(base, concept, prompts, file, table)[0] for concept in concepts}
+        return cls(own, table, params)
 
     def pictures(
         self, model: Var, concept: Concept | Named, rows: pd.DataFrame, sampling: dict, seed: int

@@ -1,14 +1,15 @@
 """Judge the networks that nothing was erased from as edited models are judged: the base, its oracles, a random one."""
 
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 
-from palimpsest.erasure.attacks import Attacker
 from palimpsest.judges.judging import Judging, attacking, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited
-from palimpsest.models import text_diffusion
+from palimpsest.models import text_to_image
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
@@ -20,11 +21,12 @@ def judge(
     pictures: Input,
     classifier: Input,
     detector: Input,
-    latents: Input,
+    drawn: Input,
     learned: Input,
     measurements: Output,
     panel: Output,
     *,
+    family: str,
     model: str,
     study: str,
     concepts: dict,
@@ -39,21 +41,24 @@ def judge(
     """measurements: of each row of edits on its concept, on all of them where it names none; panel: pictures.
 
     prompts, pictures: as `reference` writes them, which also says what the seed and the sampling mean; pooled: the
-    concepts that are also measured together; judges: further ones, by their roles; latents, learned: pictures and
-    prompts that an attacker has, as `draw` writes them; attacks: its settings (`Attacker`), where there are any. A row
-    that names a concept is measured on that one alone.
+    concepts that are also measured together; judges: further ones, by their roles; drawn, learned: what methods of the
+    family learn from, and their prompts, which an attacker has too; attacks: settings of the family's `Attacker`, where
+    there are any. A row that names a concept is measured on that one alone.
     """
     place = torch_device(device)
-    base, table = text_diffusion.open_model(network, place), pd.read_parquet(prompts)
-    with np.load(pictures) as before, np.load(latents) as drawn:
+    base, table = text_to_image.open_model(network, place), pd.read_parquet(prompts)
+    attack = None
+    if attacks:
+        kind = import_module(f"palimpsest.{family}.attacks").Attacker
+        attack = attacking(kind.read(base, drawn, learned, pooled, attacks), sampling, seed)
+    with np.load(pictures) as before:
         readers = readers_of(classifier, detector, judge_roles, judges)
-        attack = attacking(Attacker(drawn, pd.read_parquet(learned), attacks), sampling, seed) if attacks else None
         judging = Judging(readers, table, before, concepts, pooled, drawing(sampling, seed), attack)
         for edit in edited.read(edits):
             changed = base.with_network(edited.open_edit(edit, place))
             for name in [edit.target] if edit.target else concepts:
                 judging.judge(changed, name, edit.method, edit.setting, edit.seed)
-    write(measurements, judging.measurements(), family="erasure", model=model, study=study)
+    write(measurements, judging.measurements(), family=family, model=model, study=study)
     np.savez(panel, **judging.panel)
     return {"prompts": len(table)}
 
