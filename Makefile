@@ -80,11 +80,13 @@ bench: setup  ## speed and memory against the original's way, in one run
 
 readme: setup  ## the README's scorecard and figures from the run of config/mini.yaml
 	mkdir -p resources/readme
-	$(BIN)/python -m palimpsest.report.readme --text README.md --scorecard results/mini/paper/scorecard.csv \
+	$(BIN)/python -m palimpsest.report.readme --text README.md --results docs/results.md \
+		--scorecard results/mini/paper/scorecard.csv \
 		--figures results/mini/paper/figures/lcr_pareto.png results/mini/paper/figures/lcr_localisation.png \
 		results/mini/paper/figures/instance_methods.png results/mini/paper/figures/instance_pareto.png \
-		--updated README.md --pictures resources/readme
-	rm -f README.record.json
+		results/mini/paper/figures/erasure_pareto.png results/mini/paper/figures/memory_bars.png \
+		--updated README.md --updated-results docs/results.md --pictures resources/readme
+	rm -f README.record.json docs/results.record.json
 
 locks: setup  ## write envs/*.lock.txt anew from envs/*.in
 	PATH=$(BIN):$$PATH bash envs/lock.sh

@@ -54,6 +54,7 @@ def test_what_is_no_list_of_quantities_is_refused(ours):
 def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_path):
     rows = [
         {
+            "family": "lcr",
             "statement": "Codes | are diffused.",
             "published": "none (one picture)",
             "ours": TWO,
@@ -61,6 +62,7 @@ def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_pat
             "verdict": "mixed",
         },
         {
+            "family": "var",
             "statement": "It works. †",
             "published": "1.755; no interval",
             "ours": "",
@@ -69,12 +71,22 @@ def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_pat
         },
     ]
     page, scorecard, figure = tmp_path / "README.md", tmp_path / "scorecard.csv", tmp_path / "run/lcr_pareto.png"
-    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n", encoding="utf-8")
+    results = tmp_path / "results.md"
+    for each in (page, results):
+        each.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n", encoding="utf-8")
     pd.DataFrame(rows).to_csv(scorecard, index=False)
     figure.parent.mkdir()
     figure.write_bytes(b"a picture")
-    readme.readme(page, scorecard, [figure], page, pictures=str(tmp_path))
-    assert page.read_text(encoding="utf-8").splitlines() == [
+    readme.readme(page, results, scorecard, [figure], page, results, pictures=str(tmp_path))
+    assert page.read_text(encoding="utf-8").splitlines()[1:-1] == [
+        readme.BEGIN,
+        "| claims of | holds | mixed | fails | not testable here |",
+        "| --- | --- | --- | --- | --- |",
+        "| `lcr` | 0 | 1 | 0 | 0 |",
+        "| `var` | 0 | 0 | 0 | 1 |",
+        readme.END,
+    ]
+    assert results.read_text(encoding="utf-8").splitlines() == [
         "before",
         readme.BEGIN,
         "| claim | published | here | verdict |",
@@ -91,4 +103,4 @@ def test_a_page_without_markers_is_refused(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("no scorecard here", encoding="utf-8")
     with pytest.raises(UserError, match="lacks the markers"):
-        readme.readme(page, tmp_path / "scorecard.csv", [], page, pictures=str(tmp_path))
+        readme.replaced(page, "")

@@ -1,7 +1,8 @@
-"""Bring the README's scorecard and headline figures up to date with a run: `make readme`."""
+"""Bring the README's verdicts, the page of results and the headline figures up to date with a run: `make readme`."""
 
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,16 +17,45 @@ QUANTITY = re.compile(
 MOST = 8
 
 
-def readme(text: Input, scorecard: Input, figures: list[Input], updated: Output, *, pictures: str) -> None:
-    """Write the README with the scorecard as a table between its markers; copy the figures into `pictures`."""
-    before, found, rest = text.read_text(encoding="utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise UserError(f"{text} lacks the markers {BEGIN} and {END}")
+def readme(
+    text: Input,
+    results: Input,
+    scorecard: Input,
+    figures: list[Input],
+    updated: Output,
+    updated_results: Output,
+    *,
+    pictures: str,
+) -> None:
+    """Write the README with the verdicts counted, and the page of results with a line a claim, between their markers.
+
+    pictures: the folder that the figures are copied into.
+    """
     verdicts = pd.read_csv(scorecard, dtype=str, keep_default_na=False)
-    updated.write_text(f"{before}{BEGIN}\n{markdown(verdicts)}\n{END}{after}", encoding="utf-8")
+    pages = {updated: replaced(text, counted(verdicts)), updated_results: replaced(results, markdown(verdicts))}
+    for path, page in pages.items():
+        path.write_text(page, encoding="utf-8")
     for figure in figures:
         shutil.copyfile(figure, f"{pictures}/{figure.name}")
+
+
+def replaced(page: Path, table: str) -> str:
+    """A page with a table between its markers. Raises UserError for a page that lacks them."""
+    before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise UserError(f"{page} lacks the markers {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def counted(verdicts: pd.DataFrame) -> str:
+    """How many claims of each family have which verdict, as a Markdown table; those of ours are claims too."""
+    kinds = ["holds", "mixed", "fails", *sorted({*verdicts["verdict"]} - {"holds", "mixed", "fails"})]
+    lines = [f"| claims of | {' | '.join(kinds)} |", f"|{' --- |' * (len(kinds) + 1)}"]
+    for family, rows in verdicts.groupby("family", sort=False):
+        counts = rows["verdict"].value_counts()
+        lines.append(f"| `{family}` | {' | '.join(str(counts.get(kind, 0)) for kind in kinds)} |")
+    return "\n".join(lines)
 
 
 def markdown(verdicts: pd.DataFrame) -> str:
