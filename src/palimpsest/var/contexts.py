@@ -68,7 +68,7 @@ def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping
         frozen=base.network,
         conditioning=Conditioning(
             concept=pairs.asked,
-            none=base.ids(["."])[0],
+            none=None,
             others=others.asked,
             anchors=pairs.safe,
             named=named_tokens(base, prompts["concept"], words),
