@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import io
-import json
 import shutil
 from pathlib import Path
 
@@ -528,16 +527,15 @@ def test_texts_that_are_not_the_models_are_named(tmp_path, folders):
         shutil.rmtree(folder / "text_encoder")
         imitation.write_texts(folder, {**TEXT, "d_model": 128})
 
-    def a_shard_less(folder: Path) -> None:
-        index = {"weight_map": {"shared.weight": "model-00001-of-00002.safetensors"}}
-        (folder / "text_encoder/model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    def a_file_less(folder: Path) -> None:
+        (folder / "text_encoder/model-00002-of-00002.safetensors").unlink()
 
     refused(
         "config.json is missing: the transformer takes texts", lambda folder: shutil.rmtree(folder / "text_encoder")
     )
     refused("tokenizer is missing.*flan-t5-xl", lambda folder: shutil.rmtree(folder / "tokenizer"))
     refused("width, tokens and length .128.*not of one model", other_width)
-    refused("lacks model-00001-of-00002.safetensors", a_shard_less)
+    refused("lacks model-00002-of-00002.safetensors", a_file_less)
 
 
 def test_what_the_published_names_stand_for_is_what_the_imitations_are():

@@ -29,7 +29,6 @@ ARCHITECTURES = {
     "infinity_125m": ("infinity", {"depth": 12, "width": 768, "heads": 8, "chunks": 4, "bits": 16}),
     "infinity_2b": ("infinity", {"depth": 32, "width": 2048, "heads": 16, "chunks": 8, "bits": 32}),
 }
-SHARD = "1GB"
 
 
 def imitate(folder: Path, files: list[str], name: str, text_layers: int | None = None) -> None:
@@ -170,9 +169,11 @@ def infinity_tokenizer_state(
 
 
 def write_texts(folder: Path, sizes: dict) -> None:
-    """flan-t5's folder: the encoder in shards, with a tensor of the decoder, and a tokenizer that knows letters."""
+    """flan-t5's folders: the encoder alone, in two files, and a tokenizer that knows letters."""
     encoder = T5EncoderModel(T5Config(feed_forward_proj="gated-gelu", **sizes))
-    encoder.save_pretrained(folder / "text_encoder", max_shard_size=SHARD)
+    encoder.save_pretrained(
+        folder / "text_encoder", max_shard_size=int(0.7 * encoder.get_memory_footprint())
+    )  # two files
     T5TokenizerFast(vocab=PIECES, extra_ids=0).save_pretrained(folder / "tokenizer")
     marks = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     (folder / "tokenizer/special_tokens_map.json").write_text(json.dumps(marks), encoding="utf-8")
