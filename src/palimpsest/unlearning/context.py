@@ -42,8 +42,8 @@ class Conditioning:
     concept (k, ...): of what is to be forgotten; none (...): of nothing, which guidance leads away from, absent where
     the network has learned it itself; others (m, ...): of what is to stay; anchors (k, ...): what each row of the
     concept becomes without it. named (k, length): which tokens of each concept prompt name the concept; anchors_named:
-    which of the anchors' took their place, none of them where the words are left out. alone (a, ...): prompts that name the
-    concept and nothing else; a full caption leads away from all that it says. Any of the last four may be absent.
+    which of the anchors' took their place, none of them where the words are left out. alone (a, ...): prompts that name
+    the concept and nothing else; a full caption leads away from all that it says. Any of the last four may be absent.
     """
 
     concept: Tensor
