@@ -242,7 +242,7 @@ def so_far(model: Var, told, fed: list[Tensor], count: int) -> Tensor:
     """Logits of the first tokens, from a pass over all of them under the mask."""
     transformer = model.network.transformer
     tokens = [transformer.start(told.pooled)[:, None], *map(transformer.embed, fed)]
-    tokens = torch.cat(tokens, 1) + transformer.places[:count] + transformer.level[transformer.levels[:count]]
+    tokens = transformer.placed(torch.cat(tokens, 1), slice(count), transformer.levels[:count])
     for block in transformer.blocks:
         tokens = block(tokens, told.blocks, told.words, transformer.allowed[:count, :count])
     return transformer.logits(tokens, told)

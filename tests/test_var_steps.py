@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from palimpsest.judges import judge_networks, networks, reference
+from palimpsest.judges import judge_networks, reference
 from palimpsest.metrics import measurements
-from palimpsest.models import edits, var, weights
+from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
@@ -21,7 +21,7 @@ from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs
 from palimpsest.var.contexts import Learned, kept_rollouts
 from palimpsest.var.parts import select
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
-from palimpsest.worlds.scenes import FACTORS
+from test_erasure import judges  # noqa: F401 (a fixture)
 from test_var import BITS, CODES, LENGTH, SIZES, model_of
 
 CONCEPTS = {
@@ -53,19 +53,6 @@ def base(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def judges(tmp_path_factory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("judges")
-    torch.manual_seed(0)
-    heads = {name: len(values) for name, values in FACTORS.items()} | {"emblem": 2}
-    for name, network in {
-        "classifier": networks.FactorClassifier(heads, 4),
-        "detector": networks.EmblemDetector(4, 1),
-    }.items():
-        weights.save(folder / f"{name}.safetensors", network, network.config)
-    return folder / "classifier.safetensors", folder / "detector.safetensors"
-
-
 def drawn(base: Path, folder: Path, judge: Stub, concepts: dict = CONCEPTS) -> dict[str, Path]:
     """What `pairs` writes, by a stub of a judge."""
     files = {name: folder / name for name in ("rollouts.npz", "prompts.parquet", "measurements.parquet")}
@@ -85,7 +72,7 @@ def files(base, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def ran(base, judges, files, tmp_path_factory) -> dict:
+def ran(base, judges, files, tmp_path_factory) -> dict:  # noqa: F811
     folder = tmp_path_factory.mktemp("ran")
     asked, pictures = folder / "prompts.parquet", folder / "pictures.npz"
     counts = dict.fromkeys(ROLES, 2)
@@ -408,7 +395,14 @@ def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):
     ],
 )
 def test_every_kind_of_method_goes_through_the_step_and_draws_as_it_is_opened(
-    base, judges, files, ran, tmp_path, method, selection, kind
+    base,
+    judges,  # noqa: F811
+    files,
+    ran,
+    tmp_path,
+    method,
+    selection,
+    kind,
 ):
     trained = {"steps": 2, "learning_rate": 0.01, "batch": 2} if "_only" in method or method[:5] == "erase" else {}
     settings = {"first_scale": 0, "last_scale": 1} if method == "erase_anything" else {}

@@ -6,6 +6,7 @@ What an edited model draws is judged at once: to load the libraries again would 
 import copy
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 
 from palimpsest.erasure.attacks import Attacker
-from palimpsest.judges.judging import Judging, attacking, drawing
+from palimpsest.judges.judging import Judging, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import text_diffusion
@@ -81,7 +82,9 @@ def erase(
         # Of all concepts first: what is wrong with the last one is said before the first has taken its time.
         contexts = {name: context_of(base, concept_of(name, concepts[name]), prompts, drawn, table) for name in pooled}
         readers = readers_of(classifier, detector, judge_roles, judges)
-        attack = attacking(Attacker(drawn, table, attacks), sampling, judging_seed) if attacks else None
+        attack = None
+        if attacks:
+            attack = partial(Attacker(drawn, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         draw = drawing(sampling, judging_seed)
         judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
 

@@ -1,11 +1,12 @@
 """Judge the networks that nothing was erased from as edited models are judged: the base, its oracles, a random one."""
 
+from functools import partial
 from importlib import import_module
 
 import numpy as np
 import pandas as pd
 
-from palimpsest.judges.judging import Judging, attacking, drawing
+from palimpsest.judges.judging import Judging, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import edits as edited
@@ -50,7 +51,7 @@ def judge(
     attack = None
     if attacks:
         kind = import_module(f"palimpsest.{family}.attacks").Attacker
-        attack = attacking(kind.read(base, drawn, learned, pooled, attacks), sampling, seed)
+        attack = partial(kind.read(base, drawn, learned, pooled, attacks).pictures, sampling=sampling, seed=seed)
     with np.load(pictures) as before:
         readers = readers_of(classifier, detector, judge_roles, judges)
         judging = Judging(readers, table, before, concepts, pooled, drawing(sampling, seed), attack)

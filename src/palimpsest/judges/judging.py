@@ -20,8 +20,6 @@ from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from palimpsest.worlds.named import Named, concept_of
 
 SHOWN = 6  # pictures of each role that figures show
-
-
 # Of a model and rows of prompts; of a model, a concept and the rows: pictures (n, H, W, 3) uint8, by attack.
 Draw = Callable[[Any, pd.DataFrame], np.ndarray]
 Attack = Callable[[Any, Concept | Named, pd.DataFrame], Mapping[str, np.ndarray]]
@@ -34,15 +32,6 @@ def drawing(sampling: dict, seed: int) -> Draw:
         return draw(model, list(rows["prompt"]), rows["noise"].to_numpy(), **sampling, seed=seed)
 
     return drawn
-
-
-def attacking(attacker: Any, sampling: dict, seed: int) -> Attack:
-    """How models are attacked: by attacker.pictures(model, concept, rows, sampling, seed)."""
-
-    def attacked(model: Any, concept: Concept | Named, rows: pd.DataFrame) -> Mapping[str, np.ndarray]:
-        return attacker.pictures(model, concept, rows, sampling, seed)
-
-    return attacked
 
 
 class Judging:

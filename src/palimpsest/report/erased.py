@@ -110,6 +110,22 @@ def measured(here: Lookup) -> dict[str, Estimate]:
     }
 
 
+def in_brief(here: Lookup) -> dict[str, Estimate]:
+    """What the selection of settings reads of a model."""
+    return {
+        "Erased": here.get("erased", prompts="own"),
+        "Words": here.get("kept", prompts="own"),
+        "Near": here.get("kept", prompts="neighbour"),
+        "Rest": here.get("kept", prompts="rest"),
+    }
+
+
+def under(title: str, here: Lookup) -> dict[tuple[str, str], Estimate]:
+    """Three cells of a model on one concept, under its title."""
+    cells = in_brief(here)
+    return {(title, name.lower()): cells[name] for name in ("Erased", "Near", "Rest")}
+
+
 def erasures(here: Lookup, concepts: list[str], erased: float, kept: float) -> Estimate:
     """On how many concepts an edit erases and keeps so much; of a network that was not measured on all, no number."""
     count = 0
@@ -130,11 +146,7 @@ def by_concept(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
             cells = {("", "Row"): name_of(method)}
             for concept in params["studies"]["comparison"]["concepts"]:
                 here = of(lookup, model, method).of(concept=concept)
-                cells |= {
-                    (name_of(concept), "erased"): here.get("erased", prompts="own"),
-                    (name_of(concept), "near"): here.get("kept", prompts="neighbour"),
-                    (name_of(concept), "rest"): here.get("kept", prompts="rest"),
-                }
+                cells |= under(name_of(concept), here)
             rows.append(cells)
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
@@ -166,10 +178,7 @@ def tuning(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
                     {
                         "Method": "" if position else name_of(method),
                         "Setting": described(option) + (" *" if option["name"] in chosen else ""),
-                        "Erased": tried.get("erased", prompts="own"),
-                        "Words": tried.get("kept", prompts="own"),
-                        "Near": tried.get("kept", prompts="neighbour"),
-                        "Rest": tried.get("kept", prompts="rest"),
+                        **in_brief(tried),
                     }
                 )
     concepts = ", ".join(map(name_of, params["studies"]["tuning"]["concepts"]))

@@ -20,7 +20,7 @@ from palimpsest.models.scales import spans
 from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
 from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
 from palimpsest.unlearning.rollouts import Rollouts
-from palimpsest.var.contexts import kept_rollouts
+from palimpsest.var.contexts import kept_rollouts, kept_rows
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
@@ -56,9 +56,8 @@ class Attacker:
         `searched` before prompts that name the concept, `inverted` before the same without it.
         """
         params, count = self.params, self.params["pictures"]
-        table = self.prompts[(self.prompts["concept"] == concept.name) & (self.prompts["role"] == "pair")]
         own = self.pairs[concept.name].at(np.arange(min(count, len(self.pairs[concept.name]))))
-        bare = model.ids(list(table[table["verdict"] == "kept"].head(len(own))["bare"]))
+        bare = model.ids(list(kept_rows(self.prompts, concept.name, "pair").head(len(own))["bare"]))
         asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
         candidates = candidates_of(model.tokenizer, concept.naming)
         words = searched_words(model, own, candidates, params["words"], params["points"], seed)

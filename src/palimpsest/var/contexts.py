@@ -22,10 +22,14 @@ KEPT, MISSING, REMAINS = "kept", "missing", "remains"  # what the judge says of 
 CONDITIONS = ("concept", "others", "anchors", "named", "alone", "anchors_named")
 
 
+def kept_rows(table: pd.DataFrame, name: str, role: str) -> pd.DataFrame:
+    """The rows of a concept's prompts of a role ("pair", "others") that the judge kept, in the rollouts' order."""
+    return table[(table["concept"] == name) & (table["role"] == role) & (table["verdict"] == KEPT)]
+
+
 def kept_rollouts(base: Var, name: str, source: Path, drawn: Mapping, table: pd.DataFrame) -> tuple[Rollouts, Rollouts]:
     """The rollouts of a concept's kept pairs, and of the rest. Raises UserError where they are of another model."""
-    rows = table[(table["concept"] == name) & (table["verdict"] == KEPT)]
-    pairs, others = (rows[rows["role"] == role] for role in ("pair", "others"))
+    pairs, others = (kept_rows(table, name, role) for role in ("pair", "others"))
     if pairs.empty or others.empty:
         raise UserError(f"concept {name}: {source} has no pairs, or none of the rest. Draw them again")
     found = []
@@ -57,7 +61,7 @@ def distance(base: Var, pairs: Rollouts) -> float:
 def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping, table: pd.DataFrame) -> Context:
     """What the methods may see: rollouts of pairs and of the rest, and prompts."""
     pairs, others = kept_rollouts(base, concept.name, source, drawn, table)
-    rows = table[(table["concept"] == concept.name) & (table["role"] == "pair") & (table["verdict"] == KEPT)]
+    rows = kept_rows(table, concept.name, "pair")
     prompts = {"concept": list(rows["prompt"]), "anchor": list(rows["anchor"])}
     words = concept.words(prompts["concept"])
     return Context(
@@ -93,8 +97,7 @@ class Learned:
     ) -> "Learned":
         """Of what `pairs` wrote: its prompts, from a file for messages, and rollouts."""
         contexts = {name: context_of(base, concept, source, drawn, table) for name, concept in concepts.items()}
-        others = table[table["role"] == "others"]
-        return cls(concepts, contexts, {name: list(others[others["concept"] == name]["prompt"]) for name in concepts})
+        return cls(concepts, contexts, {name: list(kept_rows(table, name, "others")["prompt"]) for name in concepts})
 
     def of(self, names: list[str], pairs: int | None = None, others: int | None = None) -> Context:
         """What methods may see of some concepts at once: the first pairs of each, and of the rest what names none."""

@@ -1,11 +1,12 @@
 """Make a next-scale model forget concepts by one method: every concept, setting and seed of a study; and judge it."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from palimpsest.judges.judging import Judging, attacking, drawing
+from palimpsest.judges.judging import Judging, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import var
@@ -67,7 +68,7 @@ def erase(
         attack = None
         if attacks:
             own = {name: each.target for name, each in learned.contexts.items()}
-            attack = attacking(Attacker(own, table, attacks), sampling, judging_seed)
+            attack = partial(Attacker(own, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         readers, draw = readers_of(classifier, detector, judge_roles, judges), drawing(sampling, judging_seed)
         judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
 

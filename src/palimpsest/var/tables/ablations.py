@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from palimpsest.report.erased import in_brief
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 from palimpsest.var.names import name_of
@@ -28,10 +29,7 @@ def build(lookup: Lookup, params: dict) -> Table:
             rows.append(
                 {
                     "Changed": option["name"].replace("_", " "),
-                    "Erased": here.get("erased", prompts="own"),
-                    "Words": here.get("kept", prompts="own"),
-                    "Near": here.get("kept", prompts="neighbour"),
-                    "Rest": here.get("kept", prompts="rest"),
+                    **in_brief(here),
                     "Change": here.get("perceptual", prompts="rest"),
                     "FD": here.get("frechet", prompts="rest"),
                 }

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from palimpsest.report.erased import under
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 from palimpsest.var.names import name_of
@@ -19,9 +20,7 @@ def build(lookup: Lookup, params: dict) -> Table:
                 cells = {("", "Method"): f"{name_of(method)}, {title}"}
                 for concept in params["studies"]["together"]["concepts"]:
                     here = lookup.of(model=model, study=study, method=method, concept=concept)
-                    cells[name_of(concept), "erased"] = here.get("erased", prompts="own")
-                    cells[name_of(concept), "near"] = here.get("kept", prompts="neighbour")
-                    cells[name_of(concept), "rest"] = here.get("kept", prompts="rest")
+                    cells |= under(name_of(concept), here)
                 rows.append(cells)
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
