@@ -39,6 +39,7 @@ PARAMS = {
         "unpromptable": {"steps": 40, "batch": 8, "value": 1.0, "projection": "forget"},
         "siss": {"steps": 120, "batch": 8},
     },
+    "released_tunings": [],
     "grids": {"unpromptable": {"long": {"steps": 60, "distilled": True, "value": 1.5}}, "siss": {}},
 }
 
@@ -141,6 +142,9 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
         rows.append(row("selected", 1, method=method, setting=settings[1]))
     table = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids))
     assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
+    assert "beforehand" not in table.notes
+    known = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids, released_tunings=["siss"]))
+    assert "SISS: measured beforehand and released with the repository" in known.notes
     assert (
         "All settings: batch 8." in table.notes
         and "Unpromptable: not distilled, 60 steps, projection forget" in table.notes

@@ -8,7 +8,10 @@ import pytest
 
 from conftest import ROOT, configuration
 from palimpsest.models import release
+from palimpsest.plan.erasure import Erasure
+from palimpsest.plan.instance import Instance
 from palimpsest.run import PACKAGE, UserError, sha256, write_json
+from palimpsest.unlearning import release as release_tuning
 
 RELEASED = ROOT / "resources/models"
 CONFIG = configuration()
@@ -123,3 +126,64 @@ def test_releasing_a_diffusion_model_copies_its_folder(tmp_path):
     release.release(network, data, released, tmp_path / "out.json")
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert found == {"unet/config.json", "unet/weights.safetensors", "model_index.json", "scheduler.json"}
+
+
+TUNINGS = sorted((ROOT / "resources/tunings").glob("*/*/record.json"))
+FAMILIES = {"erasure": Erasure, "instance": Instance}
+
+
+@pytest.mark.parametrize("path", TUNINGS, ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_the_default_experiment_takes_every_released_tuning(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    family, model = path.parts[-3:-1]
+    plan, record = FAMILIES[family](CONFIG), json.loads(path.read_text(encoding="utf-8"))
+    assert record["network"] == sha256(weights_of(model)), f"the tuning of {model} is that of other weights"
+    study = plan.own("tuning_study")
+    assert set(record["methods"]) == set(plan.methods_of(study)) == set(plan.released_tunings())
+    for method, made in record["methods"].items():
+        assert plan.measurements_of(model, study, method) == str(path.relative_to(ROOT).with_name(f"{method}.parquet"))
+        assert made["sha256"] == sha256(path.with_name(f"{method}.parquet"))
+        assert not any(f"/{study}/" in made for made in plan.edits())
+
+
+def test_a_tuning_of_other_runs_other_sizes_or_another_network_is_made(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    taken = Erasure(configuration())
+    assert "ac" in taken.released_tunings() and taken.is_made("tiny_sd", "comparison", "ac")
+    for keys, value in [
+        (("studies", "tuning", "seeds"), [0, 1]),
+        (("studies", "tuning", "concepts"), ["tree"]),
+        (("methods", "ac", "training"), {"batch": 4}),
+        (("methods", "ac", "grid"), [{"name": "slow", "training": {"learning_rate": 0.001}}]),
+        (("training", "steps"), 41),
+    ]:
+        config = configuration()
+        row = config["erasure"]
+        for key in keys[:-1]:
+            row = row[key]
+        row[keys[-1]] = value
+        assert Erasure(config).is_made("tiny_sd", "tuning", "ac"), keys
+    assert Erasure({**configuration(), "base_models": "train"}).released_tunings() == []
+    config = configuration()
+    config["instance"]["reference"]["pairs"] = 97
+    assert Instance(config).released_tunings() == []
+
+
+def test_releasing_a_tuning_keeps_what_was_measured_and_the_runs(tmp_path):
+    network = tmp_path / "network"
+    network.write_bytes(b"weights")
+    for name, edited in {"esd": "weights", "siss": "models"}.items():
+        folder = tmp_path / "tuning" / name
+        (folder / edited).mkdir(parents=True)
+        (folder / "measurements.parquet").write_text(name, encoding="utf-8")
+        record = dict.fromkeys(release_tuning.KEPT, "kept") | {"arguments": {"plan": {"runs": [{"seed": 3}]}}}
+        write_json(folder / f"{edited}.record.json", record)
+    write_json(tmp_path / "tuning/siss/measurements.record.json", {"arguments": {"params": {"pairs": 5}}})
+    assert release_tuning.release(tmp_path / "tuning", network, tmp_path / "out") == {"methods": 2}
+    found = json.loads((tmp_path / "out/record.json").read_text(encoding="utf-8"))
+    assert found["network"] == sha256(network)
+    assert (tmp_path / "out/esd.parquet").read_text(encoding="utf-8") == "esd"
+    assert [found["methods"][name]["sizes"] for name in ("esd", "siss")] == [{}, {"pairs": 5}]
+    assert found["methods"]["esd"]["runs"] == [{"seed": 3}] and found["methods"]["esd"]["commit"] == "kept"
+    with pytest.raises(UserError, match="has no measurements of any method"):
+        release_tuning.release(tmp_path / "out", network, tmp_path / "again")

@@ -159,7 +159,7 @@ rule erasure_select:
     """Choose the setting of a method on the tuning's concepts."""
     input:
         code=code_of("palimpsest.judges.select_setting"),
-        measurements=f"<results>/erasure/{{model}}/{erasure.own('tuning_study')}/{{method}}/measurements.parquet",
+        measurements=erasure.tuned_on,
         baseline="<results>/erasure/{model}/networks/measurements.parquet",
     output:
         selected=f"<results>/erasure/{{model}}/{erasure.own('tuning_study')}/{{method}}/selected.json",

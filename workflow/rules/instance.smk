@@ -323,7 +323,7 @@ rule instance_select:
     """Choose each method's setting on the tuning targets."""
     input:
         code=code_of("palimpsest.instance.select"),
-        measurements="<results>/instance/{model}/tuning/{method}/measurements.parquet",
+        measurements=instance.tuned_on,
         baseline="<results>/instance/{model}/networks/pretrained/measurements.parquet",
     output:
         selected="<results>/instance/{model}/tuning/{method}/selected.json",

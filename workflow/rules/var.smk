@@ -164,7 +164,7 @@ rule var_select:
     """Choose the setting of a method on the tuning's concepts."""
     input:
         code=code_of("palimpsest.judges.select_setting"),
-        measurements=f"<results>/var/{{model}}/{var.own('tuning_study')}/{{method}}/measurements.parquet",
+        measurements=var.tuned_on,
         baseline="<results>/var/{model}/networks/measurements.parquet",
     output:
         selected=f"<results>/var/{{model}}/{var.own('tuning_study')}/{{method}}/selected.json",

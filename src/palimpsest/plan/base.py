@@ -32,6 +32,7 @@ WEIGHTS = {
     "next_scale": "{name}/transformer/model.safetensors",
 }
 RELEASED = Path("resources/models")
+TUNINGS = Path("resources/tunings")  # what tunings of released models measured: a folder for each family and model
 # Other networks that a training reads, by the key of its row and the name of its argument.
 ROLES = ("guide", "start", "autoencoder", "visual", "judge", "detector")
 # Trainer to module, and what it reads of the set that it is trained on, and of the one that it is measured on.
@@ -251,3 +252,50 @@ class Studies(Family):
     def plan_of(self, wildcards) -> str:
         """The runs of a job of a study."""
         return as_json({"runs": self.runs_of(wildcards.study, wildcards.method)})
+
+    def measurements_of(self, model: str, study: str, method: str) -> str:
+        """What a study measures of a method: of a tuning the released file, or where this run measures it."""
+        if study == self.own("tuning_study") and self.has_released_tuning(model, method):
+            return str(TUNINGS / self.family / model / f"{method}.parquet")
+        return f"<results>/{self.family}/{model}/{study}/{method}/measurements.parquet"
+
+    def tuned_on(self, wildcards) -> str:
+        """What the tuning measured of a method."""
+        return self.measurements_of(wildcards.model, self.own("tuning_study"), wildcards.method)
+
+    def has_released_tuning(self, model: str, method: str) -> bool:
+        """Whether the very runs that the tuning asks for were made of this model, and what they measured released."""
+        record = TUNINGS / self.family / model / "record.json"
+        if not record.exists() or not self.network(model).startswith(str(RELEASED)):
+            return False
+        found = json.loads(record.read_text(encoding="utf-8"))
+        network = json.loads((RELEASED / f"{model}.json").read_text(encoding="utf-8"))
+        made = found["methods"].get(method, {"runs": [], "sizes": {}})
+        asked = {"runs": self.runs_of(self.own("tuning_study"), method), "sizes": self.tuning_sizes()}
+        recipes = [as_json([list(map(with_changes, each["runs"])), each["sizes"]]) for each in (made, asked)]
+        return found["network"] == network["sha256"] and recipes[0] == recipes[1]
+
+    def tuning_sizes(self) -> dict:
+        """How much a tuning measures, where a table says it: a released one must have measured as much."""
+        return {}
+
+    def released_tunings(self) -> list[str]:
+        """The methods whose tuning this run takes as it was released, of all models."""
+        study = self.own("tuning_study")
+        return [
+            method
+            for method in self.methods_of(study)
+            if not all(self.is_made(model, study, method) for model in self.own("models"))
+        ]
+
+    def is_made(self, model: str, study: str, method: str) -> bool:
+        """Whether this run edits models in a study by a method: it does not where it takes what was released."""
+        return self.measurements_of(model, study, method).startswith("<results>")
+
+
+def with_changes(run: dict) -> dict:
+    """A run with what its option changes in its place."""
+    made = {key: value for key, value in run.items() if key != "changes"}
+    for key, value in run.get("changes", {}).items():
+        made[key] = {**made.get(key, {}), **value} if isinstance(value, dict) else value
+    return made

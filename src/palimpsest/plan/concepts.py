@@ -129,7 +129,7 @@ class ConceptStudies(Studies):
             found["networks"].append(f"{base}/networks/measurements.parquet")
             found["tuning_choice"] += [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.own("methods")]
             for study in self.own("studies"):
-                files = [f"{base}/{study}/{method}/measurements.parquet" for method in self.methods_of(study)]
+                files = [self.measurements_of(model, study, method) for method in self.methods_of(study)]
                 found.setdefault(study, []).extend(files)
         return found
 
@@ -140,6 +140,7 @@ class ConceptStudies(Studies):
             for model in self.own("models")
             for study in self.own("studies")
             for method in self.methods_of(study)
+            if self.is_made(model, study, method)
         ]
         folders += [f"networks/{model}" for model in self.own("models")]
         return [f"{self.root}/{folder}/edits.parquet" for folder in folders]
@@ -157,6 +158,7 @@ class ConceptStudies(Studies):
                 name: {key: row[key] for key in ("concepts", "seeds", "options") if key in row} for name, row in studies
             },
             "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
+            "released_tunings": self.released_tunings(),
             "sampling": self.own("sampling"),
             "prompts": self.own("prompts"),
             "attacks": self.own().get("attacks", {}),

@@ -121,6 +121,10 @@ class Instance(Studies):
         """The settings that the tuning tries of a method."""
         return as_json({"settings": self.options_of(self.own("tuning_study"), wildcards.method)})
 
+    def tuning_sizes(self) -> dict:
+        """How much a tuning measures."""
+        return self.own("reference")
+
     def surrogate_files(self, wildcards) -> list[str]:
         """The surrogates that a study uses."""
         return [f"{self.root}/{wildcards.model}/surrogates/{name}.npy" for name in self.surrogates_of(wildcards.study)]
@@ -181,10 +185,10 @@ class Instance(Studies):
             files["networks"] = [f"{base}/networks/{name}/measurements.parquet" for name in which]
             files["membership"] = [f"{base}/membership/measurements.parquet"] if with_oracle else []
             for study, row in self.own("studies").items():
-                steps = ["measurements", *(["paired"] if "paired" in row else [])]
-                files[study] = [
-                    f"{base}/{study}/{each}/{step}.parquet" for step in steps for each in self.methods_of(study)
-                ]
+                methods = self.methods_of(study)
+                files[study] = [self.measurements_of(model, study, each) for each in methods]
+                if "paired" in row:
+                    files[study] += [f"{base}/{study}/{each}/paired.parquet" for each in methods]
             files["tuning_choice"] = [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.methods_of(tuning)]
             for group, paths in files.items():
                 found.setdefault(group, []).extend(paths)
@@ -194,8 +198,12 @@ class Instance(Studies):
         """The tables of edited models that the family makes, and of the networks that they are compared with."""
         folders = [f"faulty_class/{name}" for name in self.repairs()] + [f"prompted/{name}" for name in self.cases()]
         for model in self.own("models"):
-            studies = self.own("studies")
-            folders += [f"{model}/{study}/{method}" for study in studies for method in self.methods_of(study)]
+            folders += [
+                f"{model}/{study}/{method}"
+                for study in self.own("studies")
+                for method in self.methods_of(study)
+                if self.is_made(model, study, method)
+            ]
             folders.append(f"networks/{model}")
         return [f"{self.root}/{folder}/edits.parquet" for folder in folders]
 
@@ -211,6 +219,7 @@ class Instance(Studies):
             "studies": {name: {key: row[key] for key in ("targets", "seeds")} for name, row in studies},
             "fixed": {name: self.fixed_of(name) for name in self.own("methods")},
             "grids": {name: self.grid_changes(name) for name in self.own("methods")},
+            "released_tunings": self.released_tunings(),
             "evaluation": {key: self.own("reference", key) for key in ("draws", "pairs")},
             "repairs": self.repairs(),
             "cases": self.cases(),

@@ -191,7 +191,17 @@ def tuning(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
         wide=True,
         formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Near", "Rest")},
         compared=[False] * len(rows),
+        notes=measured_before(params, name_of),
     )
+
+
+def measured_before(params: dict, name_of: Names) -> str:
+    """That a tuning was not made by this run, where it was not."""
+    released = params["released_tunings"]
+    if not released:
+        return ""
+    which = "All" if set(released) == set(params["methods"]) else ", ".join(map(name_of, released))
+    return f"{which}: measured beforehand and released with the repository, as base models are."
 
 
 def described(option: dict) -> str:

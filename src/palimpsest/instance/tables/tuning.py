@@ -5,12 +5,13 @@ import pandas as pd
 from palimpsest.instance.names import name_of
 from palimpsest.instance.tables._rows import OURS, basis, line, table, worst_similarity
 from palimpsest.instance.tables._settings import described, in_full
+from palimpsest.report.erased import measured_before
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Table
 
 MEASUREMENTS = ("tuning", "tuning_choice")
 PARAMS = {"models": None, "methods": None, "studies": ["tuning"], "evaluation": None, "fixed": None, "grids": None}
-
+PARAMS |= {"released_tunings": None}
 
 WITHIN = "the interval of Change is over the pairs, not over targets; S, a largest value, has none"
 
@@ -46,7 +47,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "tab:instance-tuning",
         f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
         f"the rule reads; the others are means over them. {basis(params, 'tuning', within=WITHIN)} {same_twice(params)}"
-        f"{in_common(fixed)}",
+        f"{in_common(fixed)} {measured_before(params, name_of)}",
         compared=[False] * len(rows),
     )
 

@@ -1,0 +1,37 @@
+"""Release a tuning with the repository: what it measured of every method, and a record of the runs behind it.
+
+    python -m palimpsest.unlearning.release --tuning results/small/erasure/tiny_sd/tuning \\
+        --network resources/models/tiny_sd/unet/diffusion_pytorch_model.safetensors \\
+        --released resources/tunings/erasure/tiny_sd
+
+A workflow takes a method's file in place of its own tuning where it asks for the very same runs of the same network;
+the choice among the settings is made anew from it. Where a table says how much a tuning measured, that is the same too.
+"""
+
+import shutil
+
+from palimpsest.run import Input, Output, UserError, read_record, record_path, sha256, step, write_json
+
+KEPT = ("versions", "commit", "lock", "seconds")
+EDITED = ("weights", "models")  # the output of the step that edits, beside which its record lies
+
+
+def release(tuning: Input, network: Input, released: Output) -> dict:
+    """tuning: the folder of a study, with one for each method, whose measurements are copied."""
+    sources = sorted(tuning.glob("*/measurements.parquet"))
+    if not sources:
+        raise UserError(f"{tuning} has no measurements of any method: give the folder of a tuning that was run")
+    methods = {}
+    released.mkdir()
+    for source in sources:
+        made = read_record(next(filter(lambda path: path.exists(), (source.parent / name for name in EDITED))))
+        shutil.copyfile(source, released / f"{source.parent.name}.parquet")
+        sizes = read_record(source)["arguments"]["params"] if record_path(source).exists() else {}
+        about = {"runs": made["arguments"]["plan"]["runs"], "sizes": sizes, "sha256": sha256(source)}
+        methods[source.parent.name] = about | {key: made[key] for key in KEPT}
+    write_json(released / "record.json", {"network": sha256(network), "methods": methods})
+    return {"methods": len(methods)}
+
+
+if __name__ == "__main__":
+    step(release)
