@@ -70,6 +70,7 @@ slurm-test: setup slurm  ## the smoke experiment and its faults through a real S
 	$(BIN)/pytest -m slurm tests/cluster
 
 rehearsal: setup latex  ## every rule of config/full.yaml at true size on random weights; whole where there is a GPU
+	$(BIN)/snakemake --cores $(CORES) --configfile config/rehearsal_classes.yaml
 	set -- config/rehearsal.yaml; \
 	if nvidia-smi --list-gpus 2> /dev/null | grep -q .; then \
 		set -- config/rehearsal_gpu.yaml --workflow-profile profiles/gpu; fi; \

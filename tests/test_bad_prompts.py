@@ -68,8 +68,10 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"kind": "mood"}, "no kind 'mood'; there are object, style, explicit"),
+        ({"kind": "mood"}, "no kind 'mood'; there are object, style, explicit, class"),
         ({"value": " "}, "no word names it"),
+        ({"kind": "class"}, "a class has no words to leave out. Give the one that takes its place as `anchor`"),
+        ({"captions": ""}, "nothing says what is to stay. Name a file of captions"),
         ({"anchor": "Garbage  truck"}, "its anchor is the concept itself"),
         ({"anchor": "a lorry", "synonyms": ["lorry"]}, "its anchor is the concept itself"),
         ({"kind": "explicit"}, "it has no prompts: none are shipped"),
@@ -79,7 +81,7 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
 )
 def test_a_named_concept_that_cannot_be_is_refused(row, message):
     with pytest.raises(UserError, match=f"concept x.*{message}"):
-        Named("x", captions="", **{**TRUCK, **row})
+        Named("x", **{"captions": "captions.csv", **TRUCK, **row})
 
 
 def test_a_named_concept_asks_for_what_its_roles_say(tmp_path, captions):

@@ -149,10 +149,10 @@ def resnet(tmp_path):
     return classifier(tmp_path / "resnet")
 
 
-def classifier(folder: Path) -> Path:
+def classifier(folder: Path, names: tuple[str, ...] = ("tench", "church", "kite")) -> Path:
     torch.manual_seed(0)
     sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
-    labels = {0: "tench", 1: "church", 2: "kite"}
+    labels = dict(enumerate(names))
     config = ResNetConfig(**sizes, id2label=labels, label2id={name: number for number, name in labels.items()})
     ResNetForImageClassification(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({**RESNET, "size": 32}), encoding="utf-8")

@@ -26,17 +26,19 @@ NOT_REHEARSED = {"fetch", "state_licence", "unpack"}
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory):
-    """The rules that each of the two experiments would run."""
+    """The rules that each of these experiments would run."""
     mine = {"layout": "folder", "path": str(tmp_path_factory.mktemp("pictures"))}
     names = {row["collection"] for row in configuration("full")["datasets"].values()}
     overlay = tmp_path_factory.mktemp("overlay") / "pictures.yaml"
     captions = tmp_path_factory.mktemp("texts") / "captions.csv"
     captions.write_text("file,caption\na.png,a red kite\n", encoding="utf-8")
-    texts = {family: {"captions": str(captions)} for family in ("erasure", "memory")}
+    texts = {family: {"captions": str(captions)} for family in ("erasure", "memory", "var")}
     brought = {"collections": {name: mine for name in names}, **texts}
     overlay.write_text(yaml.safe_dump(brought), encoding="utf-8")
     found = {}
-    for name, files in {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}.items():
+    experiments = {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}
+    experiments |= {name: (f"config/{name}.yaml",) for name in ("classes", "rehearsal_classes")}
+    for name, files in experiments.items():
         text = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", *files).stdout
         table = text.split("Job stats:")[1].split("\n\n")[0]
         found[name] = set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE)) - {"total"}
@@ -49,9 +51,15 @@ def test_every_rule_of_the_full_experiment_is_rehearsed(rules):
     assert rules["rehearsal"] - rules["full"] == {"imitate_checkpoint", "imitate_collection"}
 
 
-def test_every_published_network_of_the_full_experiment_has_an_imitation():
+def test_every_rule_of_a_model_of_classes_is_rehearsed(rules):
+    assert {"var_erase", "var_feeding", "var_likelihood", "convert"} <= rules["classes"]
+    assert rules["classes"] - rules["rehearsal_classes"] == NOT_REHEARSED & rules["classes"]
+    assert rules["rehearsal_classes"] - rules["classes"] == {"imitate_checkpoint"}
+
+
+def test_every_published_network_of_the_full_experiments_has_an_imitation():
     rows = yaml.safe_load((ROOT / "config/models.yaml").read_text(encoding="utf-8"))["checkpoints"]
-    used = {row["published"] for row in configuration("full")["networks"].values()}
+    used = {row["published"] for name in ("full", "classes") for row in configuration(name)["networks"].values()}
     for name in used:
         module = __import__(f"palimpsest.imitations.{rows[name]['layout']}", fromlist=["ARCHITECTURES"])
         assert name in module.ARCHITECTURES

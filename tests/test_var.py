@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from palimpsest.models import edit_table, edits, scales, var, visual_tokenizer
+from palimpsest.models import edit_table, edits, next_scale, scales, var, visual_tokenizer
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import NextScaleTransformer, symbol_losses
 from palimpsest.models.residual_quantiser import (
@@ -288,6 +288,20 @@ def test_what_pads_a_text_says_nothing_and_no_text_says_nothing_of_it(texts):
     assert not torch.allclose(texts.network(other, inputs), texts.network(ids, inputs), atol=1e-3)
 
 
+def test_what_is_computed_again_for_the_gradient_gives_the_same(model, monkeypatch):
+    tokens = drawn_symbols(model)
+    inputs, found = model.visual.quantiser.read(tokens).inputs, {}
+    blocks = model.network.transformer.blocks
+    for long in (LENGTH, LENGTH - 1):
+        monkeypatch.setattr(next_scale, "LONG", long)
+        blocks.requires_grad_(True).zero_grad(set_to_none=True)
+        symbol_losses(model.network(asked(model), inputs), tokens).mean().backward()
+        found[long] = torch.cat([each.grad.flatten() for each in blocks.parameters() if each.grad is not None])
+    blocks.requires_grad_(False).zero_grad(set_to_none=True)
+    assert found[LENGTH].abs().max() > 0
+    torch.testing.assert_close(*found.values())
+
+
 def test_a_transformer_has_one_kind_of_condition():
     shape = {"sizes": SIZES, "channels": 6, "symbols": 6, "values": 2, "width": 24, "depth": 1, "heads": 3}
     for wrong in ({}, {"classes": 3, "text_width": 16, "length": 16}):
@@ -322,6 +336,8 @@ def test_the_likeliest_values_that_have_top_p_stay():
     assert var.likely(logits, 1.0, 1.0).tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
     assert var.likely(logits, 1.0, 0.7).tolist() == pytest.approx([0.625, 0.375, 0, 0])
     assert var.likely(logits, 1.0, 0.1).tolist() == [1, 0, 0, 0]
+    assert var.likely(logits, 1.0, 1.0, 2).tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    assert var.likely(logits, 1.0, 0.6, 3).tolist() == pytest.approx([0.625, 0.375, 0, 0])
     assert var.likely(logits, 0.5, 1.0)[0] == pytest.approx(0.25 / (0.25 + 0.09 + 0.0225 + 0.0025))
     # A bit is certain where its likelier value has so much, and else is as it was.
     bits = torch.tensor([[0.02, 0.98], [0.04, 0.96]]).log()
@@ -384,8 +400,11 @@ def test_prompts_and_classes_that_cannot_be_drawn_are_named(texts):
     for wrong in (-1, 7):
         with pytest.raises(UserError, match=f"class {wrong} is none of model, whose 7 classes are 0 to 6"):
             classes.labels([0, wrong])
-    with pytest.raises(UserError, match="draws classes, not texts"):
-        classes.ids(["a tree"])
+    assert classes.ids(["class 6", "class 0"]).tolist() == [6, 0]
+    with pytest.raises(UserError, match=r"draws classes, not texts: 'a tree' is none\. Ask for 'class 497', say"):
+        classes.ids(["class 1", "a tree"])
+    with pytest.raises(UserError, match="class 9 is none of model"):
+        classes.ids(["class 9"])
 
 
 # The folder

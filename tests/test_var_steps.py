@@ -277,9 +277,9 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path
     manifest.loc[5:14, "object"] = "church"
     manifest.to_parquet(tmp_path / "rows.parquet")
     likelihoods.likelihoods(
-        base, files["rollouts.npz"], files["prompts.parquet"], tmp_path / "images.npy", tmp_path / "rows.parquet",
-        ran["networks"], [ran["edits.parquet"]], tmp_path / "pictures.parquet", tmp_path / "measured",
-        model="tiny", concepts=CONCEPTS, count=3,
+        base, files["rollouts.npz"], files["prompts.parquet"], ran["networks"], [ran["edits.parquet"]],
+        tmp_path / "pictures.parquet", tmp_path / "measured", model="tiny", concepts=CONCEPTS, count=3,
+        real_images=tmp_path / "images.npy", real_manifest=tmp_path / "rows.parquet",
     )  # fmt: skip
     table = pd.read_parquet(tmp_path / "pictures.parquet")
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])

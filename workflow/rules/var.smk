@@ -259,8 +259,8 @@ rule var_likelihood:
         network=lambda wildcards: var.network(wildcards.model),
         rollouts="<results>/var/{model}/pairs/rollouts.npz",
         prompts="<results>/var/{model}/pairs/prompts.parquet",
-        real_images=f"<results>/data/{var.own('real')}/images.npy",
-        real_manifest=f"<results>/data/{var.own('real')}/manifest.parquet",
+        real_images=var.real("images.npy"),
+        real_manifest=var.real("manifest.parquet"),
         networks="<results>/var/networks/{model}/edits.parquet",
         edits=var.reported_edits,
     output:

@@ -19,10 +19,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from palimpsest.models.scales import block_causal, check_sizes, levels, positions, spans
 
 SLOWEST = 10_000.0  # the base of the frequencies by which positions turn
+LONG = 1000  # tokens of a picture; one of 512 pixels has more
 START_SCALE, GREATEST_SCALE = 4.0, 100.0  # of a head's normalised queries, as in VAR and Infinity
 
 
@@ -357,8 +359,11 @@ class NextScaleTransformer(nn.Module):
         conditions = self.conditioned(given, dropped)
         tokens = torch.cat([self.start(conditions.pooled)[:, None], self.embed(inputs)], 1)
         tokens = self.placed(tokens, slice(None), self.levels)
+        told = conditions.blocks, conditions.words, self.allowed, None, self.angles
         for block in self.blocks:
-            tokens = block(tokens, conditions.blocks, conditions.words, self.allowed, angles=self.angles)
+            # Of so many tokens what blocks compute is too much to remember: it is computed again for the gradient.
+            again = tokens.shape[1] > LONG and torch.is_grad_enabled()
+            tokens = checkpoint(block, tokens, *told, use_reentrant=False) if again else block(tokens, *told)
         return self.logits(tokens, conditions)
 
     def next_logits(self, conditions: Conditions, seen: list[Seen], scale: int, inputs: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ as `residual_quantiser` has them; pictures are (n, H, W, 3) uint8.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,13 +86,13 @@ class Var:
         return sum(side * side for side in self.visual.quantiser.sizes), self.visual.quantiser.symbols
 
     def ids(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids (n, length) of prompts, padded, on the network's device.
+        """Token ids (n, length) of prompts, padded, on the network's device; of a model of classes labels (n,).
 
         Raises UserError for an empty prompt, for which this model has a learned one instead, and for one that is longer
-        than the text encoder takes.
+        than the text encoder takes; of a model of classes for any but "class <number>".
         """
         if self.tokenizer is None:
-            raise UserError(f"{self.folder} draws classes, not texts: give numbers of classes")
+            return self.labels([self.number_of(prompt) for prompt in prompts])
         for number, prompt in enumerate(prompts):
             if not prompt.strip():
                 raise UserError(
@@ -104,6 +105,12 @@ class Var:
                 )
         given = self.tokenizer(list(prompts), padding="max_length", return_tensors="pt")
         return given["input_ids"].to(device_of(self.network))
+
+    def number_of(self, prompt: str) -> int:
+        """The number of the class that a prompt asks for. Raises UserError for one that asks for none."""
+        if not (found := re.fullmatch(r"class (\d+)", prompt)):
+            raise UserError(f"{self.folder} draws classes, not texts: {prompt!r} is none. Ask for 'class 497', say")
+        return int(found[1])
 
     def tell_cut(self, name: str, prompts: Sequence[str]) -> int:
         """How many prompts of a concept are cut off: none, a longer one is refused."""
@@ -227,12 +234,15 @@ def noise_of(model: Var, indices: np.ndarray, seed: int) -> Tensor:
     return torch.from_numpy(np.stack(drawn))
 
 
-def likely(logits: Tensor, temperature: float, top_p: float) -> Tensor:
+def likely(logits: Tensor, temperature: float, top_p: float, top_k: int = 0) -> Tensor:
     """Probabilities (..., values) float64 at a temperature, of the likeliest values that together have top_p.
 
-    Of a bit both values stay, unless the likelier one has top_p alone.
+    Of a bit both values stay, unless the likelier one has top_p alone. top_k: of so many likeliest values before that,
+    whose probabilities then sum to 1; 0 is all.
     """
-    ordered, order = (logits.double() / temperature).softmax(-1).sort(-1, descending=True)
+    ordered, order = (logits.double() / temperature).sort(-1, descending=True)
+    ordered[..., top_k or ordered.shape[-1] :] = -torch.inf
+    ordered = ordered.softmax(-1)
     kept = ordered * (ordered.cumsum(-1) - ordered < top_p)
     return torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
 
@@ -252,6 +262,7 @@ def roll_out(
     guidance: float | Sequence[float],
     temperature: float = 1.0,
     top_p: float = 1.0,
+    top_k: int = 0,
     against: Tensor | None = None,
     prefix: Tensor | None = None,
 ) -> Rollout:
@@ -295,7 +306,7 @@ def roll_out(
         if part.stop <= begun:
             drawn = prefix[:, part].to(device)
         else:
-            drawn = chosen(likely(found, temperature, top_p), uniform[:, part].to(device))
+            drawn = chosen(likely(found, temperature, top_p, top_k), uniform[:, part].to(device))
         symbols.append(drawn)
         total = quantiser.add(total, drawn, scale)
         if scale + 1 < len(sizes):

@@ -54,9 +54,9 @@ def unknown_words(tokenizer: CLIPTokenizer, text: str) -> list[str]:
 
 
 class Speaking(Protocol):
-    """A model that takes texts, from a folder."""
+    """A model that takes texts, from a folder; without a tokenizer it takes classes, which are no words."""
 
-    tokenizer: CLIPTokenizer
+    tokenizer: CLIPTokenizer | None
     folder: Path
 
     def ids(self, prompts: Sequence[str]) -> Tensor:
@@ -75,6 +75,8 @@ def check_words(model: Speaking, concept: Naming) -> list[str]:
 
     Raises UserError for one that it cannot read at all: the model would be asked for nothing.
     """
+    if model.tokenizer is None:
+        return []
     naming = sorted(word for words in concept.naming for word in words.split())
     if unreadable := unreadable_words(model.tokenizer, naming):
         raise UserError(
@@ -85,7 +87,9 @@ def check_words(model: Speaking, concept: Naming) -> list[str]:
 
 
 def named_tokens(model: Speaking, prompts: list[str], words: list[list[str]]) -> Tensor:
-    """Which tokens (n, length) of each prompt are those of its words; no length of words is cut."""
+    """Which tokens (n, length) of each prompt are those of its words; no length of words is cut. Of classes (n, 0)."""
+    if model.tokenizer is None:
+        return torch.zeros(len(prompts), 0, dtype=torch.bool)
     ids, found = model.ids(prompts), torch.zeros(len(prompts), model.tokenizer.model_max_length, dtype=torch.bool)
     for place, some in enumerate(words):
         for word in some:

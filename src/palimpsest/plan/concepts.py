@@ -18,6 +18,11 @@ OWN_NAMES = {"features": "fd_mini", "perceptual": "lpips_mini"}
 PUBLISHED_NAMES = {"features": "FID", "perceptual": "LPIPS"}
 
 
+def asks(row: dict) -> bool:
+    """Whether a concept's row is of a model that takes texts of any kind: captions say what is to stay."""
+    return row.get("kind", "class") != "class"
+
+
 class ConceptStudies(Studies):
     """The plan of a family that erases concepts from models that draw what a text says."""
 
@@ -36,7 +41,7 @@ class ConceptStudies(Studies):
         """The rows of those concepts; of a published model's each knows where the captions of the rest are."""
         used = {name for study in self.own("studies").values() for name in study["concepts"]}
         rows = {name: row for name, row in self.own("concepts").items() if name in used}
-        named = {name: {**row, "captions": self.own("captions")} for name, row in rows.items() if "kind" in row}
+        named = {name: {**row, "captions": self.own("captions")} for name, row in rows.items() if asks(row)}
         return {**rows, **named}
 
     def prompt_files(self) -> list[str]:

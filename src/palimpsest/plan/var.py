@@ -36,10 +36,15 @@ class Var(ConceptStudies):
         study = self.own("course_study")
         return f"{self.root}/{wildcards.model}/{study}/{self.methods_of(study)[0]}/edits.parquet"
 
+    def real(self, file: str) -> str | list:
+        """A file of the real pictures whose likelihood is measured; no input where there are none."""
+        return f"<results>/data/{self.own('real')}/{file}" if "real" in self.own() else []
+
     def check(self) -> None:
         """Raise UserError for the first thing that the family's configuration names and that is not there."""
         super().check()
-        self.setting("datasets", self.own("real"))
+        if "real" in self.own():
+            self.setting("datasets", self.own("real"))
         self.own("studies", self.own("course_study"))
 
     def sizes(self) -> dict[str, list[int]]:

@@ -1,5 +1,7 @@
 """Draw the rollouts that edits of a next-scale model learn from."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,9 +16,10 @@ def rolled_out(
     safe: Tensor,
     uniform: Tensor,
     *,
-    guidance: float,
+    guidance: float | Sequence[float],
     temperature: float = 1.0,
     top_p: float = 0.97,
+    top_k: int = 0,
     batch: int = 32,
 ) -> Rollouts:
     """The rollouts of pairs of conditions (n, ...), both of a pair from the same numbers (n, L, symbols).
@@ -26,7 +29,7 @@ def rolled_out(
     same = (asked == safe).reshape(len(asked), -1).all(1)
     if same.any() and not same.all():
         raise ValueError(f"pair {int(same.int().argmax())} has equal prompts: one has to lack the concept")
-    settings = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+    settings = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     found: dict[str, list[Tensor]] = {"tokens": [], "own": [], "guided": [], "plain": []}
     for part in torch.arange(len(asked)).split(batch):
         drawn = roll_out(model, safe[part], uniform[part], **settings)

@@ -40,12 +40,14 @@ def edited(
     base: nn.Module,
     module: str,
     prepare: Callable[[nn.Module, str], None],
+    autocast: bool = False,
 ) -> Iterator[Edited]:
     """The runs one after the other; after the last one raises UserError where some failed.
 
     runs: each with concept, setting, seed, selection, training and settings, of which what the tuning chose takes the
-    place, and the run's own `changes` that of both. prepare(network, selection): lets parameters change. One whose
-    gradient or weights are not finite comes with its last finite weights.
+    place, and the run's own `changes` that of both. prepare(network, selection): lets parameters change. autocast:
+    whether what trains computes in bfloat16. One whose gradient or weights are not finite comes with its last finite
+    weights.
     """
     failures = []
     for run in runs:
@@ -53,6 +55,7 @@ def edited(
         seed_everything(run["seed"])
         parts = (run, chosen, run.get("changes", {}))
         settings, training = ({k: v for part in parts for k, v in part.get(key, {}).items()} for key in MERGED)
+        training |= {"autocast": True} if autocast and training else {}
         prepare(made.network, [part["selection"] for part in parts if "selection" in part][-1])
         context = replace(context_of(run), seed=run["seed"])
         try:

@@ -75,7 +75,7 @@ def erase(
         def of_run(run: dict) -> Context:
             return learned.of(named[run["concept"]], **run.get("changes", {}).get("learned", {}))
 
-        for made in edited(plan["runs"], chosen, of_run, base.network, module, select):
+        for made in edited(plan["runs"], chosen, of_run, base.network, module, select, place.type == "cuda"):
             labels = files.add(made, made.network)
             for name in named[made.run["concept"]]:
                 judging.judge(base.with_network(made.network.eval()), name, method, **labels)

@@ -33,8 +33,6 @@ def likelihoods(
     network: Input,
     rollouts: Input,
     prompts: Input,
-    real_images: Input,
-    real_manifest: Input,
     networks: Input,
     edits: list[Input],
     pictures: Output,
@@ -43,20 +41,22 @@ def likelihoods(
     model: str,
     concepts: dict,
     count: Positive,
+    real_images: Input | None = None,
+    real_manifest: Input | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """pictures: a row for each model, picture and caption, with its loss, the mean of its symbols (nats).
 
-    rollouts, prompts: as `pairs` writes them; real_images, real_manifest: of scenes; networks, edits: tables of models,
-    an edited one is asked of its own concept. count: pictures of each set. measurements: the mean loss of each set and
-    caption (`picture_loss`), what the concept's words add (`words_add`: neutral less own), how much less likely the
+    rollouts, prompts: as `pairs` writes them; networks, edits: tables of models, an edited one is asked of its own
+    concept; real_images, real_manifest: of scenes. count: pictures of each set. measurements: the mean loss of each set
+    and caption (`picture_loss`), what the concept's words add (`words_add`: neutral less own), how much less likely the
     concept's pictures are than others (`excess`), and than under the base (`forgotten`), picture by picture. Intervals
     are 95 % (t), over pictures.
     """
     place = torch_device(device)
     base, table = var.open_model(network, place), pd.read_parquet(prompts)
-    images, rows = np.load(real_images, mmap_mode="r"), pd.read_parquet(real_manifest)
+    real = (np.load(real_images, mmap_mode="r"), pd.read_parquet(real_manifest)) if real_images else None
     found = []
     with np.load(rollouts) as drawn:
         sets = {}
@@ -64,7 +64,7 @@ def likelihoods(
             concept = concept_of(name, about)
             sets[name] = {
                 **drawn_sets(base, name, prompts, drawn, table, count),
-                **real_sets(base, concept, images, rows, count, seed),
+                **(real_sets(base, concept, *real, count, seed) if real else {}),
             }
     for edit in [each for path in (networks, *edits) for each in edited.read(path)]:
         opened = base.with_network(edited.open_edit(edit, place))
@@ -93,10 +93,8 @@ def drawn_sets(base: Var, name: str, source: Path, drawn: Mapping, table: pd.Dat
     }
 
 
-def real_sets(base: Var, concept, images: np.ndarray, rows: pd.DataFrame, count: int, seed: int) -> dict:
-    """Tokens and captions of real scenes, with the concept and without; nothing of a concept of photographs."""
-    if not isinstance(concept, Concept):
-        return {}
+def real_sets(base: Var, concept: Concept, images: np.ndarray, rows: pd.DataFrame, count: int, seed: int) -> dict:
+    """Tokens and captions of real scenes, with the concept and without."""
     found, rng = {}, np.random.default_rng((seed, 21))
     for key, wanted in ((REAL, concept.shown_by(rows)), (REAL_OTHERS, ~concept.shown_by(rows))):
         places = np.sort(rng.permutation(np.flatnonzero(wanted))[:count])

@@ -49,8 +49,9 @@ def pairs(
     prompts: a row each (concept, role, prompt, anchor, bare, verdict): of role "pair", where the verdict is what the
     judge says, with only those that it keeps in the rollouts; of role "others". measurements: how many pairs there
     were, and the shares of each verdict. concepts: a row of the configuration by name; counts: `concept`, how many
-    prompts with it, `rollouts` of each, and `others`; sampling: `guidance`, `temperature`, `top_p` of the pairs; the
-    others are drawn without guidance. Raises UserError where no pair of a concept is kept.
+    prompts with it, `rollouts` of each, and `others`; `filtered` false: no judge is asked (untrained networks draw
+    nothing), and all are kept. sampling: of the pairs; the others are drawn without guidance. Raises UserError where no
+    pair of a concept is kept.
     """
     base, readers = var.open_model(network, torch_device(device)), readers_of(classifier, detector, judge_roles, judges)
     every = {name: concept_of(name, each) for name, each in concepts.items()}
@@ -61,7 +62,8 @@ def pairs(
         table = repeated(learned["concept"].assign(anchor=learned["anchor"]["prompt"]), counts["rollouts"])
         asked, safe = base.ids(list(table["prompt"])), base.ids(list(table["anchor"]))
         drawn = rolled_out(base, asked, safe, var.noise_of(base, np.arange(len(table)), seed), **sampling)
-        verdicts = judged(readers, concept, var.pictures_of(base, drawn.own), var.pictures_of(base, drawn.tokens))
+        both = (var.pictures_of(base, tokens) for tokens in (drawn.own, drawn.tokens))
+        verdicts = judged(readers, concept, *both) if counts.get("filtered", True) else np.full(len(table), KEPT)
         kept = np.flatnonzero(verdicts == KEPT)
         refuse_none(name, verdicts, network)
         others = learned["others"]

@@ -1,7 +1,8 @@
 """Concepts of a published text-to-image model: words that prompts name, and a judge that knows what they stand for.
 
 Of an object, a style, or explicit content. Prompts are templates with the words in them; those that ask for explicit
-content come from the user's own file (`prompt_files`). What is to stay is asked for by the user's captions.
+content come from the user's own file (`prompt_files`). What is to stay is asked for by the user's captions. A model
+that draws classes is asked for "class 497": its concepts are of the kind `class`, and all other classes are to stay.
 """
 
 import re
@@ -17,12 +18,14 @@ from palimpsest.run import UserError
 from palimpsest.worlds.concepts import Concept, some
 from palimpsest.worlds.prompt_files import read_prompts
 
-Kind = Literal["object", "style", "explicit"]
+Kind = Literal["object", "style", "explicit", "class"]
+CLASSES = 1000  # ImageNet's, which models of classes draw and their judge knows by the same numbers
 # What is asked of the concept while a model is judged, and with other sentences while it is edited.
 TEMPLATES = {
     "object": ("an image of {}", "a picture showing {}", "{} in the middle of the scene"),
     "style": ("a painting by {}", "artwork in the manner of {}", "{} style painting"),
     "explicit": ("an image of {}", "a picture showing {}", "{} in the middle of the scene"),
+    "class": ("{}",),
 }
 LEARNED = {
     "object": ("a photo of {}", "a close-up photo of {}", "a photo of {} outdoors", "a photo of {} on a clear day"),
@@ -31,6 +34,7 @@ LEARNED = {
         *("a painting of a harbour in the style of {}", "a portrait in the style of {}"),
     ),
     "explicit": ("a photo of {}", "a close-up photo of {}", "a photo of {} outdoors", "a photo of {} indoors"),
+    "class": ("{}",),
 }
 BARE = {"object": "something", "style": "an artist", "explicit": "a person wearing clothes"}
 
@@ -39,15 +43,16 @@ BARE = {"object": "something", "style": "an artist", "explicit": "a person weari
 class Named:
     """value: the words that name it; label: what its judge calls it, a number of ImageNet or an artist.
 
-    anchor: the words that take their place, BARE if none are given; synonyms: other words for it; neighbours: its
-    nearest relatives, value by label; prompts: a file of the user's that is asked while a model is judged, in place of
-    the first template; captions: a file of what is to stay. Raises UserError for one that cannot be.
+    anchor: the words that take their place, BARE if none are given, which a class must have; synonyms: other words for
+    it; neighbours: its nearest relatives, value by label; prompts: a file of the user's that is asked while a model is
+    judged, in place of the first template; captions: a file of what is to stay, which a class needs not. Raises
+    UserError for one that cannot be.
     """
 
     name: str
     kind: Kind
     value: str
-    captions: str
+    captions: str = ""
     label: str | int = ""
     anchor: str = ""
     synonyms: list[str] = field(default_factory=list)
@@ -62,6 +67,12 @@ class Named:
             raise UserError(f"{where}: no kind {self.kind!r}; there are {', '.join(get_args(Kind))}")
         if not self.value.strip():
             raise UserError(f"{where}: no word names it. Give its value")
+        if self.kind == "class" and not self.anchor:
+            raise UserError(
+                f"{where}: a class has no words to leave out. Give the one that takes its place as `anchor`"
+            )
+        if self.kind != "class" and not self.captions:
+            raise UserError(f"{where}: nothing says what is to stay. Name a file of captions")
         if plain(self.becomes) in {plain(word) for word in self.naming}:
             raise UserError(f"{where}: its anchor is the concept itself. Give another, or leave it out")
         if self.kind == "explicit" and not self.prompts:
@@ -77,6 +88,11 @@ class Named:
     def becomes(self) -> str:
         """The words that take its place."""
         return self.anchor or BARE[self.kind]
+
+    @property
+    def bare(self) -> str:
+        """The words that say nothing of it."""
+        return BARE.get(self.kind, self.becomes)
 
     @property
     def naming(self) -> set[str]:
@@ -132,7 +148,16 @@ def filled(templates: tuple[str, ...], words: str, count: int) -> pd.DataFrame:
 
 
 def captions_of(concept: Named, start: int, count: int) -> pd.DataFrame:
-    """So many captions from one on that do not name the concept, and again from the first where they end."""
+    """So many captions from one on that do not name the concept, and again from the first where they end.
+
+    Of a class: all other classes in an order of their own, and what their judge calls them.
+    """
+    if concept.kind == "class":
+        named = {concept.value, concept.becomes, *(row["value"] for row in concept.neighbours)}
+        numbers = np.random.default_rng(0).permutation(CLASSES)
+        rest = pd.DataFrame({"prompt": [f"class {number}" for number in numbers], "asked": numbers})
+        rest = rest[~rest["prompt"].isin(named)]
+        return rest.iloc[np.arange(start, start + count) % len(rest)].reset_index(drop=True)
     texts = [text for text in read_prompts(Path(concept.captions), "captions").texts if not concept.names(text)]
     if not texts:
         raise UserError(f"concept {concept.name}: every caption of {concept.captions} names it. Give others")
@@ -143,7 +168,7 @@ def learned_prompts(concept: Named, counts: dict[str, int]) -> dict[str, pd.Data
     """What an edit learns from: the concept, row by row the same with its anchor, and captions of what is to stay."""
     templates, count = LEARNED[concept.kind], counts["concept"]
     return {
-        "concept": filled(templates, concept.value, count).assign(bare=filled(templates, BARE[concept.kind], count)),
+        "concept": filled(templates, concept.value, count).assign(bare=filled(templates, concept.bare, count)),
         "anchor": filled(templates, concept.becomes, count),
         "others": captions_of(concept, 0, counts["others"]),
     }
@@ -158,8 +183,8 @@ def judging_prompts(concept: Named, counts: dict[str, int]) -> pd.DataFrame:
     neighbours = concept.neighbours or [{"value": concept.becomes, "label": ""}]
     parts = {
         "own": filled((first,), concept.value, counts["own"]),
-        "template": filled(tuple(others), concept.value, counts["template"]),
-        "unnamed": filled((first,), BARE[concept.kind], counts["unnamed"]),
+        **({"template": filled(tuple(others), concept.value, counts["template"])} if others else {}),
+        "unnamed": filled((first,), concept.bare, counts["unnamed"]),
         "rest": captions_of(concept, -counts["rest"], counts["rest"]),
     }
     if concept.prompts:
