@@ -419,6 +419,11 @@ def test_outputs_agree(run, tmp_path):
         macro = "verdict" + "".join(part.capitalize() for part in row.id.split("_"))
         assert f"\\newcommand{{\\{macro}}}{{\\emph{{{row.verdict}}}}}\n" in paths[4].read_text(encoding="utf-8")
     assert len(pd.read_csv(paths[1])) == len(table) == len(of_family("lcr"))
+    counts = table["verdict"].value_counts()
+    told = {"Judged": counts.drop("not testable here", errors="ignore").sum()}
+    told |= {verdict.capitalize(): counts.get(verdict, 0) for verdict in ("holds", "mixed", "fails")}
+    for name, count in told.items():
+        assert f"\\newcommand{{\\claims{name}}}{{{count}}}\n" in paths[4].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("change", [{"id": "a1"}, {"surprise": 1}, {"holds": None}])

@@ -54,11 +54,11 @@ def claims(
     frame.to_csv(csv, index=False, lineterminator="\n")
     tex.write_text("\n".join(table.latex() for table in tables), encoding="utf-8")
     html.write_text("\n".join(table.html() for table in tables), encoding="utf-8")
-    # The abstract speaks of every family; of one that this run leaves out it says so.
+    # LaTeX reads what it leaves out of a family that this run has not.
     absent = [
         {**claim, "verdict": UNTESTABLE, "verdict_by_model": ""} for claim in known if claim["family"] not in families
     ]
-    macros.write_text("".join(macro_lines([*rows, *absent])), encoding="utf-8")
+    macros.write_text("".join([*macro_lines([*rows, *absent]), *count_lines(rows)]), encoding="utf-8")
     return {"verdicts": {row["id"]: row["verdict"] for row in rows}}
 
 
@@ -206,6 +206,13 @@ def macro_lines(rows: list[dict]) -> list[str]:
         lines.append(f"\\newcommand{{\\{name}}}{{\\emph{{{tex(row['verdict'])}}}}}\n")
         lines.append(f"\\newcommand{{\\{name}Each}}{{\\emph{{{tex(each or row['verdict'])}}}}}\n")
     return lines
+
+
+def count_lines(rows: list[dict]) -> list[str]:
+    """LaTeX macros of how many claims were judged (`\\claimsJudged`), and with each verdict (`\\claimsHolds`, ...)."""
+    judged = [row["verdict"] for row in rows if row["verdict"] != UNTESTABLE]
+    counts = {"judged": len(judged), **{verdict: judged.count(verdict) for verdict in (HOLDS, MIXED, FAILS)}}
+    return [f"\\newcommand{{\\claims{name.capitalize()}}}{{{count}}}\n" for name, count in counts.items()]
 
 
 if __name__ == "__main__":

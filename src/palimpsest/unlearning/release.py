@@ -1,6 +1,6 @@
 """Release a tuning with the repository: what it measured of every method, and a record of the runs behind it.
 
-    python -m palimpsest.unlearning.release --tuning results/small/erasure/tiny_sd/tuning \\
+    python -m palimpsest.unlearning.release --tuning results/mini/erasure/tiny_sd/tuning \\
         --network resources/models/tiny_sd/unet/diffusion_pytorch_model.safetensors \\
         --released resources/tunings/erasure/tiny_sd
 
