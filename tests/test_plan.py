@@ -183,4 +183,3 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     changed = {run["setting"]: run["changes"] for run in var.runs_of("ablation", "s_vare_corrected")}
     assert changed["as_tuned"] == {} and changed["6_pairs"] == {"learned": {"pairs": 6}}
     assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"church+stripes"}
-    assert var.sizes() == {"tiny_var": [1, 2, 3, 4, 6, 8]}

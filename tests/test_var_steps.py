@@ -261,6 +261,7 @@ def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
     found = exchange.exchanged(own, parts[f"up_to_{SIZES[-1]}"])
     assert torch.equal(found["put"], own.own) and torch.equal(found["taken"], own.tokens)
     assert torch.equal(found["put_null"][1:], own.tokens[:-1]) and torch.equal(found["taken_null"][1:], own.own[:-1])
+    assert set(exchange.parts_of(var.open_model(base), [3])) == {"scale_3", "up_to_3"}
     some = exchange.exchanged(own, parts["scale_3"])
     at = parts["scale_3"]
     assert torch.equal(some["put"][:, at], own.own[:, at]) and torch.equal(some["put"][:, ~at], own.tokens[:, ~at])

@@ -20,7 +20,7 @@ class Var(ConceptStudies):
     def lists(self) -> dict[str, Any]:
         """What all of the family's tables and figures may ask for."""
         own = {name: self.own(name) for name in ("pairs", "likelihood")}
-        return {**super().lists(), **own, "sizes": self.sizes()}
+        return {**super().lists(), **own}
 
     def concepts_of(self, study: str) -> str:
         """The concepts of a study, as an argument."""
@@ -46,15 +46,6 @@ class Var(ConceptStudies):
         if "real" in self.own():
             self.setting("datasets", self.own("real"))
         self.own("studies", self.own("course_study"))
-
-    def sizes(self) -> dict[str, list[int]]:
-        """The sides of each model's scales, where it is trained here."""
-        found = {}
-        for model in self.own("models"):
-            visual = self.setting("networks", model).get("visual")
-            if visual:
-                found[model] = self.setting("networks", visual, "params", "architecture", "quantiser", "sizes")
-        return found
 
 
 # What is measured of a model, beside its edits: the pairs, what the transformer is fed, which tokens carry a

@@ -36,6 +36,7 @@ def exchange(
     model: str,
     concepts: dict,
     count: Positive,
+    sides: list[Positive] | None = None,
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
     device: str = "auto",
@@ -44,7 +45,7 @@ def exchange(
     share of symbols that differ between the two rollouts of a pair, by part.
 
     rollouts, prompts: as `pairs` writes them. Kinds: `put` (into the safe rollout), `taken` (out of the concept's),
-    each with its `_null`. count: pairs, at most.
+    each with its `_null`. count: pairs, at most; sides: of the scales that are exchanged, or all and every bit.
     """
     base, table, rows = var.open_model(network, torch_device(device)), pd.read_parquet(prompts), []
     readers = readers_of(classifier, detector, judge_roles, judges)
@@ -52,7 +53,7 @@ def exchange(
         for name, about in concepts.items():
             pairs = kept_rollouts(base, name, prompts, drawn, table)[0]
             pairs = pairs.at(np.arange(min(count, len(pairs))))
-            for part, mask in parts_of(base).items():
+            for part, mask in parts_of(base, sides).items():
                 differ = (pairs.own != pairs.tokens)[:, mask].double().mean()
                 rows.append(row("tokens_differ", float(differ), concept=name, part=part, n=len(pairs)))
                 for kind, tokens in exchanged(pairs, mask).items():
@@ -63,14 +64,16 @@ def exchange(
     return {"concepts": len(concepts)}
 
 
-def parts_of(model: Var) -> dict[str, Tensor]:
-    """Which symbols (L, symbols) each part is of: a scale, the first scales up to it, a bit."""
+def parts_of(model: Var, sides: list[int] | None = None) -> dict[str, Tensor]:
+    """Which symbols (L, symbols) each part is of: some scales, the first up to each, or every bit too."""
     sizes, shape = model.visual.quantiser.sizes, model.shape
     found = {}
     for side, part in zip(sizes, spans(sizes), strict=True):
+        if sides and side not in sides:
+            continue
         found[f"scale_{side}"] = mask_of(shape, part, slice(None))
         found[f"up_to_{side}"] = mask_of(shape, slice(part.stop), slice(None))
-    if model.visual.quantiser.values == 2:
+    if model.visual.quantiser.values == 2 and not sides:
         found |= {f"bit_{bit}": mask_of(shape, slice(None), slice(bit, bit + 1)) for bit in range(shape[1])}
     return found
 

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
+from palimpsest.var.figures._scales import sides_of
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("token_maps",)
 INPUTS = ("<results>/var/{first_model}/token_maps/maps.npz",)
-PARAMS = {"models": None, "studies": ["course"], "sizes": None}
+PARAMS = {"models": None, "studies": ["course"]}
 
 MARKERS = "osD^vP*X"
 
@@ -20,7 +21,7 @@ MARKERS = "osD^vP*X"
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """A block for each concept: rows are times, columns scales, a cell a token; at its right what is kept."""
     model, study = params["models"][0], params["studies"]["course"]
-    sizes, times = params["sizes"][model], [option["name"] for option in study["options"]]
+    sizes, times = sides_of(lookup.of(model=model), "kept_tokens"), [option["name"] for option in study["options"]]
     rows, concepts = ["before", *times, "floor"], study["concepts"]
     figure = plt.figure(figsize=(PAGE, 0.42 * len(rows) * len(concepts) + 0.7))
     with np.load(inputs[0]) as file:
@@ -47,8 +48,8 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             here = lookup.of(model=model, concept=concept, scale=str(side))
             values = [100 * here.get("kept_tokens", setting=time).value for time in ("before", *times)]
             steps = [0, *(option["training"]["steps"] for option in study["options"])]
-            colour = PALETTE[number % len(PALETTE)]
-            axes.plot(steps, values, marker=MARKERS[number], markersize=3, linewidth=0.8, color=colour, label=str(side))
+            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+            axes.plot(steps, values, marker=marker, markersize=3, linewidth=0.8, color=colour, label=str(side))
             floor = 100 * here.get("kept_tokens", setting="floor").value
             axes.axhline(floor, color=colour, linestyle=":", linewidth=0.8)
         axes.set_xlabel("steps")

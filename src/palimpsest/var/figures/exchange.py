@@ -11,7 +11,7 @@ from palimpsest.report.style import PAGE, PALETTE
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("exchange",)
-PARAMS = {"models": None, "studies": ["comparison"], "sizes": None}
+PARAMS = {"models": None, "studies": ["comparison"]}
 
 PARTS = {"scale": "of one scale", "up_to": "of all scales up to it", "bit": "one bit of all"}
 KINDS = {
@@ -25,8 +25,8 @@ KINDS = {
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """A row for single scales, prefixes and bits, a panel for each concept; bars are 95 % intervals over pairs."""
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
-    sizes, known = params["sizes"][model], set(lookup.of(model=model).rows("shows")["part"])
-    bits = sorted(int(part.removeprefix("bit_")) for part in known if part.startswith("bit_"))
+    known = set(lookup.of(model=model).rows("shows")["part"])
+    sizes, bits = (numbers(known, prefix) for prefix in ("scale_", "bit_"))
     parts = {name: title for name, title in PARTS.items() if name != "bit" or bits}
     figure, axes = plt.subplots(
         len(parts), len(concepts), figsize=(PAGE, 1.6 * len(parts) + 0.6), sharey=True, squeeze=False
@@ -56,3 +56,8 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         axis.set_title(name_of(concept), fontsize=8)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def numbers(parts: set[str], prefix: str) -> list[int]:
+    """The numbers of the parts of a kind, ascending."""
+    return sorted(int(part.removeprefix(prefix)) for part in parts if part.startswith(prefix))

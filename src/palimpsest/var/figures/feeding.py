@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
+from palimpsest.var.figures._scales import sides_of
 from palimpsest.var.names import name_of
 from palimpsest.var.tables.feeding import FED
 
 MEASUREMENTS = ("feeding",)
 INPUTS = ("<results>/var/{first_model}/feeding/panel.npz",)
-PARAMS = {"models": None, "studies": ["comparison"], "sizes": None, "pictures": 4}
+PARAMS = {"models": None, "studies": ["comparison"], "pictures": 4}
 
 ROWS = {"own_rollout": "drawn, concept", "safe_rollout": "drawn, safe"}
 MARKERS = "osD^"
@@ -23,7 +24,7 @@ MARKERS = "osD^"
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Above: the loss by scale, a panel for each concept; below: pictures, a row for each input."""
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
-    sizes, rows = params["sizes"][model], [*ROWS, *FED]
+    sizes, rows = sides_of(lookup.of(model=model), "token_loss"), [*ROWS, *FED]
     figure = plt.figure(figsize=(PAGE, 2.3 + 0.4 * len(rows)))
     above, below = figure.subfigures(2, 1, height_ratios=[2.3, 0.4 * len(rows)])
     panels = above.subplots(1, len(concepts), sharey=True, squeeze=False)[0]
