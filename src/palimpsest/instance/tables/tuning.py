@@ -10,8 +10,15 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Table
 
 MEASUREMENTS = ("tuning", "tuning_choice")
-PARAMS = {"models": None, "methods": None, "studies": ["tuning"], "evaluation": None, "fixed": None, "grids": None}
-PARAMS |= {"released_tunings": None}
+PARAMS = {
+    "models": None,
+    "methods": None,
+    "studies": ["tuning"],
+    "evaluation": None,
+    "fixed": None,
+    "grids": None,
+    "released_tunings": None,
+}
 
 WITHIN = "the interval of Change is over the pairs, not over targets; S, a largest value, has none"
 
