@@ -37,7 +37,7 @@ def test_the_smoke_run_makes_every_part_of_the_paper(smoke):
 
 
 def test_the_papers_parts_stand_in_the_order_of_the_configuration(smoke):
-    order = configuration()["families"]
+    order = configuration("smoke")["families"]
     shown = (smoke / "results/smoke/paper/families.tex").read_text(encoding="utf-8")
     assert re.findall(r"sections/(\w+)", shown) == order and order != sorted(order)
 
