@@ -26,7 +26,8 @@ from transformers import (
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 MARKS = ["<|startoftext|>", "<|endoftext|>"]
 WORDS = {word: number for number, word in enumerate([*LETTERS, *(f"{letter}</w>" for letter in LETTERS), *MARKS])}
-PIECES = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -2.0) for letter in LETTERS)]
+# As T5 has them: a word begins with a mark of its own.
+PIECES = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -2.0) for letter in LETTERS)]
 VAE = {
     "latent_channels": 16,
     "block_out_channels": (128, 256, 512, 512),
