@@ -17,6 +17,7 @@ from palimpsest.models import convert_next_scale, edits, scales, var
 from palimpsest.models.convert_next_scale import read_published
 from palimpsest.models.next_scale_layouts import PUBLISHED, SIDES, check_published, plain, sizes_of
 from palimpsest.models.residual_quantiser import nearest_tick
+from palimpsest.models.words import unreadable_words
 from palimpsest.run import UserError, sha256
 
 SIZES, MULTIPLES = (1, 2, 3, 4), (1, 2)
@@ -201,6 +202,11 @@ def test_a_published_infinity_gives_the_logits_of_its_public_form(folders, model
         text = model.network.text_encoder(alone)[0][0] if row == 0 else state["cfg_uncond"][: alone.shape[1]]
         wanted = public.infinity(text.double().numpy(), inputs[row].double().numpy())
         assert np.abs(found[row] - wanted).max() < 1e-4 < np.abs(wanted).max() / 100
+
+
+def test_the_imitated_texts_can_be_read(models):
+    assert unreadable_words(models["infinity"].tokenizer, ["church", "a"]) == []
+    assert unreadable_words(models["infinity"].tokenizer, ["Käse"]) == ["Käse"]
 
 
 def test_places_of_small_grids_are_spread_over_the_largest_one():
