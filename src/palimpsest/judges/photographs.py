@@ -66,12 +66,10 @@ class Photographs:
         for role, places in rows.groupby("role").indices.items():
             if judge and role in VARIED:
                 found["diversity", role] = between(partial(in_batches, judge.distance), made[places])
-            if role == "neighbour":
-                found |= self.named(concept, rows.iloc[places], made[places])
-            elif role == "rest":
+            if role == "rest":
                 found |= self.rest(list(rows.iloc[places]["prompt"]), made[places], before[places])
-                if concept.kind == "class":
-                    found |= self.named(concept, rows.iloc[places], made[places])
+            if role in ("neighbour", "rest"):
+                found |= self.named(concept, rows.iloc[places], made[places])
         return found
 
     def named(self, concept: Named, rows: pd.DataFrame, made: np.ndarray) -> dict:
