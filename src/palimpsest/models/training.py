@@ -4,12 +4,15 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from palimpsest.models.pixels import to_tensor
@@ -107,7 +110,8 @@ def fit(
     """AdamW under a one-cycle schedule; loss_of(indices, step) gives the loss of a batch.
 
     In bf16 autocast where the device computes in it; elsewhere it would be emulated, some ten times slower than
-    float32. Gradients are clipped to the length `clip`. averaged: a copy of the network that becomes the moving average
+    float32. On a processor attention is then plain products, as the gradient of the fused one is several times slower
+    in bf16. Gradients are clipped to the length `clip`. averaged: a copy of the network that becomes the moving average
     of its weights, with the decay `average`. kept: where the state is kept; loss_of must then draw from generators of
     its own for each step, so that what goes on is what was not interrupted.
 
@@ -124,12 +128,14 @@ def fit(
             part.load_state_dict(state[name])
         losses, done = state["losses"], state["index"]
     network.train()
-    autocast = has_bfloat16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    on_processor = device.type == "cpu"
+    autocast = has_bfloat16() if on_processor else torch.cuda.is_bf16_supported()
+    attention = partial(sdpa_kernel, SDPBackend.MATH) if autocast and on_processor else nullcontext
     progress = tqdm(batches(count, batch, steps, seed), total=steps, mininterval=5)
     for index, picks in enumerate(progress):
         if index < done:
             continue
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        with attention(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = loss_of(picks, index)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {index}: lower the learning rate")
