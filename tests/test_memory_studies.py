@@ -10,9 +10,9 @@ import scipy.stats
 import torch
 
 from palimpsest.memory import crossed as crossing
-from palimpsest.memory import estimates, likelihoods, solver_study
+from palimpsest.memory import likelihoods, solver_study
 from palimpsest.memory.auditing import predictor
-from palimpsest.metrics import measurements
+from palimpsest.metrics import estimates, measurements
 from palimpsest.models import diffusion, edit_table, text_diffusion
 from palimpsest.models.edit_table import Edit
 from palimpsest.models.list_networks import list_networks

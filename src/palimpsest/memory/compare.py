@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from palimpsest.memory.estimates import of_pairs, spearman
 from palimpsest.metrics import measurements as tidy
+from palimpsest.metrics.estimates import of_pairs, spearman
 from palimpsest.metrics.measurements import row, write
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step

@@ -15,11 +15,10 @@ from torch import Tensor
 
 from palimpsest.memory import statistics
 from palimpsest.memory.ddim import Predict, schedule_of, zero
-from palimpsest.memory.estimates import of_mean, of_sets
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
 from palimpsest.memory.predictors import of_pixels
 from palimpsest.memory.solvers import SOLVERS
-from palimpsest.memory.statistics import Interval
+from palimpsest.metrics.estimates import Interval, of_mean, of_sets
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion, edit_table, edits
 from palimpsest.models.edit_table import Edit

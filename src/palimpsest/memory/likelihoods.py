@@ -13,9 +13,9 @@ import torch
 
 from palimpsest.memory import statistics
 from palimpsest.memory.ddim import schedule_of
-from palimpsest.memory.estimates import of_mean, of_pairs, of_sets, spearman
 from palimpsest.memory.likelihood import log_likelihood
 from palimpsest.memory.predictors import of_text
+from palimpsest.metrics.estimates import of_mean, of_pairs, of_sets, spearman
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import autoencoder, edit_table, edits, text_diffusion
 from palimpsest.models.edit_table import Edit

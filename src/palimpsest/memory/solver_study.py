@@ -15,10 +15,10 @@ import torch
 from palimpsest.memory import statistics
 from palimpsest.memory.auditing import decibels, predictor
 from palimpsest.memory.ddim import schedule_of
-from palimpsest.memory.estimates import of_mean
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
 from palimpsest.memory.predictors import Precision
 from palimpsest.memory.solvers import SOLVERS
+from palimpsest.metrics.estimates import of_mean
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import autoencoder, text_diffusion
 from palimpsest.options import Amount, Count, Positive, check

@@ -8,21 +8,13 @@ draws, say.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-import scipy  # scipy.stats loads when first used
 from scipy import special
 
+from palimpsest.metrics.estimates import Interval, area
+
 LOG_2_PI = float(np.log(2 * np.pi))
-
-
-class Interval(NamedTuple):
-    """A value and its 95 % percentile bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 # Single seeds --------------------------------------------------------------------------------------------------------
@@ -147,13 +139,6 @@ def wasserstein(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     edges = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)
     gaps = np.abs(first[..., edges[:-1] // m] - second[..., edges[:-1] // n])
     return gaps @ (np.diff(edges) / (n * m))
-
-
-def area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The chance (...) that one of the first set is above one of the second, ties counting half (AUC)."""
-    n, m = first.shape[-1], second.shape[-1]
-    ranks = scipy.stats.rankdata(np.concatenate([first, second], -1), axis=-1)[..., :n]
-    return (ranks.sum(-1) - n * (n + 1) / 2) / (n * m)
 
 
 def fitted_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,18 +1,33 @@
-"""Statistics of two sets of pictures, and of pairs of values, with their intervals over pictures.
+"""Statistics of two sets, and of pairs of values, with their intervals over pictures, or whatever else is counted.
 
 A statistic takes (..., n) of each: whatever stands before is a batch of bootstrap draws.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import scipy  # scipy.stats loads when first used
 
-from palimpsest.memory.statistics import Interval, area
 from palimpsest.metrics.intervals import t_interval
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 DRAWS = 1000
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The chance (...) that one of the first set is above one of the second, ties counting half (AUC)."""
+    n, m = first.shape[-1], second.shape[-1]
+    ranks = scipy.stats.rankdata(np.concatenate([first, second], -1), axis=-1)[..., :n]
+    return (ranks.sum(-1) - n * (n + 1) / 2) / (n * m)
 
 
 def of_sets(first: np.ndarray, second: np.ndarray, statistic: Statistic = area, seed: int = 0) -> Interval:
