@@ -115,20 +115,25 @@ def over_targets(rows: list[dict], complete: set[str]) -> list[dict]:
 
 
 def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, np.ndarray]:
-    """The model's reconstructions of its targets, of their neighbours and of strangers: (images, draws, h, w, c)."""
+    """The model's reconstructions of its targets, of their neighbours and of strangers: (images, draws, h, w, c).
+
+    reminded: of its targets from half the noise, as an attacker would begin them.
+    """
+    own = known.places("target")[targets]
     places = {
-        "target": known.places("target")[targets],
+        "target": own,
+        "reminded": own,
         "neighbour": np.concatenate([known.places("neighbour", target) for target in targets]),
         "stranger": known.places("stranger"),
     }
-    draws = {"target": params["draws"], "neighbour": params["bystander_draws"], "stranger": params["bystander_draws"]}
+    draws = dict.fromkeys(("target", "reminded"), params["draws"])
     return {
         kind: diffusion.injected(
             unet,
             scheduler,
             known.injected_images[rows],
-            timestep=known.timestep,
-            draws=draws[kind],
+            timestep=known.timestep // 2 if kind == "reminded" else known.timestep,
+            draws=draws.get(kind, params["bystander_draws"]),
             steps=params["injection_steps"],
             seed=seed,
         )

@@ -86,8 +86,9 @@ def similarity_rows(
 
     rebuilt: the model's reconstructions (images, draws, h, w, c) by kind, in the order of `Reference.places`;
     free: descriptors of what it draws freely; pictures: of all targets, of which `targets` are the numbers of its own.
-    similarity_target: to the target (SISS's reading); similarity_pretrained: to the pretrained model's reconstruction
-    from the same noise (the paper's words). collateral: change of a picture's own similarity against the pretrained
+    similarity_target: to the target (SISS's reading); similarity_reminded: the same, from half the noise;
+    similarity_pretrained: to the pretrained model's reconstruction from the same noise (the paper's words).
+    collateral: change of a picture's own similarity against the pretrained
     model, for the targets' neighbours and for strangers.
     """
     embed = judges["descriptor"].embed
@@ -101,6 +102,7 @@ def similarity_rows(
     earlier = described(embed, reference.injected[rows][:, : to_target.shape[1]])
     found = [
         shown(to_target.ravel(), "similarity_target"),
+        shown(to_own(rows, rebuilt["reminded"]).ravel(), "similarity_reminded"),
         shown((described(embed, rebuilt["target"]) * earlier).sum(2).ravel(), "similarity_pretrained"),
         row("forgotten", float((to_target.mean(1) <= LIMIT).all()), n=len(targets)),
         row("worst_similarity", to_target.mean(1).max(), n=len(targets)),
