@@ -160,7 +160,7 @@ def test_a_network_is_released_trained_or_converted():
 
 def test_unknown_keys_and_families_without_settings_are_refused():
     known = families.known_families(ROOT)
-    assert known == {"lcr", "instance", "erasure", "memory", "var"}
+    assert known == {"lcr", "instance", "erasure", "memory", "var", "remains"}
     config = configuration()
     with pytest.raises(UserError, match="unknown key 'lcrr'"):
         families.refuse_unknown_keys({**config, "lcrr": {}}, known)

@@ -195,6 +195,10 @@ class Family(Plan):
         """A value of the family's part of the configuration."""
         return self.setting(self.family, *keys)
 
+    def models(self) -> list[str]:
+        """The models whose edits the family compares."""
+        return self.own("models")
+
     def groups(self) -> dict[str, list[str]]:
         """The family's measurement files, by the name under which tables and figures ask for them."""
         raise NotImplementedError

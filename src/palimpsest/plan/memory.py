@@ -31,10 +31,6 @@ class Memory(Family):
         """The patterns of the wildcards that the family's rules share."""
         return {"model": one_of(self.models()), "audited": one_of(self.audited())}
 
-    def models(self) -> list[str]:
-        """The text-to-image models whose edits are audited."""
-        return self.own("models")
-
     def study(self) -> str:
         """The study of erasure whose edits are audited."""
         return self.erasure.own("reported_study")

@@ -21,7 +21,7 @@ class Paper(Plan):
 
     def models(self) -> str:
         """The models that each family compares, as an argument; families in the paper's order."""
-        return json.dumps({name: plan.own("models") for name, plan in self.plans.items()})
+        return json.dumps({name: plan.models() for name, plan in self.plans.items()})
 
     def names_modules(self) -> list[str]:
         """The modules with the families' names for their identifiers."""

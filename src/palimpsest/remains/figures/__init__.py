@@ -1,0 +1,1 @@
+"""Figures over all families: one module each, named like its entry in the configuration."""

@@ -1,0 +1,195 @@
+"""The comparison over families: its readings, its arithmetic of estimates, and what it says of all methods together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from palimpsest.metrics import measurements
+from palimpsest.metrics.intervals import wilson
+from palimpsest.metrics.measurements import row
+from palimpsest.remains import compare, readings
+from palimpsest.remains.readings import around, less, share_of_way, together
+from palimpsest.report import style
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.parts import part_of
+from palimpsest.report.typeset import Estimate
+
+COUNT = 40
+
+
+def rate(metric, share, **labels):
+    """A share over COUNT pictures as families write it."""
+    return row(metric, share, *wilson(round(share * COUNT), COUNT), n=COUNT, **labels)
+
+
+def concepts(shown, reminded, kept=0.9):
+    """What a family of concepts measures of a model: by concept, of those with an oracle and of another."""
+    for concept in ("church", "stripes"):
+        yield rate("erased", 1 - shown if concept == "church" else 0.3, prompts="own", concept=concept)
+        yield rate("recovered", shown, prompts="own", concept=concept)
+        yield rate("recovered", reminded, prompts="noised", concept=concept)
+        yield rate("recovered", shown, prompts="synonym", concept=concept)
+        yield rate("kept", kept, prompts="neighbour", concept=concept)
+        yield rate("kept", kept + 0.05, prompts="rest", concept=concept)
+        yield row("perceptual", 0.1, 0.08, 0.12, n=COUNT, prompts="rest", concept=concept)
+
+
+SHOWN = {
+    "pretrained": (1.0, 1.0),
+    "oracle": (0.0, 0.2),
+    "hides": (0.1, 0.9),
+    "forgets": (0.0, 0.2),
+    "nothing": (1.0, 1.0),
+}
+SETTINGS = {"methods": ["hides", "forgets", "nothing"], "study": "comparison", "reminder": "noised"}
+SETTINGS |= {"oracles": ["church"], "concepts": ["church", "stripes"]}
+
+
+@pytest.fixture
+def erasure(tmp_path):
+    lines = []
+    for method, (shown, reminded) in SHOWN.items():
+        study = "networks" if method in ("pretrained", "oracle") else "comparison"
+        lines += [{**line, "method": method, "study": study} for line in concepts(shown, reminded)]
+    measurements.write(tmp_path / "erasure.parquet", lines, family="erasure", model="tiny_sd")
+    return tmp_path / "erasure.parquet"
+
+
+@pytest.fixture
+def compared(erasure, tmp_path):
+    """What the step makes of it."""
+    compare.compare([erasure], tmp_path / "compared.parquet", families={"erasure": {"tiny_sd": SETTINGS}})
+    return Lookup([tmp_path / "compared.parquet"], "remains", model="tiny_sd")
+
+
+def test_a_share_of_the_way_is_one_at_its_end_and_none_where_the_ends_meet():
+    start, end = around(0.9, 0.05), around(0.1, 0.05)
+    assert share_of_way(start, start, end).value == 0
+    assert share_of_way(end, start, end).value == 1
+    assert share_of_way(around(0.5, 0.0), start, end).value == pytest.approx(0.5)
+    assert np.isnan(share_of_way(end, around(0.5, 0.1), around(0.45, 0.1)).value)
+
+
+def test_the_errors_of_a_share_of_the_way_are_those_that_chance_gives_it():
+    rng = np.random.default_rng(0)
+    given, start, end = around(0.3, 0.04), around(0.9, 0.03), around(0.1, 0.02)
+    draws = [
+        each.value + (each.high - each.value) / 1.96 * rng.standard_normal(200_000) for each in (given, start, end)
+    ]
+    spread = 1.96 * np.std((draws[0] - draws[1]) / (draws[2] - draws[1]))
+    found = share_of_way(given, start, end)
+    assert found.high - found.value == pytest.approx(spread, rel=0.02)
+
+
+def test_a_difference_has_the_errors_of_both():
+    assert less(around(0.9, 0.3), around(0.4, 0.4)) == pytest.approx((0.5, 0.0, 1.0))
+
+
+def test_concepts_count_by_their_pictures():
+    rows = pd.DataFrame(
+        {"concept": ["a", "b", "c"], "value": [1.0, 0.0, 0.5], "low": np.nan, "high": np.nan, "n": [30, 10, 99]}
+    )
+    assert together(rows, ["a", "b"]).value == 0.75
+    assert np.isnan(together(rows, ["d"]).value)
+
+
+def test_what_is_reminded_is_seen_where_asking_sees_nothing(compared):
+    assert compared.get("asked", method="hides").value == pytest.approx(0.1)
+    assert compared.get("suppressed", method="hides").value == pytest.approx(0.9)
+    assert compared.get("returned", method="hides").value == pytest.approx(0.875)
+    assert compared.get("returned", method="forgets").value == pytest.approx(0)
+    assert compared.get("attacked", method="hides").value == pytest.approx(0.7)
+    assert compared.get("suppressed", method="nothing").value == pytest.approx(0)
+
+
+def test_the_oracle_and_the_pretrained_model_are_the_ends(compared):
+    ends = {"suppressed": {"pretrained": 0, "oracle": 1}, "returned": {"pretrained": 1, "oracle": 0}}
+    for metric, expected in ends.items():
+        for method, value in expected.items():
+            assert compared.get(metric, method=method).value == pytest.approx(value), (metric, method)
+
+
+def test_shares_are_of_the_methods_that_suppress(compared):
+    assert compared.row("suppressing", method="all")[["value", "n"]].tolist() == [pytest.approx(2 / 3), 3]
+    assert compared.row("remembering", method="all")[["value", "n"]].tolist() == [0.5, 2]
+    assert compared.get("near_pays", method="all").value == pytest.approx(0.05)
+
+
+def test_without_an_oracle_nothing_is_said_beyond_it(erasure, tmp_path):
+    table = pd.read_parquet(erasure)
+    table[table["method"] != "oracle"].to_parquet(tmp_path / "without.parquet")
+    settings = {**SETTINGS, "oracles": []}
+    compare.compare(
+        [tmp_path / "without.parquet"], tmp_path / "out.parquet", families={"erasure": {"tiny_sd": settings}}
+    )
+    found = Lookup([tmp_path / "out.parquet"], "remains", ["suppressed", "returned", "attacked", "remembering"])
+    assert found.get("asked", method="hides").value == pytest.approx((0.1 + 0.7) / 2)  # of every concept then
+    for metric in ("suppressed", "returned", "attacked"):
+        assert found.rows(metric).empty
+    assert found.rows("remembering").empty and not found.rows("suppressing").empty
+
+
+def test_a_ranking_needs_methods_and_follows_them(tmp_path):
+    def read(asked, reminded):
+        return readings.Read(*(around(value, 0.01) for value in (asked, reminded, 0.9, 1 - asked / 2, 0.1)), {})
+
+    known = {"pretrained": read(1.0, 1.0), "oracle": read(0.0, 0.1)}
+    few = list(compare.over_methods({**known, **{f"m{n}": read(n / 10, n / 10) for n in range(4)}}))
+    assert not [line for line in few if line["metric"].startswith("rank")]
+    many = list(compare.over_methods({**known, **{f"m{n}": read(n / 10, 1 - n / 10) for n in range(8)}}))
+    ranks = {line["metric"]: line["value"] for line in many if line["metric"].startswith("rank")}
+    assert ranks == {"rank_reminded": pytest.approx(-1), "rank_rest": pytest.approx(-1)}
+
+
+def test_codes_are_read_inside_the_region_and_at_the_lowest_threshold(tmp_path):
+    def edit(method, found, low, **labels):
+        labels = {"set": "test", "method": method, **labels}
+        yield rate("detection_rate", found, **labels)
+        for limit, share in ((0.2, low), (0.4, found), (0.7, 0.0)):
+            yield rate("detection_rate_at", share, threshold=limit, **labels)
+        for factor in readings.FACTORS:
+            yield rate(f"{factor}_accuracy", 0.8 if labels["scope"] == "" else 0.4, **labels)
+        yield row("ssim_outside", 0.95, 0.94, 0.96, n=COUNT, **labels)
+        yield row("lpips_mini_outside", 0.02, 0.01, 0.03, n=COUNT, **labels)
+
+    local = {"scope": "mask", "cells": "all", "top": ""}
+    lines = [*edit("reconstruction", 1.0, 1.0, scope="", cells="", top=""), *edit("twin", 0.0, 0.05, **local)]
+    lines += [*edit("black", 0.1, 0.3, **local), *edit("black", 0.6, 0.7, scope="elsewhere", cells="all", top="")]
+    lines = [{**line, "preset": "corrected"} for line in lines]
+    measurements.write(tmp_path / "lcr.parquet", lines, family="lcr", model="tiny_vq", concept="emblem")
+    settings = {"methods": ["black"], "sets": {"forget_test": "test"}, "oracles": []}
+    found = dict(readings.codes(Lookup([tmp_path / "lcr.parquet"], "lcr", readings.METRICS, model="tiny_vq"), settings))
+    assert [found[name].asked.value for name in ("pretrained", "oracle", "black")] == pytest.approx([1.0, 0.0, 0.1])
+    assert [found[name].reminded.value for name in ("pretrained", "oracle", "black")] == pytest.approx([1.0, 0.05, 0.3])
+    assert found["black"].near.value == pytest.approx(0.5) and found["black"].rest.value == pytest.approx(0.95)
+    assert set(found["black"].attacks) == {"0.2", "0.4"}
+
+
+def test_images_are_read_over_single_targets(tmp_path):
+    lines = []
+    for method, (asked, reminded, lost) in {"pretrained": (0.97, 0.99, 0), "siss": (0.2, 0.6, -0.1)}.items():
+        for targets, count, less_ in (("mean", 1, 0.0), ("mean", 2, 0.1), ("single-1", 1, 0.1)):
+            labels = {"method": method, "study": "comparison", "targets": targets, "count": count}
+            lines.append(row("similarity_target", asked - less_, asked - 0.2, asked + 0.2, n=16, **labels))
+            lines.append(row("similarity_reminded", reminded, reminded - 0.1, reminded + 0.1, n=16, **labels))
+            for kind in ("neighbour", "stranger"):
+                lines.append(row("collateral", lost, n=6, kind=kind, **labels))
+    measurements.write(tmp_path / "instance.parquet", lines, family="instance", model="tiny_ddpm")
+    lookup = Lookup([tmp_path / "instance.parquet"], "instance", readings.METRICS, model="tiny_ddpm")
+    found = dict(readings.images(lookup, {"methods": ["siss"], "study": "comparison"}))
+    assert found["siss"].asked == pytest.approx((0.2, 0.0, 0.4))
+    assert found["siss"].reminded.value == pytest.approx(0.6)
+    assert found["siss"].near.value == found["siss"].rest.value == pytest.approx(0.9)
+    assert np.isnan(found["oracle"].asked.value)
+
+
+def test_the_table_and_the_figure_show_every_method_once(compared, tmp_path):
+    params = {"models": ["tiny_sd"], "methods": {"tiny_sd": SETTINGS["methods"]}, "kinds": {"tiny_sd": "erasure"}}
+    lookup = Lookup([tmp_path / "compared.parquet"], "remains")
+    table = part_of("remains", "tables", "methods").build(lookup, params)
+    assert table.frame["Method"].tolist() == ["pretrained", "oracle", "hides", "forgets", "nothing"]
+    assert isinstance(table.frame["Returned"].iloc[2], Estimate)
+    figure = part_of("remains", "figures", "overview").draw(lookup, [], params)
+    marks = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert [len(line.get_xdata()) for line in marks] == [3, 3]
+    style.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
