@@ -381,6 +381,7 @@ def forget(base, folder: Path, *runs: dict, method: str = "unpromptable", **more
         folder / "edits.parquet",
         model="tiny",
         method=method,
+        module=method,
         plan={"runs": list(runs)},
         device="cpu",
         **more,

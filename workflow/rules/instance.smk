@@ -206,10 +206,11 @@ rule instance_unlearn:
         gpu=1,
     params:
         paths=paths,
+        module=lambda wildcards: instance.module_of(wildcards.method),
         plan=instance.plan_of,
     shell:
         "python -m palimpsest.instance.unlearn {params.paths} --model {wildcards.model} --method {wildcards.method}"
-        " --plan {params.plan:q} > {log} 2>&1"
+        " --module {params.module} --plan {params.plan:q} > {log} 2>&1"
 
 
 rule instance_evaluate:

@@ -35,12 +35,13 @@ def unlearn_all(
     *,
     model: str,
     method: str,
+    module: str,
     plan: dict,
     selected: Input | None = None,
     generated: Input | None = None,
     device: str = "auto",
 ) -> dict:
-    """Train every run of the plan.
+    """Train every run of the plan. module: that of the method, which several may be settings of.
 
     plan: {"runs": [{"name", "targets", "surrogate", "remember", "seed", "training", "settings"}, ...]}: `training` goes
     to the engine, `settings` to the method; `remember` is "data" or "generated", the pretrained model's own samples.
@@ -84,7 +85,7 @@ def unlearn_all(
                 neighbours=data[nearest[index]],
             )
             steps = edit(
-                method,
+                module,
                 student,
                 context,
                 settings=settings,

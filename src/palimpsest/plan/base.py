@@ -249,6 +249,10 @@ class Studies(Family):
         """The methods of a study: its own, or all."""
         return self.own("studies", study).get("methods") or list(self.own("methods"))
 
+    def module_of(self, method: str) -> str:
+        """The module of a method, which several methods may be settings of."""
+        return self.own("methods").get(method, {}).get("module", method)
+
     def runs_of(self, study: str, method: str) -> list[dict]:
         """Every run of a method in a study."""
         raise NotImplementedError

@@ -61,10 +61,6 @@ class ConceptStudies(Studies):
         """Their roles, as an argument."""
         return arguments({"judge_roles": self.judge_roles()}) if self.judge_roles() else ""
 
-    def module_of(self, method: str) -> str:
-        """The module of a method, which several methods may be settings of."""
-        return self.own("methods", method).get("module", method)
-
     def code_of_method(self, module: str) -> Callable:
         """An input function: the code of a step and of the method that a wildcard names."""
         return lambda wildcards: code_of(module, method_module(self.family, self.module_of(wildcards.method)))

@@ -66,7 +66,7 @@ class Instance(Studies):
 
     def code_of_method(self, module: str, method: str) -> Callable:
         """An input function: the code of a step and of the method that a wildcard names."""
-        return lambda wildcards: code_of(module, method_module(self.family, method.format(**wildcards)))
+        return lambda wildcards: code_of(module, method_module(self.family, self.module_of(method.format(**wildcards))))
 
     def surrogates_of(self, study: str) -> list[str]:
         """The surrogates of a study: its own, or the usual one."""
@@ -235,7 +235,7 @@ class Instance(Studies):
         for name in (self.own("data"), self.own("held_out"), *self.target_sets()):
             self.setting("datasets", name)
         for name in [*self.own("methods"), *self.repairs()]:
-            method_module(self.family, name)
+            method_module(self.family, self.module_of(name))
         for name in self.cases():
             for role in ("targets", "surrogates"):
                 self.setting("datasets", self.own("prompted", "cases", name, role))

@@ -16,6 +16,7 @@ ERASERS = {
 # Those that make a model forget single pictures.
 FORGETTERS = {
     "unpromptable": "Unpromptable",
+    "unpromptable_drawn": "Unpromptable, drawn noise",
     "replace": "replace (control)",
     "neggrad_plus": "NegGrad+",
     "naive_deletion": "naive deletion",

@@ -40,8 +40,7 @@ def explained(params: dict, study: str) -> str:
     judges = params["judges"]
     return (
         f"S: {judges['descriptor']} of target and reconstruction; up to {LIMIT:g}, the source’s limit, is forgotten. "
-        f"S pre, in other tables: of both models’ "
-        f"reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
+        f"S pre: of both models’ reconstructions. Change: {judges['perceptual']}, and SSIM, of same-seed samples. FD: "
         f"{judges['features']} to the pretrained model’s samples and to data; KD: kernel distance to the former, "
         "unbiased. Plausible: samples no farther from the data than all but 1 % of held-out pictures. "
         f"{basis(params, study)}"
@@ -115,7 +114,7 @@ def table(
     full: bool = False,
     **settings,
 ) -> Table:
-    """The table of such rows; its first column is named `first`. full: with the kernel distance for `S pre`.
+    """The table of such rows; its first column is named `first`. full: with the kernel distance too.
 
     Rows that forget are compared with each other, unless `compared` says which.
     """
@@ -125,7 +124,7 @@ def table(
         column
         for column in frame.columns
         if (column[0] != THEIRS or any(not math.isnan(cell.value) for cell in frame[column]))
-        and column[1] != ("S pre" if full else "KD pre")
+        and (full or column[1] != "KD pre")
     ]
     settings.setdefault("compared", [forgets(row) for row in rows])
     return Table(

@@ -18,6 +18,7 @@ THEORY = {
     "neggrad": "3",
     "neggrad_plus": "6",
     "unpromptable": "6; 7 distilled",
+    "unpromptable_drawn": "6",
     "replace": "6",
     "erasediff_port": "6",
     "siss_no_is": "6",
