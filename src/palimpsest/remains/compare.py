@@ -5,31 +5,31 @@ from collections.abc import Iterator
 import numpy as np
 
 from palimpsest.metrics.estimates import Interval, of_mean, of_pairs, spearman
-from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row, write
-from palimpsest.remains.readings import METRICS, ORACLE, PRETRAINED, READINGS, Read, less, share_of_way
+from palimpsest.remains.readings import METRICS, NOTHING, ORACLE, PRETRAINED, READINGS, Read, between, less, mean
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate
 from palimpsest.run import Input, Output, step
 
 ALL = "all"  # the method of what is true of all of them together
 FEWEST = 5  # methods, from which on a rank correlation over them is said
+HALF = 0.5  # of the way between the pretrained model and the oracle
 
 
 def compare(collections: list[Input], measurements: Output, *, families: dict) -> dict:
-    """collections: what each of the families collected, in their order.
+    """A row for each generator, method and number (`numbers`), and for each generator what `over_methods` says.
 
-    families: by name what its reading takes, with the labels of each generator: {"var": {"tiny_var": {...}}}.
-
-    A row for each generator, method and number (`numbers`), and for each generator what `over_methods` says.
+    collections: what each of the families collected, in their order. families: by name what the reading of each of its
+    generators takes, `{"var": {"tiny_var": {"methods": [...], "controls": [...], ...}}}`.
     """
     rows = []
     for (family, generators), path in zip(families.items(), collections, strict=True):
         lookup = Lookup([path], family, METRICS)
         for generator, settings in generators.items():
             found = dict(READINGS[family](lookup.of(model=generator), settings))
+            compared = {method: read for method, read in found.items() if method not in settings["controls"]}
             labels = {"model": generator, "kind": family}
-            rows += [{**one, **labels} for one in [*numbers(found), *over_methods(found)]]
+            rows += [{**one, **labels} for one in [*numbers(found), *over_methods(compared)]]
     write(measurements, rows, family="remains")
     return {"methods": len({(each["model"], each["method"]) for each in rows})}
 
@@ -37,20 +37,21 @@ def compare(collections: list[Input], measurements: Output, *, families: dict) -
 def numbers(found: dict[str, Read]) -> Iterator[dict]:
     """The eight numbers of each method, and of the two networks that they lie between.
 
-    asked, reminded: what is shown; suppressed: how far asked has come from the pretrained model's (0) to the oracle's
-    (1); returned: where reminded lies between the oracle's (0) and the pretrained model's (1); attacked: the most that
-    any attack gets back beyond what it gets from the oracle; near, rest: what is kept; change: of what should stay.
+    asked, reminded: what is shown; suppressed, returned: how far asked has come from the pretrained model's (0) to the
+    oracle's (1), and where reminded lies between the oracle's (0) and the pretrained model's (1); attacked: what
+    attacks get back beyond what they get from the oracle, their mean; near, rest: what is kept; change: of what should
+    stay.
     """
     before, oracle = found[PRETRAINED], found[ORACLE]
     for method, read in found.items():
         beyond = [less(each, oracle.attacks[name]) for name, each in read.attacks.items() if name in oracle.attacks]
-        known = [each for each in beyond if not np.isnan(each.value)]
+        beyond = [each for each in beyond if not np.isnan(each.value)]
         estimates = {
             "asked": read.asked,
-            "suppressed": share_of_way(read.asked, before.asked, oracle.asked),
+            "suppressed": suppressed(read, before, oracle),
             "reminded": read.reminded,
-            "returned": share_of_way(read.reminded, oracle.reminded, before.reminded),
-            "attacked": max(known, key=lambda each: each.value, default=Estimate(np.nan)),
+            "returned": between(read.reminded, oracle.reminded, before.reminded),
+            "attacked": mean(beyond) if beyond and method != ORACLE else NOTHING,
             "near": read.near,
             "rest": read.rest,
             "change": read.change,
@@ -60,42 +61,46 @@ def numbers(found: dict[str, Read]) -> Iterator[dict]:
                 yield row(metric, *each, method=method)
 
 
-def over_methods(found: dict[str, Read]) -> Iterator[dict]:
-    """What is true of the edits of a generator together; intervals are over its methods.
+def suppressed(read: Read, before: Read, oracle: Read) -> Estimate:
+    """How far what is shown when asked has come from the pretrained model's (0) to the oracle's (1)."""
+    left = between(read.asked, oracle.asked, before.asked)
+    return Estimate(1 - left.value, 1 - left.high, 1 - left.low)
 
-    suppressing: the share of methods whose asked is below the pretrained model's, intervals apart; remembering: the
-    share of those that, reminded, show more than the oracle does, intervals apart. rank_reminded: rank correlation of
-    asked and reminded, rank_rest of asked and rest. near_pays: rest less near, mean.
+
+def over_methods(found: dict[str, Read]) -> Iterator[dict]:
+    """What is true of the edits of a generator together. A method counts by its interval, shares are of methods.
+
+    suppressing, unsuppressing: whose suppressed is above, or below, half of the way. Of those that suppress
+    remembering: whose returned is above 0; forgetting: below half. rank_reminded, rank_rest: rank correlation, over
+    methods, of asked and of reminded, or rest, with a bootstrap interval. near_pays: what neighbours lost, of what the
+    pretrained model keeps of them, less what the rest lost: the mean, with its t interval over methods.
     """
     before, oracle = found[PRETRAINED], found[ORACLE]
     edited = [read for method, read in found.items() if method not in (PRETRAINED, ORACLE)]
     edited = [read for read in edited if not np.isnan(read.asked.value)]
-    suppresses = [read.asked.high < before.asked.low for read in edited]
-    yield from share("suppressing", suppresses)
-    if not np.isnan(oracle.reminded.value):
-        reminded = [read.reminded for read, each in zip(edited, suppresses, strict=True) if each]
-        yield from share("remembering", [each.low > oracle.reminded.high for each in reminded])
+    ways = [suppressed(read, before, oracle) for read in edited]
+    yield from share("suppressing", ways, lambda way: way.low > HALF)
+    yield from share("unsuppressing", ways, lambda way: way.high < HALF)
+    hidden = [read for read, way in zip(edited, ways, strict=True) if way.low > HALF]
+    left = [between(read.reminded, oracle.reminded, before.reminded) for read in hidden]
+    yield from share("remembering", left, lambda way: way.low > 0)
+    yield from share("forgetting", left, lambda way: way.high < HALF)
     for name in ("reminded", "rest"):
         pairs = np.array([(read.asked.value, getattr(read, name).value) for read in edited]).reshape(-1, 2)
         pairs = pairs[~np.isnan(pairs).any(1)]
         if len(pairs) >= FEWEST:
             yield from whole(f"rank_{name}", of_pairs(*pairs.T, spearman), len(pairs))
-    gaps = np.array([read.rest.value - read.near.value for read in edited])
-    gaps = gaps[~np.isnan(gaps)]
-    if len(gaps) > 1:
-        yield from whole("near_pays", of_mean(gaps), len(gaps))
+    lost = [read.rest.value / before.rest.value - read.near.value / before.near.value for read in edited if read.alike]
+    lost = np.array([each for each in lost if not np.isnan(each)])
+    if len(lost) > 1:
+        yield from whole("near_pays", of_mean(lost), len(lost))
 
 
-def share(metric: str, outcomes: list[bool]) -> Iterator[dict]:
-    """The share of methods for which something is true, with its Wilson interval; nothing is said of none."""
+def share(metric: str, ways: list[Estimate], counts) -> Iterator[dict]:
+    """The share of methods that count, of those that were measured; nothing is said of none."""
+    outcomes = [counts(way) for way in ways if not np.isnan(way.value)]
     if outcomes:
-        yield row(
-            metric,
-            np.mean(outcomes),
-            *wilson(int(np.sum(outcomes)), len(outcomes)),
-            n=len(outcomes),
-            method=ALL,
-        )
+        yield row(metric, np.mean(outcomes), n=len(outcomes), method=ALL)
 
 
 def whole(metric: str, found: Interval, count: int) -> Iterator[dict]:

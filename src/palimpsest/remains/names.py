@@ -1,6 +1,6 @@
-"""How the paper writes the identifiers of the comparison over families; methods are called as their families call them.
+"""How the paper writes the identifiers of the comparison over families.
 
-QUESTIONS: what a family is asked of, with the kind of its generators.
+Methods are called as their families call them. QUESTIONS: what a family is asked of.
 """
 
 from palimpsest.report import parts
@@ -10,21 +10,19 @@ NAMES = {
     "tiny_gumbel": "VQ-GAN (Gumbel)",
     "tiny_vq": "VQ-GAN (nearest)",
     "tiny_ddpm": "diffusion of faces",
-    "tiny_sd": "diffusion of texts",
+    "tiny_sd": "text-to-image diffusion",
     "tiny_var": "next-scale model",
-    "pretrained": "pretrained",
-    "oracle": "oracle",
 }
 QUESTIONS = {
-    "lcr": "concepts in codes",
-    "instance": "single images",
-    "erasure": "concepts in diffusion",
-    "var": "concepts over scales",
+    "lcr": "Concepts in codes",
+    "instance": "Single images",
+    "erasure": "Concepts in diffusion",
+    "var": "Concepts over scales",
 }
 # Labels that are meant where none is given.
 DEFAULTS: dict[str, str] = {}
 
 
-def name_of(word: str, kind: str = "") -> str:
-    """The name of an identifier; of a method, that which its family (kind) gives it."""
-    return NAMES[word] if word in NAMES else parts.name_of(kind, word) if kind else word.replace("_", " ")
+def name_of(word: str, kind: str = "remains") -> str:
+    """The name of an identifier: that which its family (kind) gives it where there is none here."""
+    return NAMES.get(word) or parts.name_of(kind, word)

@@ -2,16 +2,18 @@
 
 Every family has instruments of its own, so that numbers of two families are alike in what they mean and not in their
 unit: what is asked of a model is whether it still shows what it was to forget (a share of pictures, or for a single
-image its similarity), and an attacker who reminds it begins a picture for it. Per family:
+image its similarity), and an attacker who reminds it begins a picture for it.
 
 * asked. Codes: pictures in which the judge finds the concept. Images: the similarity of a target that was noised and
   denoised. Concepts: pictures of prompts that name it and show it.
-* reminded. Codes: the same at the judge's lowest threshold. Images: the same from half the noise. Concepts: pictures
-  that were begun with one of it.
+* reminded. Images: the same from half the timestep. Concepts: pictures that were begun with one of it. Codes: nothing,
+  since it is pictures that were edited, and no model that could be reminded.
 * near. Codes: what is read of the same scene, of the plain reconstruction's. Images: one less what neighbours lost of
   their similarity. Concepts: what prompts of neighbours ask for.
 * rest. Codes: SSIM outside the region. Images: one less what strangers lost. Concepts: what all other prompts ask for.
 * change. A perceptual distance: outside the region, of same-seed samples, of same-seed pictures of other prompts.
+
+The pretrained model's edit of codes is the plain reconstruction, the oracle's has the codes of the true twin.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,13 +26,15 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate
 
 PRETRAINED, ORACLE = "pretrained", "oracle"
-NOTHING = Estimate(np.nan)
-THRESHOLD = 0.5  # of the judge that finds the concept in codes: lower ones see what is left of it
 FACTORS = ("object", "colour", "style", "background")
+NOTHING = Estimate(np.nan)
 
 
 class Read(NamedTuple):
-    """What was read of one model. attacks: what each attack of the family gets back, `reminded` among them."""
+    """What was read of one model. attacks: what each attack of the family gets back, `reminded` among them.
+
+    alike: whether near and rest are of one unit.
+    """
 
     asked: Estimate
     reminded: Estimate
@@ -38,29 +42,28 @@ class Read(NamedTuple):
     rest: Estimate
     change: Estimate
     attacks: Mapping[str, Estimate]
+    alike: bool
 
 
 def codes(lookup: Lookup, settings: dict) -> Iterator[tuple[str, Read]]:
-    """Edits of latent codes inside the region; the oracle takes the codes of the true twin."""
+    """Edits of latent codes inside the region."""
     here = lookup.of(set=settings["sets"]["forget_test"])
     plain = here.of(method="reconstruction", scope="", cells="")
     before = [plain.get(f"{factor}_accuracy") for factor in FACTORS]
-    tried = here.rows("detection_rate_at")
-    limits = sorted({limit for limit in tried.get("threshold", ()) if float(limit) < THRESHOLD}, key=float)
     local = here.of(scope="mask", cells="all", top="")
     edits = {rule: local.of(method=rule) for rule in settings["methods"]}
     for method, edited in {PRETRAINED: plain, ORACLE: local.of(method="twin"), **edits}.items():
-        lower = {limit: edited.get("detection_rate_at", threshold=limit) for limit in limits}
         kept = [ratio(edited.get(f"{factor}_accuracy"), one) for factor, one in zip(FACTORS, before, strict=True)]
         yield (
             method,
             Read(
                 asked=edited.get("detection_rate"),
-                reminded=lower[limits[0]] if limits else NOTHING,
+                reminded=NOTHING,
                 near=mean(kept),
-                rest=edited.get("ssim_outside") if method != PRETRAINED else Estimate(1.0, 1.0, 1.0),
-                change=edited.get("lpips_mini_outside") if method != PRETRAINED else Estimate(0.0, 0.0, 0.0),
-                attacks=lower,
+                rest=edited.get("ssim_outside"),
+                change=edited.get("lpips_mini_outside"),
+                attacks={},
+                alike=False,
             ),
         )
 
@@ -79,22 +82,19 @@ def images(lookup: Lookup, settings: dict) -> Iterator[tuple[str, Read]]:
                 near=shifted(edited.get("collateral", kind="neighbour"), 1.0),
                 rest=shifted(edited.get("collateral", kind="stranger"), 1.0),
                 change=edited.get("perceptual"),
-                attacks={"reminded": reminded, "samples": edited.get("samples_like_target")},
+                attacks={"reminded": reminded},
+                alike=True,
             ),
         )
 
 
 def concepts(lookup: Lookup, settings: dict) -> Iterator[tuple[str, Read]]:
     """Concepts erased from a model that reads texts: those that there is an oracle of, all where there is none."""
+    names = [name for name in settings["concepts"] if name in settings["oracles"]] or settings["concepts"]
     for method in (PRETRAINED, ORACLE, *settings["methods"]):
-        study = "networks" if method in (PRETRAINED, ORACLE) else settings["study"]
-        here = lookup.of(method=method, study=study)
-        names = settings["oracles"] or settings["concepts"]
+        here = lookup.of(method=method, study="networks" if method in (PRETRAINED, ORACLE) else settings["study"])
         shown = here.rows("recovered")
-        attacks = {
-            attack: together(here.rows("recovered", prompts=attack), names)
-            for attack in sorted(set(shown["prompts"]) - {"own"} if "prompts" in shown else ())
-        }
+        attacks = {attack: together(rows, names) for attack, rows in (shown.groupby("prompts") if len(shown) else ())}
         erased = together(here.rows("erased", prompts="own"), names)
         yield (
             method,
@@ -104,7 +104,8 @@ def concepts(lookup: Lookup, settings: dict) -> Iterator[tuple[str, Read]]:
                 near=together(here.rows("kept", prompts="neighbour"), names),
                 rest=together(here.rows("kept", prompts="rest"), names),
                 change=together(here.rows("perceptual", prompts="rest"), names),
-                attacks=attacks,
+                attacks={attack: each for attack, each in attacks.items() if attack != "own"},
+                alike=True,
             ),
         )
 
@@ -117,9 +118,9 @@ READINGS: Mapping[str, Callable[[Lookup, dict], Iterator[tuple[str, Read]]]] = {
 }
 # All metrics that are read: an experiment may lack any of them.
 METRICS = (
-    *("detection_rate", "detection_rate_at", "ssim_outside", "lpips_mini_outside"),
+    *("detection_rate", "ssim_outside", "lpips_mini_outside"),
     *(f"{factor}_accuracy" for factor in FACTORS),
-    *("similarity_target", "similarity_reminded", "collateral", "perceptual", "samples_like_target"),
+    *("similarity_target", "similarity_reminded", "collateral", "perceptual"),
     *("erased", "kept", "recovered"),
 )
 
@@ -171,14 +172,22 @@ def together(rows: pd.DataFrame, names: list[str]) -> Estimate:
     return Estimate(value, value - float(below), value + float(above))
 
 
-def share_of_way(given: Estimate, start: Estimate, end: Estimate) -> Estimate:
-    """How far a value is from start to end: 0 at the start, 1 at the end; errors of all three, to first order.
+def between(given: Estimate, oracle: Estimate, pretrained: Estimate) -> Estimate:
+    """Where a value lies between the oracle's (0) and the pretrained model's (1); errors of all three, to first order.
 
-    Not a number where start and end cannot be told apart: their intervals overlap.
+    Not a number where the pretrained model's is not above the oracle's, intervals apart: what is measured does not tell
+    a model that saw what is to be forgotten from one that did not.
     """
-    way = end.value - start.value
-    if not abs(way) > half(start) + half(end):
+    if not apart(oracle, pretrained):
         return NOTHING
-    share = (given.value - start.value) / way
-    errors = half(given), (1 - share) * half(start), share * half(end)
-    return around(share, np.hypot.reduce(np.array(errors)) / abs(way))
+    if given in (oracle, pretrained):
+        return Estimate(*[float(given == pretrained)] * 3)
+    way = pretrained.value - oracle.value
+    share = (given.value - oracle.value) / way
+    errors = half(given), (1 - share) * half(oracle), share * half(pretrained)
+    return around(share, np.hypot.reduce(np.array(errors)) / way)
+
+
+def apart(lower: Estimate, higher: Estimate) -> bool:
+    """Whether one interval lies below the other."""
+    return lower.value + half(lower) < higher.value - half(higher)

@@ -12,6 +12,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import COLUMN, GREY, PALETTE
 
 MEASUREMENTS = ("compared",)
+OPTIONAL = ("asked", "reminded", "rest")
 PARAMS = {"models": None, "methods": None, "kinds": None}
 
 NETWORKS = {"pretrained": "-", "oracle": "--"}
@@ -26,8 +27,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     figure, panels = plt.subplots(lines, ACROSS, figsize=(COLUMN, 1.4 * lines + 0.3), sharey=True, squeeze=False)
     for axes, model in zip(panels.flat, models, strict=False):
         show(axes, lookup.of(model=model), params["methods"][model])
-        axes.set_title(f"{QUESTIONS[params['kinds'][model]]}:\n{name_of(model)}", fontsize=7)
-    known = panels[0, 0].get_legend_handles_labels()
+        kind = params["kinds"][model]
+        axes.set_title(f"{QUESTIONS[kind]}:\n{name_of(model, kind)}", fontsize=7)
+    known = max((axes.get_legend_handles_labels() for axes in panels.flat), key=lambda each: len(each[1]))
     if len(models) < panels.size:
         panels.flat[-1].set_axis_off()
         panels.flat[-1].legend(*known, loc="center")
@@ -35,30 +37,28 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         figure.legend(*known, loc="outside lower center", ncols=ACROSS)
     for axes in panels.flat[max(len(models) - ACROSS, 0) : len(models)]:
         axes.set_xlabel("kept of the rest (%)")
-    figure.supylabel("shown of what was to be forgotten (%)", fontsize=8)
+    figure.supylabel("shown of what was to be forgotten (%, or similarity × 100)", fontsize=8)
     return figure
 
 
 def show(axes: Axes, here: Lookup, methods: list[str]) -> None:
-    """Draw the methods of a generator, and the levels of its pretrained model and of its oracle."""
+    """Draw the methods of a generator, and where its pretrained model and its oracle are."""
+    every = [*NETWORKS, *methods]
     points = {
-        name: np.array([here.get(metric, method=name).value for metric in ("rest", "asked", "reminded")])
-        for name in methods
+        name: 100 * np.array([here.get(metric, method=name).value for metric in ("rest", "asked", "reminded")])
+        for name in every
     }
-    for rest, asked, reminded in (100 * point for point in points.values()):
+    for rest, asked, reminded in points.values():
         axes.plot([rest, rest], [asked, reminded], color=GREY, linewidth=0.6, zorder=1)
-    for row, (label, look, colour) in enumerate((("asked", "o", ASKED), ("reminded", "^", REMINDED)), start=1):
-        axes.plot(
-            [100 * point[0] for point in points.values()],
-            [100 * point[row] for point in points.values()],
-            look,
-            color=colour,
-            markersize=3,
-            label=f"a method, {label}",
-        )
+    shown = np.array(list(points.values()))
+    for column, (label, mark, colour) in enumerate((("asked", "o", ASKED), ("reminded", "^", REMINDED)), start=1):
+        if np.isnan(shown[:, column]).all():
+            continue
+        rest, level = shown[len(NETWORKS) :, 0], shown[len(NETWORKS) :, column]
+        axes.plot(rest, level, mark, color=colour, markersize=3, label=f"a method, {label}")
         for name, line in NETWORKS.items():
-            level = 100 * here.get(label, method=name).value
-            axes.axhline(
-                level, color=colour, linestyle=line, linewidth=0.8, zorder=0, label=f"{name_of(name)}, {label}"
-            )
-    axes.set_ylim(-6, 106)
+            if not np.isnan(points[name][column]):
+                axes.axhline(points[name][column], color=colour, linestyle=line, linewidth=0.7, zorder=0)
+                look = {"linestyle": line, "color": colour, "linewidth": 0.7, "markerfacecolor": "white"}
+                axes.plot(*points[name][[0, column]], marker=mark, markersize=5, **look, label=f"{name}, {label}")
+    axes.set_ylim(min(-6, np.nanmin(shown[:, 1:]) - 6), 106)
