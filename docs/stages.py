@@ -63,7 +63,6 @@ STAGES = {
 # Between them they run every rule but the downloads, for which the rehearsal's imitations stand.
 EXPERIMENTS = (
     ("--config", "base_models=train"),
-    ("--configfile", "config/var.yaml"),
     ("--configfile", "config/rehearsal.yaml"),
 )
 

@@ -175,7 +175,7 @@ def test_merging_replaces_lists_and_joins_mappings():
 
 
 def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_concepts_at_once():
-    var = Var(configuration("var"))
+    var = Var(configuration())
     grid = var.runs_of("tuning", "s_vare")
     assert {run["setting"] for run in grid} == {option["name"] for option in var.own("methods", "s_vare", "grid")}
     assert all(run["changes"]["training"]["learning_rate"] for run in grid)
