@@ -10,6 +10,7 @@ from conftest import ROOT, configuration
 from palimpsest.models import release
 from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
+from palimpsest.plan.var import Var
 from palimpsest.run import PACKAGE, UserError, sha256, write_json
 from palimpsest.unlearning import release as release_tuning
 
@@ -133,7 +134,7 @@ def test_releasing_a_diffusion_model_copies_its_folder(tmp_path):
 
 
 TUNINGS = sorted((ROOT / "resources/tunings").glob("*/*/record.json"))
-FAMILIES = {"erasure": Erasure, "instance": Instance}
+FAMILIES = {"erasure": Erasure, "instance": Instance, "var": Var}
 
 
 @pytest.mark.parametrize("path", TUNINGS, ids=lambda path: "/".join(path.parts[-3:-1]))
