@@ -123,8 +123,8 @@ def test_an_edit_of_one_rule_runs_its_jobs_and_what_hangs_on_them(smoke):
     source.write_text(text, encoding="utf-8")
     assert jobs.pop("lcr_replace") == 2  # one per model
     assert not [rule for rule in jobs if rule.startswith(("lcr_", "train_", "make_", "detect"))]
-    # Three tables show rules; the other family's measurements are not collected again.
-    assert (jobs["collect"], jobs["tabulate"]) == (1, 3) and "judge_claims" in jobs
+    # Three tables show rules, and the one over all families; other families' measurements are not collected again.
+    assert (jobs["collect"], jobs["tabulate"], jobs["remains_compare"]) == (2, 4, 1) and "judge_claims" in jobs
 
 
 def test_a_changed_parameter_runs_its_rule_only(smoke):
