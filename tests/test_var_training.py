@@ -168,6 +168,19 @@ def test_scenes_without_a_colour_and_its_captions():
         scenes.make(4, 0, "train", colours=["pink"])
 
 
+@pytest.mark.parametrize(
+    ("steps", "found", "is_compiled"), [(5000, True, True), (5, True, False), (5000, False, False)]
+)
+def test_a_long_training_is_compiled_where_there_is_a_compiler(steps, found, is_compiled, monkeypatch):
+    monkeypatch.setattr(training.shutil, "which", lambda name: "/a/compiler" if found else None)
+    network = torch.nn.Linear(2, 2)
+    names = list(network.state_dict())
+    training.compiled(network, steps)
+    assert (network._compiled_call_impl is not None) == is_compiled
+    # What is kept of it, and its average, are those of the plain network.
+    assert list(network.state_dict()) == names and copy.deepcopy(network)._compiled_call_impl is None
+
+
 # The configuration
 
 
