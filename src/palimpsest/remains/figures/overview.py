@@ -37,7 +37,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         figure.legend(*known, loc="outside lower center", ncols=ACROSS)
     for axes in panels.flat[max(len(models) - ACROSS, 0) : len(models)]:
         axes.set_xlabel("kept of the rest (%)")
-    figure.supylabel("shown of what was to be forgotten (%, or similarity × 100)", fontsize=8)
+    figure.supylabel("shown (%)", fontsize=8)
     return figure
 
 
