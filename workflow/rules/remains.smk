@@ -18,6 +18,6 @@ rule remains_compare:
         "../../envs/paper.yaml"
     params:
         paths=paths,
-        families=remains.settings(),
+        families=lambda wildcards: remains.settings(),
     shell:
         "python -m palimpsest.remains.compare {params.paths} --families {params.families:q} > {log} 2>&1"

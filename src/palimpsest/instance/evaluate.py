@@ -117,7 +117,7 @@ def over_targets(rows: list[dict], complete: set[str]) -> list[dict]:
 def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, np.ndarray]:
     """The model's reconstructions of its targets, of their neighbours and of strangers: (images, draws, h, w, c).
 
-    reminded: of its targets from half the noise, as an attacker would begin them.
+    reminded: of its targets from half the timestep, as an attacker would begin them.
     """
     own = known.places("target")[targets]
     places = {

@@ -86,7 +86,7 @@ def similarity_rows(
 
     rebuilt: the model's reconstructions (images, draws, h, w, c) by kind, in the order of `Reference.places`;
     free: descriptors of what it draws freely; pictures: of all targets, of which `targets` are the numbers of its own.
-    similarity_target: to the target (SISS's reading); similarity_reminded: the same, from half the noise;
+    similarity_target: to the target (SISS's reading); similarity_reminded: the same, from half the timestep;
     similarity_pretrained: to the pretrained model's reconstruction from the same noise (the paper's words).
     collateral: change of a picture's own similarity against the pretrained
     model, for the targets' neighbours and for strangers.

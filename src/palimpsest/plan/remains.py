@@ -42,20 +42,19 @@ class Remains(Family):
 
     def reading(self, name: str, plan: Family) -> dict[str, dict]:
         """What the reading of a family's generators takes: methods, and where their measurements stand."""
-        lists, study = plan.lists(), self.own("study")
-        given = {"sets": lists["sets"]} if name == "lcr" else {"study": study}
-        if name in self.own("reminders"):
-            given |= {"reminder": self.own("reminders", name), "concepts": lists["studies"][study]["concepts"]}
-        oracles, given["controls"] = lists.get("oracles", {}), self.own("controls").get(name, [])
-        return {
-            model: {"methods": self.methods_of(name, plan), "oracles": oracles.get(model, []), **given}
-            for model in plan.models()
-        }
+        study = self.own("study")
+        given = {"methods": self.methods_of(name, plan), "controls": self.own("controls").get(name, [])}
+        given |= {"sets": plan.sets(plan.own("main_preset"))} if name == "lcr" else {"study": study}
+        if name not in self.own("reminders"):
+            return dict.fromkeys(plan.models(), given)
+        given |= {"reminder": self.own("reminders", name), "concepts": plan.own("studies", study, "concepts")}
+        return {model: {**given, "oracles": list(plan.oracles(model))} for model in plan.models()}
 
     def methods_of(self, name: str, plan: Family) -> list[str]:
         """The methods of a family; of codes its rules, but for the one that is the oracle."""
-        lists = plan.lists()
-        return [rule for rule in lists["rules"] if rule != TWIN] if name == "lcr" else lists["methods"]
+        if name == "lcr":
+            return [rule for rule in plan.rules_of(plan.own("main_preset")) if rule != TWIN]
+        return list(plan.own("methods"))
 
     def groups(self) -> dict[str, list[str]]:
         """The family's measurement files, by the name under which tables and figures ask for them."""
