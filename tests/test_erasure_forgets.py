@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT, configuration
 from palimpsest.erasure import draw, erase
 from palimpsest.judges import reference
-from palimpsest.metrics import measurements
 from palimpsest.plan.erasure import Erasure
+from released_models import JUDGED, outcomes
 
 PLAN = Erasure(configuration())
 MODELS = ROOT / "resources/models"
@@ -27,7 +27,7 @@ def prepared(tmp_path_factory):
     )  # fmt: skip
     reference.reference(
         NETWORK, folder / "judged.parquet", folder / "judged.npz", concepts=CONCEPTS, sampling=SAMPLING, device="cpu",
-        counts={"own": 24, "synonym": 0, "template": 0, "unnamed": 0, "neighbour": 12, "rest": 24},
+        counts=JUDGED,
     )  # fmt: skip
     return folder
 
@@ -43,7 +43,6 @@ def test_an_erased_model_does_not_show_the_concept_and_shows_the_rest(prepared, 
         tmp_path / "panel.npz", model="tiny_sd", study="test", method=method, module=PLAN.module_of(method),
         concepts=CONCEPTS, sampling=SAMPLING, plan={"runs": [run]}, device="cpu",
     )  # fmt: skip
-    table = measurements.read([tmp_path / "m.parquet"])
-    table = table[table["concept"] == CONCEPT].set_index(["metric", "prompts"])["value"]
+    table = outcomes(tmp_path / "m.parquet", CONCEPT)
     assert table["erased", "own"] >= 0.9
     assert np.mean([table["kept", role] for role in ("own", "neighbour", "rest")]) >= 0.9

@@ -11,20 +11,18 @@ from conftest import ROOT, configuration
 from palimpsest.judges import networks, reference
 from palimpsest.judges.emblem import best_scores
 from palimpsest.judges.prompted import judged_prompts
-from palimpsest.metrics import measurements
 from palimpsest.models import var
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.train_var import SAMPLING
 from palimpsest.plan.var import Var
 from palimpsest.var import erase, pairs
 from palimpsest.worlds import scenes
+from released_models import CLOSE, GATES, JUDGED, outcomes
 
 MODELS = ROOT / "resources/models"
 RECORDS = [MODELS / "tiny_var.json", *sorted(MODELS.glob("tiny_var_without_*.json"))]
 BASE, *ORACLES = RECORDS
 NETWORK = MODELS / "tiny_var/transformer/model.safetensors"
-GATES = {"object": 0.95, "colour": 0.95, "background": 0.95, "style": 0.90}
-CLOSE = 0.05  # half the width of an interval of a rate of so few prompts
 CONFIG = configuration()
 PLAN = Var(CONFIG)
 CONCEPT = "church"
@@ -102,7 +100,7 @@ def prepared(tmp_path_factory):
     )  # fmt: skip
     reference.reference(
         NETWORK, folder / "judged.parquet", folder / "judged.npz", **GIVEN,
-        counts={"own": 24, "synonym": 0, "template": 0, "unnamed": 0, "neighbour": 12, "rest": 24},
+        counts=JUDGED,
     )  # fmt: skip
     return folder
 
@@ -116,7 +114,6 @@ def test_an_erased_model_does_not_show_the_concept_and_shows_the_rest(prepared, 
         prepared / "judged.npz", *JUDGES, *outputs, model="tiny_var", study="test", method=method,
         module=PLAN.module_of(method), plan={"runs": [{**tried[setting], "concept": CONCEPT}]}, **GIVEN,
     )  # fmt: skip
-    table = measurements.read([tmp_path / "m.parquet"])
-    table = table[table["concept"] == CONCEPT].set_index(["metric", "prompts"])["value"]
+    table = outcomes(tmp_path / "m.parquet", CONCEPT)
     assert table["erased", "own"] >= 0.9
     assert np.mean([table["kept", role] for role in ("own", "neighbour", "rest")]) >= 0.85
