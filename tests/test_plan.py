@@ -182,4 +182,14 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     assert {run["setting"] for run in var.runs_of("comparison", "vare")} == {"tuned"}
     changed = {run["setting"]: run["changes"] for run in var.runs_of("ablation", "s_vare_corrected")}
     assert changed["as_tuned"] == {} and changed["6_pairs"] == {"learned": {"pairs": 6}}
+    assert list(changed) == var.own("studies", "ablation", "tried")
+    reported = set(var.methods_of("comparison"))
+    assert set(var.lists()["methods"]) == reported < set(var.methods_of("tuning"))
+    row = var.own("studies", "ablation")
+    every = [option["name"] for option in row["options"]]
+    assert [option["name"] for option in var.tried("ablation")] == row.pop("tried") != every
+    assert [option["name"] for option in var.tried("ablation")] == every
+    with pytest.raises(UserError, match="studies.ablation.tried names half: its options are as_tuned, all_tokens"):
+        row["tried"] = ["as_tuned", "half"]
+        var.check()
     assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"church+stripes"}

@@ -73,9 +73,17 @@ class ConceptStudies(Studies):
 
     def options_of(self, study: str, method: str) -> list[dict]:
         """What a study tries of a method: in the tuning its grid, else what the tuning chose, or changes to it."""
-        if study == self.own("tuning_study"):
-            return self.own("methods", method, "grid")
-        return self.own("studies", study).get("options", [{"name": "tuned"}])
+        return self.own("methods", method, "grid") if study == self.own("tuning_study") else self.tried(study)
+
+    def tried(self, study: str) -> list[dict]:
+        """The options of a study: those that it names as `tried`, or all."""
+        row = self.own("studies", study)
+        options = {option["name"]: option for option in row.get("options", [{"name": "tuned"}])}
+        if unknown := [name for name in row.get("tried", []) if name not in options]:
+            raise UserError(
+                f"{self.family}.studies.{study}.tried names {', '.join(unknown)}: its options are {', '.join(options)}"
+            )
+        return [options[name] for name in row.get("tried", options)]
 
     def runs_of(self, study: str, method: str) -> list[dict]:
         """Every run of a method in a study; changes: what an option replaces, of the method's and of what was tuned."""
@@ -128,7 +136,7 @@ class ConceptStudies(Studies):
         for model in self.own("models"):
             base, tuning = f"{self.root}/{model}", self.own("tuning_study")
             found["networks"].append(f"{base}/networks/measurements.parquet")
-            found["tuning_choice"] += [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.own("methods")]
+            found["tuning_choice"] += [f"{base}/{tuning}/{each}/chosen.parquet" for each in self.methods_of(tuning)]
             for study in self.own("studies"):
                 files = [self.measurements_of(model, study, method) for method in self.methods_of(study)]
                 found.setdefault(study, []).extend(files)
@@ -148,15 +156,15 @@ class ConceptStudies(Studies):
 
     def lists(self) -> dict[str, Any]:
         """What all of the family's tables and figures may ask for."""
-        studies = self.own("studies").items()
         return {
             "models": self.own("models"),
-            "methods": list(self.own("methods")),
+            "methods": self.methods_of(self.own("reported_study")),
             "concepts": self.own("concepts"),
             "oracles": {model: list(self.oracles(model)) for model in self.own("models")},
             "others": {model: self.others(model) for model in self.own("models")},
             "studies": {
-                name: {key: row[key] for key in ("concepts", "seeds", "options") if key in row} for name, row in studies
+                name: {"concepts": row["concepts"], "seeds": row["seeds"], "options": self.tried(name)}
+                for name, row in self.own("studies").items()
             },
             "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
             "released_tunings": self.released_tunings(),
@@ -182,6 +190,7 @@ class ConceptStudies(Studies):
                 self.own("concepts", name)
             for name in self.methods_of(study):
                 self.own("methods", name)
+            self.tried(study)
         for name, row in self.used_concepts().items():
             refuse_without_consent(name, row)
         for path in self.prompt_files():

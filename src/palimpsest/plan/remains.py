@@ -54,7 +54,7 @@ class Remains(Family):
         """The methods of a family; of codes its rules, but for the one that is the oracle."""
         if name == "lcr":
             return [rule for rule in plan.rules_of(plan.own("main_preset")) if rule != TWIN]
-        return list(plan.own("methods"))
+        return plan.methods_of(self.own("study"))
 
     def groups(self) -> dict[str, list[str]]:
         """The family's measurement files, by the name under which tables and figures ask for them."""

@@ -169,10 +169,10 @@ def tuning(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
     """What the tuning tried of every method on concepts that are not reported, the chosen setting marked."""
     rows = []
     for model in params["models"]:
-        for method in params["methods"]:
+        for method, grid in params["grids"].items():
             here = lookup.of(model=model, method=method)
             chosen = set(here.rows("selected")["setting"])
-            for position, option in enumerate(params["grids"][method]):
+            for position, option in enumerate(grid):
                 tried = here.of(study="tuning", concept="all", setting=option["name"])
                 rows.append(
                     {
@@ -200,7 +200,7 @@ def measured_before(params: dict, name_of: Names) -> str:
     released = params["released_tunings"]
     if not released:
         return ""
-    which = "All" if set(released) == set(params["methods"]) else ", ".join(map(name_of, released))
+    which = "All" if set(released) == set(params["grids"]) else ", ".join(map(name_of, released))
     return f"{which}: measured beforehand and released with the repository, as base models are."
 
 

@@ -66,6 +66,8 @@ def edited(
         except UserError as error:
             failures.append(f"{made.name}: {error}")
             continue
+        # What attacks it learns something else: gradients of its weights would be for nothing.
+        made.network.requires_grad_(False)
         yield made
     if failures:
         raise UserError("; ".join(failures))

@@ -6,7 +6,7 @@ from palimpsest.report.typeset import Table
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("tuning", "tuning_choice")
-PARAMS = {"models": None, "methods": None, "grids": None, "studies": ["tuning"], "released_tunings": None}
+PARAMS = {"models": None, "grids": None, "studies": ["tuning"], "released_tunings": None}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
