@@ -189,7 +189,7 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     every = [option["name"] for option in row["options"]]
     assert [option["name"] for option in var.tried("ablation")] == row.pop("tried") != every
     assert [option["name"] for option in var.tried("ablation")] == every
-    with pytest.raises(UserError, match="studies.ablation.tried names half: its options are as_tuned, all_tokens"):
+    with pytest.raises(UserError, match=r"studies\.ablation\.tried names half: its options are as_tuned, all_tokens"):
         row["tried"] = ["as_tuned", "half"]
         var.check()
     assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"church+stripes"}
