@@ -86,6 +86,7 @@ readme: setup  ## the README's scorecard and figures from the run of config/mini
 		--figures results/mini/paper/figures/lcr_pareto.png results/mini/paper/figures/lcr_localisation.png \
 		results/mini/paper/figures/instance_methods.png results/mini/paper/figures/instance_pareto.png \
 		results/mini/paper/figures/erasure_pareto.png results/mini/paper/figures/memory_bars.png \
+		results/mini/paper/figures/var_pareto.png results/mini/paper/figures/remains_overview.png \
 		--updated README.md --updated-results docs/results.md --pictures resources/readme
 	rm -f README.record.json docs/results.record.json
 

@@ -1,9 +1,11 @@
 """The released base models: each with its record, made by the present recipe."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from conftest import ROOT, configuration
@@ -11,6 +13,7 @@ from palimpsest.models import release
 from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.var import Var
+from palimpsest.report import collect, records
 from palimpsest.run import PACKAGE, UserError, sha256, write_json
 from palimpsest.unlearning import release as release_tuning
 
@@ -149,6 +152,18 @@ def test_the_default_experiment_takes_every_released_tuning(path, monkeypatch):
         assert plan.measurements_of(model, study, method) == str(path.relative_to(ROOT).with_name(f"{method}.parquet"))
         assert made["sha256"] == sha256(path.with_name(f"{method}.parquet"))
         assert not any(f"/{study}/" in made for made in plan.edits())
+
+
+@pytest.mark.parametrize("path", TUNINGS, ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_a_released_tuning_is_collected_with_what_a_run_measures_and_a_changed_one_is_not(path, tmp_path):
+    files = sorted(path.parent.glob("*.parquet"))
+    found = collect.collect(files, tmp_path / "measurements.parquet")
+    assert found["files"] == len(files) and found["locks"] == [] and found["rows"] > len(files)
+    assert records.made_here([*files, tmp_path / "measurements.parquet"]) == [tmp_path / "measurements.parquet"]
+    copied = Path(shutil.copytree(path.parent, tmp_path / "copied"))
+    pd.read_parquet(files[0]).iloc[1:].to_parquet(copied / files[0].name)
+    with pytest.raises(UserError, match=rf"{files[0].name} is not the file that .*record\.json tells of"):
+        collect.collect([copied / each.name for each in files], tmp_path / "other.parquet")
 
 
 def test_a_tuning_of_other_runs_other_sizes_or_another_network_is_made(monkeypatch):

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from palimpsest.metrics.measurements import joined
-from palimpsest.report.records import record_of, refuse_mixed_locks
+from palimpsest.report.records import made_here, record_of, refuse_mixed_locks
 from palimpsest.run import PACKAGE, Input, Output, UserError, sha256, step
 
 
 def collect(measurements: list[Input], table: Output, *, allow_mixed: bool = False) -> dict:
     """Write all measurements of a family as one sorted Parquet table.
 
-    Every file must have been made under one lock of the environment and by the source files as they are now;
-    `allow_mixed` lifts both conditions.
+    Every file must have been made under one lock of the environment and by the source files as they are now, but for
+    what tunings were released with; `allow_mixed` lifts both conditions.
     """
-    records = {} if allow_mixed else {path: record_of(path) for path in measurements}
+    records = {} if allow_mixed else {path: record_of(path) for path in made_here(measurements)}
     locks = refuse_mixed_locks({path: [record["lock"]] for path, record in records.items()})
     refuse_stale(records)
     frame = joined(measurements)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from palimpsest.report.records import record_of
+from palimpsest.report.records import made_here, record_of
 from palimpsest.report.typeset import Format, Table
 from palimpsest.run import Input, Output, UserError, commit, lock_hash, sha256, step, write_json
 
@@ -28,9 +28,10 @@ def provenance(
     """Write what made the collected measurements, and a table of the seconds and memory of every rule.
 
     measurements: the files that were collected; their records tell the commits, devices and versions.
+    Those of released tunings are left out.
     benchmarks: the folder of Snakemake's benchmark files (JSON lines, extended format).
     """
-    records = [record_of(path) for path in measurements]
+    records = [record_of(path) for path in made_here(measurements)]
     costs = cost_table(sorted(benchmarks.rglob("*.jsonl")))
     text = json.dumps(config, sort_keys=True)
     about = {

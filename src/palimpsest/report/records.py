@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from palimpsest.run import UserError, read_record, record_path
+from palimpsest.run import UserError, read_record, record_path, sha256
 
 
 def record_of(path: Path) -> dict:
@@ -15,6 +15,22 @@ def record_of(path: Path) -> dict:
             if any(Path(name).name == path.name for name in record["outputs"].values() if isinstance(name, str)):
                 return record
     return read_record(path)
+
+
+def made_here(measurements: Iterable[Path]) -> list[Path]:
+    """Those measurements that this checkout's steps made: not what a tuning was released with."""
+    return [path for path in measurements if not is_released(path)]
+
+
+def is_released(path: Path) -> bool:
+    """Whether a file is a released tuning's, as the record in its folder has it; UserError for one that was changed."""
+    record = path.with_name("record.json")
+    if not record.exists():
+        return False
+    made = json.loads(record.read_text(encoding="utf-8"))["methods"].get(path.stem)
+    if made is None or made["sha256"] != sha256(path):
+        raise UserError(f"{path} is not the file that {record} tells of. Restore both from the repository's history")
+    return True
 
 
 def refuse_mixed_locks(locks: dict[Path, Iterable[str]]) -> list[str]:
