@@ -137,7 +137,8 @@ class Table:
             return "\n".join([*lines, *([rf"\raggedright\noindent{notes}\par"] if notes else []), "}", ""])
         name = "table*" if self.wide else "table"
         started = [rf"\begin{{{name}}}[{'tp' if self.wide else 'tbp'}]", r"\centering", named, *setting]
-        lines = [*started, rf"\begin{{tabular}}{columns}", *head, *lines, r"\bottomrule", r"\end{tabular}"]
+        cells = [rf"\begin{{tabular}}{columns}", *head, *lines, r"\bottomrule", r"\end{tabular}"]
+        lines = [*started, r"\fitted{%", *cells, "}"]
         below = [rf"\par\smallskip\parbox{{\linewidth}}{{{notes}}}"] if notes else []
         return "\n".join([*lines, *below, rf"\end{{{name}}}", ""])
 
