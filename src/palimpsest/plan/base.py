@@ -246,8 +246,9 @@ class Studies(Family):
         }
 
     def methods_of(self, study: str) -> list[str]:
-        """The methods of a study: its own, or all."""
-        return self.own("studies", study).get("methods") or list(self.own("methods"))
+        """The methods of a study: its own, or all, but for those that it does without."""
+        row = self.own("studies", study)
+        return [name for name in row.get("methods") or self.own("methods") if name not in row.get("without", [])]
 
     def module_of(self, method: str) -> str:
         """The module of a method, which several methods may be settings of."""

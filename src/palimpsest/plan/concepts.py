@@ -188,7 +188,7 @@ class ConceptStudies(Studies):
         for study, row in self.own("studies").items():
             for name in row["concepts"]:
                 self.own("concepts", name)
-            for name in self.methods_of(study):
+            for name in (*self.methods_of(study), *row.get("without", [])):
                 self.own("methods", name)
             self.tried(study)
         for name, row in self.used_concepts().items():
