@@ -369,18 +369,23 @@ def test_the_selection_takes_the_setting_whose_worse_rate_is_best(tmp_path):
     ]
     every += [{**line, "concept": "truck"} for line in every]
     measurements.write(tmp_path / "m.parquet", every, family="erasure", model="tiny", study="tuning", method="esd")
-    base = [measurements.row("kept", 0.9, prompts=role, concept="truck", n=10) for role in ROLES]
-    measurements.write(
-        tmp_path / "b.parquet", base, family="erasure", model="tiny", study="networks", method="pretrained"
-    )
-    grid = {"settings": [{"name": name} for name in ("weak", "good", "strong", "blind")]}
-    found = select_setting.select(
-        tmp_path / "m.parquet", tmp_path / "b.parquet", tmp_path / "s.json", tmp_path / "c.parquet",
-        family="erasure", method="esd", model="tiny", grid=grid,
-    )  # fmt: skip
-    assert found["setting"] == json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["name"] == "good"
+
+    def selected(shown: float) -> dict:
+        base = [measurements.row("kept", shown, prompts=role, concept="truck", n=10) for role in ROLES]
+        measurements.write(
+            tmp_path / "b.parquet", base, family="erasure", model="tiny", study="networks", method="pretrained"
+        )
+        grid = {"settings": [{"name": name} for name in ("weak", "good", "strong", "blind")]}
+        return select_setting.select(
+            tmp_path / "m.parquet", tmp_path / "b.parquet", tmp_path / "s.json", tmp_path / "c.parquet",
+            family="erasure", method="esd", model="tiny", grid=grid,
+        )  # fmt: skip
+
+    assert selected(0.9)["setting"] == json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["name"] == "good"
     kept = measurements.read([tmp_path / "c.parquet"]).set_index("metric")["value"]
     assert kept["tuning_kept"] == pytest.approx(0.9)
+    # Of a model that shows nothing, as with random weights, nothing can be lost: what is erased decides.
+    assert selected(0.0)["rates"]["strong"] == [1.0, 1.0, 1.0]
 
 
 def test_pictures_that_are_all_alike_differ_by_nothing():

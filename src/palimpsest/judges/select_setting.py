@@ -27,16 +27,19 @@ def select(
     """selected: JSON of the chosen setting; chosen: which one it was, and both rates, as measurements.
 
     measurements: of the tuning; baseline: of the networks, among them the pretrained one. grid: {"settings": [{"name",
-    "training", "settings"}, ...]}. What is kept is a share of what the pretrained model shows of the same prompts.
+    "training", "settings"}, ...]}. What is kept is a share of what the pretrained model shows of the same prompts: all
+    of it where that shows nothing, as random weights do.
     """
     table, before = read([measurements]), read([baseline])
     table = table[table["concept"] == ALL]
     concepts = read([measurements])["concept"].unique()
     before = before[(before["method"] == "pretrained") & before["concept"].isin(concepts) & (before["concept"] != ALL)]
-    rates = {}
+    rates, shown = {}, mean_of(before, "kept", KEPT)
+    if shown == 0:
+        print(f"{model} shows nothing of what these prompts ask for: all of it counts as kept")
     for name, rows in table.groupby("setting"):
         erased = mean_of(rows, "erased", ("own",))
-        kept = mean_of(rows, "kept", KEPT) / mean_of(before, "kept", KEPT)
+        kept = mean_of(rows, "kept", KEPT) / shown if shown else 1.0
         rates[name] = (min(erased, kept), erased, kept)
     best = max(sorted(rates), key=rates.get)
     (settings,) = [each for each in grid["settings"] if each["name"] == best]
