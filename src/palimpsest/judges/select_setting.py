@@ -31,9 +31,9 @@ def select(
     of it where that shows nothing, as random weights do.
     """
     table, before = read([measurements]), read([baseline])
+    concepts = set(table["concept"]) - {ALL}
     table = table[table["concept"] == ALL]
-    concepts = read([measurements])["concept"].unique()
-    before = before[(before["method"] == "pretrained") & before["concept"].isin(concepts) & (before["concept"] != ALL)]
+    before = before[(before["method"] == "pretrained") & before["concept"].isin(concepts)]
     rates, shown = {}, mean_of(before, "kept", KEPT)
     if shown == 0:
         print(f"{model} shows nothing of what these prompts ask for: all of it counts as kept")

@@ -166,7 +166,7 @@ class ConceptStudies(Studies):
                 name: {"concepts": row["concepts"], "seeds": row["seeds"], "options": self.tried(name)}
                 for name, row in self.own("studies").items()
             },
-            "grids": {name: self.own("methods", name, "grid") for name in self.own("methods")},
+            "grids": {name: self.own("methods", name, "grid") for name in self.methods_of(self.own("tuning_study"))},
             "released_tunings": self.released_tunings(),
             "sampling": self.own("sampling"),
             "prompts": self.own("prompts"),

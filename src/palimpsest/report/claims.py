@@ -197,8 +197,11 @@ def scorecard(family: str, judged: list[dict]) -> Table:
 
 
 def macro_lines(rows: list[dict]) -> list[str]:
-    """LaTeX macros of the verdicts: `\\verdict<Id>`, and `\\verdict<Id>Each` with the models named."""
-    lines = []
+    """LaTeX macros of the verdicts: `\\verdict<Id>`, and `\\verdict<Id>Each` with the models named.
+
+    `\\verdictholds` and `\\verdictfails` are what a verdict is compared with where it chooses the words of a finding.
+    """
+    lines = [f"\\newcommand{{\\verdict{verdict}}}{{\\emph{{{verdict}}}}}\n" for verdict in (HOLDS, FAILS)]
     for row in rows:
         name = "verdict" + "".join(part.capitalize() for part in row["id"].split("_"))
         pairs = [pair.split(": ") for pair in row["verdict_by_model"].split("; ") if pair]
