@@ -3,18 +3,22 @@
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-
-import grimp
+from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
+
+if TYPE_CHECKING:
+    from grimp import ImportGraph
 
 # As Snakemake sees it, from the checkout that it runs in.
 SOURCE = Path("src")
 
 
 @lru_cache
-def import_graph() -> grimp.ImportGraph:
+def import_graph() -> "ImportGraph":
     """Which module of the package imports which."""
+    import grimp  # only where a workflow is run: notebooks ask a plan too
+
     return grimp.build_graph("palimpsest", cache_dir=".snakemake/grimp")
 
 
