@@ -33,9 +33,13 @@ MADE = {
     "svare_keeps": [*KEPT, of("kept", "s_vare", "rest", 0.93, 0.93), of("kept", "s_vare", "neighbour", 0.93, 0.5)],
     "naive_fails": [erased("naive", 0.5, 0.9), erased("vare", 0.9, 0.9)],
     "auxiliary_tokens_ease": [
-        ("token_loss_saved", {}, 0.4, 0.01),
+        ("token_loss_saved", {"scale": "all"}, 0.4, 0.01),
         ("token_loss", {"fed": "concept_safe", "scale": "all"}, 0.5, 0.5),
         ("token_loss", {"fed": "concept_own", "scale": "all"}, 0.9, 0.51),
+    ],
+    "scales_add_up": [
+        ("token_loss_saved", {"scale": "8"}, 0.4, 0.2),
+        ("token_loss_saved", {"scale": "8", "model": "tiny_var_four_scales"}, 0.3, 0.3),
     ],
     "filter_spares": [
         *KEPT,

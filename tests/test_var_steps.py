@@ -240,10 +240,12 @@ def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):
         wrong = (losses[:, part] > np.log(2)).float()
         assert named["token_wrong", str(side)] == pytest.approx(float(wrong.mean()), abs=1e-6)
         assert named["token_kept", str(side)] == pytest.approx(float((wrong.mean(2) >= 0.25).float().mean()), abs=1e-6)
-    whole = table[(table["concept"] == ALL) & (table["scale"] == "all") & (table["metric"] == "token_loss")]
-    by_input = whole.set_index("fed")["value"]
-    (saved,) = table[table["metric"] == "token_loss_saved"]["value"]
-    assert saved == pytest.approx(by_input["concept_own"] - by_input["concept_safe"])
+    of_all = table[table["concept"] == ALL]
+    by_input = of_all[of_all["metric"] == "token_loss"].set_index(["scale", "fed"])["value"]
+    saved = of_all[of_all["metric"] == "token_loss_saved"].set_index("scale")["value"]
+    assert {*saved.index} == {"all", *map(str, SIZES)}
+    for scale, value in saved.items():
+        assert value == pytest.approx(by_input[scale, "concept_own"] - by_input[scale, "concept_safe"], abs=1e-9)
     with np.load(out[1]) as file:
         assert {name.split(".")[1] for name in file} == {
             "safe_rollout", "own_rollout", "safe_safe", "concept_safe", "concept_own", "concept_blank",

@@ -15,6 +15,7 @@ from palimpsest.models.residual_quantiser import Codes
 from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.plan.base import Plan
 from palimpsest.plan.configuration import merged, parts, without_nulls
+from palimpsest.plan.var import Var
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 
@@ -186,7 +187,7 @@ def test_a_long_training_is_compiled_where_there_is_a_compiler(steps, found, is_
 
 def composed() -> dict:
     """The networks of an experiment that has the next-scale model."""
-    files = [ROOT / f"config/{name}.yaml" for name in ("mini", "networks/scales_oracles")]
+    files = [ROOT / f"config/{name}.yaml" for name in ("mini", "networks/scales_oracles", "networks/scales_four")]
     found = merged(parts(ROOT, files, {}))
     without_nulls(found)
     return found
@@ -211,3 +212,23 @@ def test_an_oracle_is_trained_as_its_base_is_but_for_the_data():
             assert {**row, "train": base["train"]} == base
             data = json.dumps(composed()["datasets"][row["train"]])
             assert name.removeprefix("tiny_var_without_") not in data
+
+
+def test_a_model_of_fewer_scales_is_trained_as_its_base_is_and_not_edited():
+    found = composed()
+    networks, plan = found["networks"], Var(found)
+    plan.check()
+    (other,) = found["var"]["fed"]
+    assert {**networks[other], "visual": "tiny_var_tokenizer"} == networks["tiny_var"]
+    tokenizer = copy.deepcopy(networks[networks[other]["visual"]])
+    quantiser = tokenizer["params"]["architecture"]["quantiser"]
+    assert len(quantiser["sizes"]) == 4 and quantiser["sizes"][-1] == 8
+    quantiser["sizes"] = [1, 2, 3, 4, 6, 8]
+    assert tokenizer == networks["tiny_var_tokenizer"]
+    assert [path.split("/")[2] for path in plan.groups()["feeding"]] == ["tiny_var", other]
+    assert not [path for path in plan.edits() if other in path]
+
+
+def test_a_model_to_be_fed_that_no_network_is_named_like_is_refused():
+    with pytest.raises(UserError, match="of_no_scales"):
+        Var(composed() | {"var": {**composed()["var"], "fed": ["of_no_scales"]}}).check()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from palimpsest.plan.base import as_json
+from palimpsest.plan.base import as_json, one_of
 from palimpsest.plan.concepts import ConceptStudies
 
 
@@ -13,14 +13,26 @@ class Var(ConceptStudies):
 
     def groups(self) -> dict[str, list[str]]:
         """The family's measurement files, by the name under which tables and figures ask for them."""
-        models = self.own("models")
-        found = {name: [f"{self.root}/{model}/{name}/measurements.parquet" for model in models] for name in STEPS}
+        found = {
+            name: [f"{self.root}/{model}/{name}/measurements.parquet" for model in models]
+            for models, names in ((self.fed(), STEPS_OF_FED), (self.own("models"), STEPS))
+            for name in names
+        }
         return super().groups() | found
+
+    def fed(self) -> list[str]:
+        """The models that are asked what they say of safe tokens: those that are edited, and others of other scales."""
+        return [*self.own("models"), *self.own().get("fed", [])]
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """The patterns of the rules' wildcards."""
+        return {**super().wildcards, "model": one_of(self.fed())}
 
     def lists(self) -> dict[str, Any]:
         """What all of the family's tables and figures may ask for."""
         own = {name: self.own(name) for name in ("pairs", "likelihood")}
-        return {**super().lists(), **own}
+        return {**super().lists(), **own, "fed": self.fed()}
 
     def concepts_of(self, study: str) -> str:
         """The concepts of a study, as an argument."""
@@ -46,8 +58,11 @@ class Var(ConceptStudies):
         if "real" in self.own():
             self.setting("datasets", self.own("real"))
         self.own("studies", self.own("course_study"))
+        for name in self.fed():
+            self.network(name)
 
 
-# What is measured of a model, beside its edits: the pairs, what the transformer is fed, which tokens carry a
-# concept, how likely pictures stay, the course of a training.
-STEPS = ("pairs", "feeding", "exchange", "likelihood", "token_maps")
+# What is measured of a model, beside its edits: the pairs, what the transformer is fed; and where models are edited too
+# which tokens carry a concept, how likely pictures stay, the course of a training.
+STEPS_OF_FED = ("pairs", "feeding")
+STEPS = ("exchange", "likelihood", "token_maps")

@@ -41,7 +41,8 @@ def feeding(
     device: str = "auto",
 ) -> dict:
     """measurements: of each concept and input, by scale and of all tokens: loss of a symbol (nats), share of wrong
-    symbols, share of tokens that the filter keeps; and what VARE saves of the loss, pair by pair. Intervals over pairs.
+    symbols, share of tokens that the filter keeps; and of all concepts what VARE saves of the loss, pair by pair.
+    Intervals over pairs.
 
     rollouts, prompts: as `pairs` writes them. threshold: of the filter. panel: what each input's likeliest tokens are
     decoded to, `<concept>.<input>`, beside the safe rollout itself.
@@ -69,8 +70,9 @@ def feeding(
                 shown[f"{name}.{fed}"] = publishable(var.pictures_of(base, tokens[:SHOWN]), explicit=explicit)
     for (metric, name, fed, scale), found in outcomes.items():
         rows.append(mean_of(metric, np.concatenate(found), concept=name, fed=fed, scale=scale))
-    own, safe = (np.concatenate(outcomes["token_loss", ALL, fed, "all"]) for fed in ("concept_own", "concept_safe"))
-    rows.append(mean_of("token_loss_saved", own - safe, concept=ALL))
+    for scale in parts:
+        own, safe = (np.concatenate(outcomes["token_loss", ALL, fed, scale]) for fed in ("concept_own", "concept_safe"))
+        rows.append(mean_of("token_loss_saved", own - safe, concept=ALL, scale=scale))
     write(measurements, rows, family="var", model=model)
     np.savez(panel, **shown)
     return {"concepts": len(concepts)}

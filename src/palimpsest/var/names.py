@@ -4,6 +4,7 @@ NAMES = {
     "var": "next-scale models",
     # networks
     "tiny_var": "next-scale model",
+    "tiny_var_four_scales": "next-scale model of four scales",
     "pretrained": "pretrained",
     "oracle": "oracle (retrained)",
     "random": "random weights",

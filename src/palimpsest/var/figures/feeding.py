@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
-from palimpsest.var.figures._scales import sides_of
 from palimpsest.var.names import name_of
+from palimpsest.var.scales_measured import sides_of
 from palimpsest.var.tables.feeding import FED
 
 MEASUREMENTS = ("feeding",)

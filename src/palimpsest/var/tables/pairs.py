@@ -7,24 +7,26 @@ from palimpsest.report.typeset import Format, Table
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("pairs",)
-PARAMS = {"models": None, "pairs": None}
+PARAMS = {"fed": None, "pairs": None}
 
 VERDICTS = {"Kept": "kept", "Missing": "missing", "Remains": "remains"}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: concepts; columns: the shares of each verdict."""
+    """Rows: by model its concepts; columns: the shares of each verdict."""
     rows = []
-    for model in params["models"]:
+    for model in params["fed"]:
         here = lookup.of(model=model)
         for concept in here.rows("pairs")["concept"]:
             cells = {title: here.get(f"pairs_{verdict}", concept=concept) for title, verdict in VERDICTS.items()}
-            rows.append({"Concept": name_of(concept), "Pairs": here.get("pairs", concept=concept), **cells})
+            found = {"Concept": name_of(concept), "Pairs": here.get("pairs", concept=concept), **cells}
+            rows.append({"group": name_of(model) if len(params["fed"]) > 1 else "", **found})
     return Table(
         pd.DataFrame(rows),
         caption="Pairs of prompts that the methods learn from: of how many (%) a judge keeps both pictures, of how "
         "many the first does not show the concept (missing), or the second still does (remains).",
         label="tab:var-pairs",
         formats={"Pairs": Format(0, "number", interval=False)} | {title: Format(0, "percent") for title in VERDICTS},
+        group="group",
         notes=f"Each pair is drawn {params['pairs']['rollouts']} times. Intervals are 95 % (Wilson), over pairs.",
     )
