@@ -348,8 +348,8 @@ def test_seeds_are_averaged_and_widen_the_interval(tmp_path):
     measurements.write(path, rows, family="lcr", model="m")
     found = Lookup([path], "lcr", model="m").get("a")
     assert found.value == pytest.approx(0.5)
-    # sqrt(0.1^2 + (1.96 * 0.1 / sqrt(3))^2)
-    assert found.high - found.value == pytest.approx(0.1511, abs=1e-4)
+    # Student of 2 degrees: sqrt(0.1^2 + (4.303 * 0.1 / sqrt(3))^2)
+    assert found.high - found.value == pytest.approx(0.2678, abs=1e-4)
 
 
 def of_a_sweep(path):

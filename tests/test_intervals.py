@@ -7,7 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palimpsest.metrics import measurements
-from palimpsest.metrics.intervals import auc, benjamini_hochberg, bootstrap, mcnemar, wilson
+from palimpsest.metrics.intervals import (
+    auc,
+    benjamini_hochberg,
+    bootstrap,
+    mcnemar,
+    percentiles,
+    t_interval,
+    wilson,
+)
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -82,6 +90,26 @@ def test_bootstrap_covers_the_mean_nearly_as_often_as_it_says():
     assert 0.90 <= np.mean(hits) <= 0.98
 
 
+@pytest.mark.parametrize("count", [6, 8, 16])
+def test_bootstrap_of_few_covers_as_a_t_interval_does(count):
+    """The plain percentiles of 6 normal values cover 86 % of the time, of 8 some 89 %."""
+    samples = np.random.default_rng(count).normal(3, 2, (1500, count))
+    ends = np.array([bootstrap(sample, seed=i) for i, sample in enumerate(samples)])
+    exact = np.array([t_interval(sample)[:2] for sample in samples])
+    hits = (ends[:, 0] <= 3) & (ends[:, 1] >= 3)
+    assert 0.91 <= hits.mean() <= 0.97
+    assert np.mean(ends[:, 1] - ends[:, 0]) == pytest.approx(np.mean(exact[:, 1] - exact[:, 0]), rel=0.1)
+
+
+def test_percentiles_are_the_usual_ones_of_many_and_further_out_of_few():
+    assert percentiles(100_000) == pytest.approx((0.025, 0.975), abs=1e-5)
+    # Student's quantile of 9 degrees is 2.262; times sqrt(10 / 9) it is 2.385 standard deviations.
+    assert percentiles(10) == pytest.approx((0.00855, 0.99145), abs=2e-5)
+    tails = [percentiles(count)[0] for count in (2, 3, 5, 10, 100)]
+    assert tails == sorted(tails)
+    assert percentiles(1) == (0, 1)
+
+
 def test_bootstrap_resamples_rows_whole():
     values = np.repeat(np.arange(4.0)[:, None], 50, axis=1)  # every row is constant: 50 columns tell no more than one
     wide = bootstrap(values, statistic=lambda part: part.mean(), draws=400, seed=1)
@@ -93,6 +121,7 @@ def test_bootstrap_is_repeatable_and_nothing_has_no_interval():
     values = np.arange(20.0)
     assert bootstrap(values, seed=3) == bootstrap(values, seed=3) != bootstrap(values, seed=4)
     assert np.isnan(bootstrap(np.array([]))).all()
+    assert np.isnan(bootstrap(np.array([1.0]))).all()
 
 
 def test_measurements_come_back_with_their_variant(tmp_path):

@@ -22,7 +22,7 @@ from palimpsest.lcr import linear_code_model
 from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.linear_code_model import KINDS, Kind, LinearCodeModel
 from palimpsest.metrics import measurements as tidy
-from palimpsest.metrics.intervals import auc, bootstrap, wilson
+from palimpsest.metrics.intervals import auc, bootstrap, percentiles, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.options import Count, Positive, Share, Size, check
 from palimpsest.run import Input, Output, UserError, step
@@ -213,7 +213,7 @@ def auc_interval(positive: np.ndarray, negative: np.ndarray, draws: int = 1000, 
         drawn.append(times.astype(float) @ histogram.reshape(len(scores), len(edges)).astype(float))
     above, below = drawn
     area = (above * (below.cumsum(1) - below / 2)).sum(1) / (above.sum(1) * below.sum(1))
-    low, high = np.nanquantile(area, [0.025, 0.975])
+    low, high = np.nanquantile(area, percentiles(min(len(positive), len(negative))))
     return float(low), float(high)
 
 

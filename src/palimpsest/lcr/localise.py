@@ -23,6 +23,7 @@ from palimpsest.lcr.codes import (
     resampling_weights,
 )
 from palimpsest.lcr.selection import shrunken_log_odds
+from palimpsest.metrics.intervals import percentiles
 from palimpsest.metrics.measurements import row, write
 from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, step
@@ -176,7 +177,7 @@ def intervals(levels, count: int, masks: np.ndarray, weights) -> np.ndarray:
         resampled_counts(image_histograms(grid, count, part), weight)
         for grid, part, weight in zip(levels, (masks, None), weights, strict=True)
     ]
-    return np.quantile(np.stack(summary(*roc(*drawn))), [0.025, 0.975], axis=1)
+    return np.quantile(np.stack(summary(*roc(*drawn))), percentiles(len(masks)), axis=1)
 
 
 def unseen(sets: list[Sets], seen: list[np.ndarray], masks: np.ndarray, weights: np.ndarray) -> tuple[float, ...]:
@@ -189,7 +190,7 @@ def unseen(sets: list[Sets], seen: list[np.ndarray], masks: np.ndarray, weights:
     if not total.any():
         return np.nan, np.nan, np.nan
     shares = (weights @ missing) / np.maximum(weights @ total, 1)
-    return missing.sum() / total.sum(), *np.quantile(shares, [0.025, 0.975])
+    return missing.sum() / total.sum(), *np.quantile(shares, percentiles(len(masks)))
 
 
 def codes_for_recall(values: np.ndarray, inside: np.ndarray, cells: int, share: float = 0.5) -> float:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from palimpsest.lcr.arrays import load_codes, same_network
 from palimpsest.metrics import measurements as tidy
-from palimpsest.metrics.intervals import bootstrap
+from palimpsest.metrics.intervals import bootstrap, percentiles
 from palimpsest.metrics.measurements import row
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import VQGAN
@@ -114,7 +114,7 @@ def curve_table(absolute: np.ndarray, pixels: np.ndarray, seed: int) -> pd.DataF
     rng = np.random.default_rng(seed)
     times = rng.multinomial(len(pixels), np.full(len(pixels), 1 / len(pixels)), 1000).astype(float)
     with np.errstate(invalid="ignore"):  # a draw may hold no image that reaches the largest distances
-        low, high = np.nanquantile((times @ absolute) / (times @ pixels), [0.025, 0.975], axis=0)
+        low, high = np.nanquantile((times @ absolute) / (times @ pixels), percentiles(len(pixels)), axis=0)
     change = absolute.sum(0) / pixels.sum(0)
     return pd.DataFrame({"r_pixels": reached, "change": change, "low": low, "high": high})
 

@@ -10,7 +10,7 @@ from scipy import sparse, stats
 from palimpsest.lcr.arrays import load_codes, load_counts, load_masks, same_network
 from palimpsest.lcr.codes import image_histograms, resampled_counts, resampling_weights
 from palimpsest.lcr.selection import g_squared, log_odds
-from palimpsest.metrics.intervals import benjamini_hochberg
+from palimpsest.metrics.intervals import benjamini_hochberg, percentiles
 from palimpsest.options import Amount, Count, Positive
 from palimpsest.run import Input, Output, UserError, step
 
@@ -129,7 +129,8 @@ def dirichlet(forget: Side, retain: Side, prior: float) -> dict[str, np.ndarray]
     """Log-odds with a Dirichlet prior (Monroe et al. 2008): z and p take cells, low and high images, as independent."""
     value, z = log_odds(forget.cells, retain.cells, prior)
     drawn = (resampled_counts(side.histograms, side.weights) for side in (forget, retain))
-    low, high = np.quantile(log_odds(*drawn, prior)[0], [0.025, 0.975], axis=0)
+    fewer = min(side.histograms.shape[0] for side in (forget, retain))
+    low, high = np.quantile(log_odds(*drawn, prior)[0], percentiles(fewer), axis=0)
     return {"value": value, "z": z, "p": 2 * stats.norm.sf(np.abs(z)), "low": low, "high": high}
 
 

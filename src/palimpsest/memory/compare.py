@@ -16,6 +16,7 @@ import pandas as pd
 
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.estimates import of_pairs, spearman
+from palimpsest.metrics.intervals import percentiles
 from palimpsest.metrics.measurements import row, write
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step
@@ -69,16 +70,18 @@ def compare(
         aligned = converged_in_all({name: each for name, each in models.items() if each is not None})
         labels = dict(zip(MODEL, (method, concept, setting, number), strict=True))
         found = estimated(aligned, np.random.default_rng(seed))
-        pooled.setdefault((method, setting, number), []).append(found)
         pictures = {name: len(each) for name, each in aligned["own"].items()}
-        lines += [row(name, *centre(*values), n=pictures[E], **labels) for name, values in found.items()]
+        fewer = min(pictures.values())
+        pooled.setdefault((method, setting, number), []).append((found, fewer))
+        lines += [row(name, *centre(*values, fewer), n=pictures[E], **labels) for name, values in found.items()]
         cloud.append(labels | {name: value for name, (value, _) in found.items()})
     for (method, setting, number), parts in pooled.items():
         labels = dict(zip(MODEL, (method, ALL, setting, number), strict=True))
         for name in QUANTITIES:
-            if some := [part[name] for part in parts if name in part]:
+            if some := [(*part[name], fewer) for part, fewer in parts if name in part]:
                 value, drawn = (np.mean([each[place] for each in some], axis=0) for place in (0, 1))
-                lines.append(row(name, *centre(value, drawn), n=len(some), **labels))
+                fewer = sum(each[2] for each in some)
+                lines.append(row(name, *centre(value, drawn, fewer), n=len(some), **labels))
     # What no model has is a column too: where nothing converged, say.
     named = pd.DataFrame(cloud, columns=[*MODEL, *QUANTITIES])
     joined = with_erasure(named, tidy.read(erasure))
@@ -130,9 +133,9 @@ def estimated(
     return found
 
 
-def centre(value: float, drawn: np.ndarray) -> tuple[float, float, float]:
-    """A value with its 95 % interval."""
-    return (value, *np.quantile(drawn, [0.025, 0.975]))
+def centre(value: float, drawn: np.ndarray, count: int) -> tuple[float, float, float]:
+    """A value with its 95 % interval, where so many pictures were drawn anew."""
+    return (value, *np.quantile(drawn, percentiles(count)))
 
 
 def with_erasure(points: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import special
 
 from palimpsest.metrics.estimates import Interval, area
+from palimpsest.metrics.intervals import percentiles
 
 LOG_2_PI = float(np.log(2 * np.pi))
 
@@ -186,7 +187,8 @@ def compared(
     rng = np.random.default_rng(seed)
     drawn = [values[rng.integers(len(values), size=(draws, len(values)))] for values in (erased, reference)]
     values, spread = comparison(erased, reference, dimensions), comparison(*drawn, dimensions)
-    ends = {name: np.quantile(found, [0.025, 0.975]) for name, found in spread.items()}
+    at = percentiles(min(len(erased), len(reference)))
+    ends = {name: np.quantile(found, at) for name, found in spread.items()}
     return {name: Interval(float(value), *map(float, ends[name])) for name, value in values.items()}
 
 
@@ -195,7 +197,7 @@ def bootstrapped(
 ) -> Interval:
     """A statistic of values (..., n) of one set (n,), with its interval over pictures."""
     picks = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(statistic(values[picks]), [0.025, 0.975])
+    low, high = np.quantile(statistic(values[picks]), percentiles(len(values)))
     return Interval(float(statistic(values)), float(low), float(high))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy  # scipy.stats loads when first used
 
-from palimpsest.metrics.intervals import t_interval
+from palimpsest.metrics.intervals import percentiles, t_interval
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 DRAWS = 1000
@@ -34,13 +34,13 @@ def of_sets(first: np.ndarray, second: np.ndarray, statistic: Statistic = area, 
     """A statistic of values (n,) and (m,) of two sets, the AUC unless given; the pictures of both are drawn anew."""
     rng = np.random.default_rng(seed)
     drawn = [values[rng.integers(len(values), size=(DRAWS, len(values)))] for values in (first, second)]
-    return _interval(statistic(first, second), statistic(*drawn))
+    return _interval(statistic(first, second), statistic(*drawn), min(len(first), len(second)))
 
 
 def of_pairs(first: np.ndarray, second: np.ndarray, statistic: Statistic, seed: int = 0) -> Interval:
     """A statistic of two values (n,) of each picture; the pictures are drawn anew."""
     picks = np.random.default_rng(seed).integers(len(first), size=(DRAWS, len(first)))
-    return _interval(statistic(first, second), statistic(first[picks], second[picks]))
+    return _interval(statistic(first, second), statistic(first[picks], second[picks]), len(first))
 
 
 def of_mean(values: np.ndarray) -> Interval:
@@ -58,8 +58,8 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return (ranks[0] * ranks[1]).sum(-1) / lengths
 
 
-def _interval(value: np.ndarray, spread: np.ndarray) -> Interval:
-    """A value with the 95 % of what its draws gave, those that are not numbers left out."""
+def _interval(value: np.ndarray, spread: np.ndarray, count: int) -> Interval:
+    """A value with the 95 % of what its draws of so many pictures gave, those that are not numbers left out."""
     finite = spread[np.isfinite(spread)]
-    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
+    low, high = np.quantile(finite, percentiles(count)) if len(finite) else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high))

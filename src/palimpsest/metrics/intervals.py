@@ -19,27 +19,49 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def bootstrap(
     values: np.ndarray, statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a statistic; images (axis 0 of values) are resampled whole."""
+    """The 95 % bootstrap interval of a statistic; images (axis 0 of values) are resampled whole.
+
+    Its ends are `percentiles`; of fewer than two images nothing is known, and they are NaN.
+    """
     rng = np.random.default_rng(seed)
-    if len(values) == 0:
+    if len(values) < 2:
         return np.nan, np.nan
     if statistic is np.mean and values.ndim == 1:
         picks = rng.integers(len(values), size=(draws, len(values)))
         estimates = values[picks].mean(1)
     else:
         estimates = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)]
-    low, high = np.quantile(estimates, [0.025, 0.975])
+    low, high = np.quantile(estimates, percentiles(len(values)))
     return float(low), float(high)
+
+
+def percentiles(count: int) -> tuple[float, float]:
+    """Which quantiles of a bootstrap's draws are the ends of a 95 % interval, where so many images were resampled.
+
+    The 2.5 and 97.5 % of many images; further out of few, since resampling n of them spreads by sqrt((n - 1) / n) too
+    little, and as Student's distribution has longer tails than the normal one ("expanded percentiles", Hesterberg
+    2015, section 5.3.2: of a normal mean this is the t interval). Of fewer than two all that was drawn.
+    """
+    if count < 2:
+        return 0.0, 1.0
+    ends = student(count) * np.sqrt(count / (count - 1))
+    tail = float(scipy.special.ndtr(-ends))
+    return tail, 1 - tail
+
+
+def student(count: float) -> float:
+    """How many standard errors of a mean of so many values its 95 % interval reaches to either side."""
+    return scipy.special.stdtrit(count - 1, 0.975)
 
 
 def t_interval(gaps: np.ndarray) -> tuple[float, float, float]:
     """The 95 % t interval of a mean, and the two-sided p value that it is zero; NaN for fewer than two values."""
     if len(gaps) < 2:
         return np.nan, np.nan, np.nan
-    mean, degrees = gaps.mean(), len(gaps) - 1
+    mean = gaps.mean()
     error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-    half = scipy.special.stdtrit(degrees, 0.975) * error
-    p = 2 * scipy.special.stdtr(degrees, -abs(mean / error)) if error > 0 else float(mean == 0)
+    half = student(len(gaps)) * error
+    p = 2 * scipy.special.stdtr(len(gaps) - 1, -abs(mean / error)) if error > 0 else float(mean == 0)
     return float(mean - half), float(mean + half), float(p)
 
 

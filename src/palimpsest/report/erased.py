@@ -179,17 +179,19 @@ def tuning(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
                         "Method": "" if position else name_of(method),
                         "Setting": described(option) + (" *" if option["name"] in chosen else ""),
                         **in_brief(tried),
+                        "Again": here.get("selected_again", setting=option["name"]),
                     }
                 )
     concepts = ", ".join(map(name_of, params["studies"]["tuning"]["concepts"]))
     return Table(
         pd.DataFrame(rows),
         caption=f"The tuning of the erasers, on concepts of its own ({concepts}): erased (%), kept (%) of the same "
-        "prompts’ other words, of neighbours and of the rest. Chosen (*): the setting whose worse one of "
-        "erased and of kept (the mean of all three) is best.",
+        "prompts’ other words, of neighbours and of the rest. A setting is as good as the worse one of erased and of "
+        "kept (the mean of all three); chosen (*) is the first within one standard error of the best. Again: how often "
+        "(%), were the prompts’ outcomes drawn anew.",
         label=label,
         wide=True,
-        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Near", "Rest")},
+        formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Near", "Rest", "Again")},
         compared=[False] * len(rows),
         notes=measured_before(params, name_of),
     )

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.metrics import measurements
+from palimpsest.metrics.intervals import student
 from palimpsest.report.parts import defaults_of
 from palimpsest.report.typeset import Estimate
 from palimpsest.run import UserError
 
 NUMBERS = ("value", "low", "high", "n", "largest", "smallest", "seeds")
-NORMAL_95 = 1.96
 SHARED = ("judges",)  # measured once for all families
 
 
@@ -47,7 +47,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
     The interval joins two independent errors in quadrature: that of the images (the mean half-width of the seeds'
     own 95 % intervals; the images are the same for every seed, so it does not shrink) and that of the seeds
-    (1.96 standard errors of their mean). With one seed it is that seed's interval.
+    (the half of a t interval of their mean). With one seed it is that seed's interval.
     """
     keys = [name for name in frame.columns if name not in ("seed", "variant", "value", "low", "high", "n")]
     spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"])
@@ -63,7 +63,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
         n=("n", "sum"),
         seeds=("value", "size"),
     ).reset_index()
-    between = NORMAL_95 * mean.pop("error").fillna(0.0)
+    between = (student(mean["seeds"]) * mean.pop("error")).fillna(0.0)
     low = mean["value"] - np.hypot(mean.pop("below"), between)
     high = mean["value"] + np.hypot(mean.pop("above"), between)
     # A quantity whose every interval stays at or above zero (a share, a distance) keeps doing so.
