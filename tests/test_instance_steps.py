@@ -32,7 +32,7 @@ from palimpsest.instance.targets import NEAREST, targets
 from palimpsest.instance.unlearn import unlearn_all
 from palimpsest.judges import face_networks, networks
 from palimpsest.metrics import measurements
-from palimpsest.metrics.intervals import t_interval
+from palimpsest.metrics.intervals import detectable, t_interval
 from palimpsest.metrics.measurements import row
 from palimpsest.models import diffusion, edits, weights
 from palimpsest.models.forward_process import signal_to_noise
@@ -734,13 +734,14 @@ def test_means_are_over_lists_of_equally_many_targets_and_over_seeds():
 
 
 def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) -> tuple[Path, Path, dict]:
-    """Measurements of settings: worst similarity by target, plausibility, Fréchet distance."""
+    """Measurements of settings: worst similarity by target, plausibility, Fréchet distance, or that by target too."""
     rows = []
     for setting, (similarity, plausible, distance) in settings.items():
         for number, worst in enumerate(similarity):
             labels = {"setting": setting, "targets": f"t{number}"}
             rows.append(row("worst_similarity", worst, **labels))
-            rows += [row("plausible", plausible, n=96, **labels), row("frechet_pretrained", distance, **labels)]
+            near = distance[number] if isinstance(distance, list) else distance
+            rows += [row("plausible", plausible, n=96, **labels), row("frechet_pretrained", near, **labels)]
         # What is a mean already must not be read.
         labels = {"setting": setting, "targets": "mean"}
         rows += [row("worst_similarity", 0.99, **labels), row("plausible", 0.0, **labels)]
@@ -768,6 +769,10 @@ def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) 
         ({"some": ([0.8, 0.6], 0.9, 1.0), "least": ([0.5, 0.7], 0.9, 9.0), "none": ([0.9, 0.1], 0.9, 0.1)}, "least", 0),
         ({"broken": ([0.1, 0.1], 0.2, 1.0), "known": ([0.6, 0.1], 0.9, 1.0)}, "broken", 0),
         ({"only": ([0.2], 0.95, 2.0)}, "only", 1),
+        # Nearer by .2 on either target, by .02 on the mean of two that disagree, by .2 on the one that there is.
+        ({"gentle": ([0.1, 0.2], 0.9, [3.0, 5.0]), "nearer": ([0.1, 0.2], 0.9, [2.8, 4.8])}, "nearer", 2),
+        ({"gentle": ([0.1, 0.2], 0.9, [3.0, 5.0]), "nearer": ([0.1, 0.2], 0.9, [2.76, 5.2])}, "gentle", 2),
+        ({"gentle": ([0.1], 0.9, [3.0]), "nearer": ([0.1], 0.9, [2.8])}, "nearer", 2),
     ],
 )
 def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best, passed):
@@ -783,7 +788,7 @@ def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best
     similarity, plausible, distance = settings[best]
     assert value(written, "tuning_similarity") == max(similarity)
     assert value(written, "tuning_plausible") == pytest.approx(plausible)
-    assert value(written, "tuning_frechet_pretrained") == distance
+    assert value(written, "tuning_frechet_pretrained") == pytest.approx(np.mean(distance))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.55, 0.9])
@@ -822,7 +827,7 @@ def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):
     compare = partial(paired, tmp_path / "measurements.parquet", tmp_path / "paired.parquet", **settings)
     compare(against="projection:none")
     found = measurements.read([tmp_path / "paired.parquet"])
-    assert len(found) == 2 * 2 * len(METRICS) and (found["n"] == 4).all()
+    assert len(found) == 2 * 3 * len(METRICS) and (found["n"] == 4).all()
     for name in ("projection:forget", "projection:both"):
         own = found[found["setting"] == name]
         low, high, p = t_interval(np.array(gaps[name]))
@@ -830,6 +835,7 @@ def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):
             (mean,) = own[own["metric"] == f"paired_{metric}"].to_dict("records")
             assert (mean["value"], mean["low"], mean["high"]) == pytest.approx((np.mean(gaps[name]), low, high))
             assert value(own, f"paired_p_{metric}") == pytest.approx(p)
+            assert value(own, f"detectable_{metric}") == pytest.approx(detectable(np.array(gaps[name])))
     with pytest.raises(UserError, match=r"the study projection has no setting 'nothing'"):
         compare(against="nothing")
 

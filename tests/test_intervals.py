@@ -11,6 +11,7 @@ from palimpsest.metrics.intervals import (
     auc,
     benjamini_hochberg,
     bootstrap,
+    detectable,
     mcnemar,
     percentiles,
     t_interval,
@@ -108,6 +109,19 @@ def test_percentiles_are_the_usual_ones_of_many_and_further_out_of_few():
     tails = [percentiles(count)[0] for count in (2, 3, 5, 10, 100)]
     assert tails == sorted(tails)
     assert percentiles(1) == (0, 1)
+
+
+def test_a_detectable_difference_is_found_as_often_as_its_power_says():
+    gaps = np.random.default_rng(0).normal(0, 1, 6)
+    gaps = (gaps - gaps.mean()) / gaps.std(ddof=1)
+    rng = np.random.default_rng(1)
+    for power in (0.5, 0.8):
+        found = rng.normal(detectable(gaps, power), 1, (4000, 6))
+        assert np.mean([t_interval(sample)[2] < 0.05 for sample in found]) == pytest.approx(power, abs=0.025)
+    # Ten pairs find a difference of one standard deviation (Cohen 1988, as G*Power computes it: 0.9962).
+    ten = np.random.default_rng(2).normal(0, 1, 10)
+    assert detectable(3 * ten / ten.std(ddof=1)) == pytest.approx(3 * 0.9962, rel=1e-3)
+    assert np.isnan(detectable(np.array([1.0])))
 
 
 def test_bootstrap_resamples_rows_whole():

@@ -1,6 +1,6 @@
 """Paired comparison of a study's settings with one of them, over targets and seeds."""
 
-from palimpsest.metrics.intervals import t_interval
+from palimpsest.metrics.intervals import detectable, t_interval
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, UserError, step
 
@@ -8,7 +8,8 @@ METRICS = ("similarity_target", "similarity_pretrained", "perceptual", "ssim", "
 
 
 def paired(measurements: Input, differences: Output, *, model: str, method: str, study: str, against: str) -> None:
-    """Write the mean difference of each metric to the setting `against`, with its 95 % t interval and p value.
+    """Write the mean difference of each metric to the setting `against`, with its 95 % t interval, its p value and the
+    difference that so many pairs would find with a power of 80 %.
 
     A pair is one list of targets and one seed; with fewer than two pairs there is no interval.
     """
@@ -26,6 +27,7 @@ def paired(measurements: Input, differences: Output, *, model: str, method: str,
             labels = {"setting": setting, "n": len(gaps)}
             rows.append(row(f"paired_{metric}", gaps.mean(), low, high, **labels))
             rows.append(row(f"paired_p_{metric}", p, **labels))
+            rows.append(row(f"detectable_{metric}", detectable(gaps), **labels))
     write(differences, rows, family="instance", model=model, method=method, study=study)
 
 

@@ -65,6 +65,17 @@ def t_interval(gaps: np.ndarray) -> tuple[float, float, float]:
     return float(mean - half), float(mean + half), float(p)
 
 
+def detectable(gaps: np.ndarray, power: float = 0.8) -> float:
+    """The mean difference that a paired t test at 5 % finds this often, were its pairs to spread as these gaps do.
+
+    The noncentral t distribution's; NaN for fewer than two pairs.
+    """
+    if len(gaps) < 2:
+        return np.nan
+    shift = scipy.special.nctdtrinc(len(gaps) - 1, 1 - power, student(len(gaps)))
+    return float(shift * gaps.std(ddof=1) / np.sqrt(len(gaps)))
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p value that two paired binary outcomes differ (McNemar 1947), from the discordant counts."""
     if only_first + only_second == 0:

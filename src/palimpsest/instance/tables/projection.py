@@ -11,8 +11,6 @@ from palimpsest.report.typeset import Format, Table, number
 MEASUREMENTS = ("projection",)
 PARAMS = {"models": None, "studies": ["projection"], "evaluation": None, "fixed": ["unpromptable"]}
 # A study need not name the setting that the others are compared with.
-OPTIONAL = ("paired_similarity_target", "paired_perceptual", "paired_ssim", "paired_frechet_pretrained")
-
 NAMES = {
     "none": "no projection",
     "forget": "forget gradient only",
@@ -22,6 +20,7 @@ NAMES = {
 }
 SMALL = Format(3)
 SHOWN = {"similarity_target": "S", "perceptual": "Change", "ssim": "SSIM", "frechet_pretrained": "FD pre"}
+OPTIONAL = tuple(f"{kind}_{metric}" for kind in ("paired", "detectable") for metric in SHOWN)
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -31,9 +30,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     parts, pairs = [], int(differences["n"].max()) if len(differences) else 0
     for setting, group in differences.groupby("setting", sort=False):
         shown = "; ".join(
-            f"{SHOWN[row['metric'].removeprefix('paired_')]} {number(row['value'], SMALL)} "
-            f"[{number(row['low'], SMALL)}, {number(row['high'], SMALL)}]"
-            for _, row in group.iterrows()
+            difference(lookup.of(study="projection", setting=setting), row) for _, row in group.iterrows()
         )
         parts.append(f"{NAMES.get(setting, setting)}: {shown}")
     return table(
@@ -42,5 +39,15 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Gradient surgery: which gradient loses what conflicts with the other.",
         "tab:instance-projection",
         f"{unless(params, 'projection')} Paired differences to no projection, with 95 % t intervals over "
-        f"n = {pairs} pairs of target and seed: {'. '.join(parts)}.",
+        f"n = {pairs} pairs of target and seed; in parentheses the difference that so many would find with a power of "
+        f"80 %: {'. '.join(parts)}.",
     )
+
+
+def difference(here: Lookup, row: pd.Series) -> str:
+    """A paired difference, its interval, and the one that could be found."""
+    metric = row["metric"].removeprefix("paired_")
+    value, low, high, found = (
+        number(each, SMALL) for each in (row["value"], row["low"], row["high"], here.get(f"detectable_{metric}").value)
+    )
+    return f"{SHOWN[metric]} {value} [{low}, {high}] ({found})"

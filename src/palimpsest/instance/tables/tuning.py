@@ -48,8 +48,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         ordered.to_dict("records"),
         "Method",
         "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples "
-        "not less often plausible than the pretrained model’s (Fisher’s exact test at 5 %), the one with the smallest "
-        "FD pre is taken (*); where there is none, the same of all that forget; where none does, the one that forgets "
+        "not less often plausible than the pretrained model’s (Fisher’s exact test at 5 %), the first within one "
+        "standard error of the smallest FD pre is taken (*), pair by pair over targets "
+        "and seeds; where there is none, the same of all that forget; where none does, the one that forgets "
         "most.",
         "tab:instance-tuning",
         f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
