@@ -352,6 +352,44 @@ def test_seeds_are_averaged_and_widen_the_interval(tmp_path):
     assert found.high - found.value == pytest.approx(0.2678, abs=1e-4)
 
 
+def test_a_half_has_its_seeds_and_what_was_measured_once(tmp_path):
+    path = tmp_path / "m.parquet"
+    rows = [around("a", value, 0.1, seed=seed) for seed, value in enumerate((0.4, 0.5, 0.6))]
+    measurements.write(path, [*rows, around("once", 0.3)], family="lcr", model="m")
+    every, first, second = (Lookup([path], "lcr", half=half, model="m") for half in ("", "first", "second"))
+    assert every.halved
+    assert [each.get("a").value for each in (every, first, second)] == pytest.approx([0.5, 0.45, 0.6])
+    assert [each.get("once").value for each in (every, first, second)] == pytest.approx([0.3] * 3)
+    measurements.write(path, rows[:1], family="lcr", model="m")
+    assert not Lookup([path], "lcr").halved
+
+
+def test_a_verdict_that_half_of_the_seeds_flips_is_marked(tmp_path):
+    path = tmp_path / "m.parquet"
+    rows = [around("a", value, 0.01, seed=seed) for seed, value in enumerate((0.9, 0.9, 0.2, 0.2))]
+    measurements.write(path, [*rows, around("once", 0.9)], family="lcr", model="m")
+    claim = {"id": "high", "family": "lcr", "statement": "High.", "source": "s", "published": "p", "test": "t"}
+    verdicts = {}
+    for metric in ("a", "once"):
+        asked = {
+            "ours": [{"text": metric, "value": f'value("{metric}")'}],
+            "holds": f'value("{metric}") > 0.5', "fails": f'value("{metric}") < 0.5',
+        }  # fmt: skip
+        lookup, *halves = (Lookup([path], "lcr", half=half) for half in ("", "first", "second"))
+        row = claims.judge({**claim, **asked}, lookup, ["m"])
+        verdicts[metric] = claims.judged_by_half(row, {**claim, **asked}, halves, ["m"])
+    assert verdicts["a"]["verdict_by_half"] == "holds; fails" and not claims.is_stable(verdicts["a"])
+    # One seed decides it: there is nothing that another one could say.
+    assert verdicts["once"]["verdict_by_half"] == "" and claims.is_stable(verdicts["once"])
+    table = claims.scorecard("lcr", list(verdicts.values()))
+    assert [claims.UNSTABLE in verdict for verdict in table.frame["Verdict"]] == [True, False]
+    assert claims.NOTES[claims.UNSTABLE] in table.notes
+    assert claims.count_lines(list(verdicts.values()))[-2:] == [
+        "\\newcommand{\\claimsHalved}{1}\n",
+        "\\newcommand{\\claimsStable}{0}\n",
+    ]
+
+
 def of_a_sweep(path):
     """Rates that fall as `top` grows: 0.9, 0.4, 0.1 at 5, 20, 100."""
     rows = [around("rate", value, top=top) for top, value in ((100, 0.1), (20, 0.4), (5, 0.9))]

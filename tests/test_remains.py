@@ -133,6 +133,27 @@ def test_a_model_that_changed_nothing_makes_no_neighbour_pay(compared):
     assert compared.get("near_pays", method="all").value == pytest.approx(0)
 
 
+def test_each_half_of_the_seeds_is_asked_too(erasure, tmp_path):
+    table = pd.read_parquet(erasure)
+    # What another seed trained forgot nothing.
+    other = table[table["method"] == "forgets"].assign(seed=1, value=0.9, low=0.85, high=0.95)
+    other.loc[other["metric"] == "erased", ["value", "low", "high"]] = 0.1, 0.05, 0.15
+    pd.concat([table, other]).to_parquet(tmp_path / "seeds.parquet")
+    compare.compare(
+        [tmp_path / "seeds.parquet"], tmp_path / "halves.parquet", families={"erasure": {"tiny_sd": SETTINGS}}
+    )
+    found = Lookup([tmp_path / "halves.parquet"], "remains", model="tiny_sd")
+    assert found.halved
+    values = [
+        found.get("asked", method="forgets", **half).value for half in ({}, {"half": "first"}, {"half": "second"})
+    ]
+    assert values == pytest.approx([0.45, 0.0, 0.9])
+    shares = [found.of(half=half).get("suppressing", method="all").value for half in ("first", "second")]
+    assert shares == pytest.approx([2 / 3, 1 / 3])
+    of_half = Lookup([tmp_path / "halves.parquet"], "remains", half="second", model="tiny_sd")
+    assert of_half.get("suppressing", method="all").value == pytest.approx(1 / 3)
+
+
 def test_without_an_oracle_nothing_is_said_beyond_it(erasure, tmp_path):
     table = pd.read_parquet(erasure)
     table[table["method"] != "oracle"].to_parquet(tmp_path / "without.parquet")

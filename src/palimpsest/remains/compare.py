@@ -1,13 +1,14 @@
 """Ask the same numbers of every method of every family, and what is true of the methods of a generator together."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
 from palimpsest.metrics.estimates import Interval, of_mean, of_pairs, spearman
 from palimpsest.metrics.measurements import row, write
 from palimpsest.remains.readings import METRICS, NOTHING, ORACLE, PRETRAINED, READINGS, Read, between, less, mean
-from palimpsest.report.lookup import Lookup
+from palimpsest.report.lookup import HALVES, Lookup
 from palimpsest.report.typeset import Estimate
 from palimpsest.run import Input, Output, step
 
@@ -19,16 +20,18 @@ HALF = 0.5  # of the way between the pretrained model and the oracle
 def compare(collections: list[Input], measurements: Output, *, families: dict) -> dict:
     """A row for each generator, method and number (`numbers`), and for each generator what `over_methods` says.
 
+    Where a family has several seeds the same again for each half of them (label `half`).
     collections: what each of the families collected, in their order. families: by name what the reading of each of its
     generators takes, `{"var": {"tiny_var": {"methods": [...], "controls": [...], ...}}}`.
     """
     rows = []
     for (family, generators), path in zip(families.items(), collections, strict=True):
-        lookup = Lookup([path], family, METRICS)
-        for generator, settings in generators.items():
+        of_all = Lookup([path], family, METRICS)
+        lookups = {"": of_all} | {half: Lookup([path], family, METRICS, half) for half in HALVES if of_all.halved}
+        for (half, lookup), (generator, settings) in product(lookups.items(), generators.items()):
             found = dict(READINGS[family](lookup.of(model=generator), settings))
             compared = {method: read for method, read in found.items() if method not in settings["controls"]}
-            labels = {"model": generator, "kind": family}
+            labels = {"model": generator, "kind": family, **({"half": half} if half else {})}
             rows += [{**one, **labels} for one in [*numbers(found), *over_methods(compared)]]
     write(measurements, rows, family="remains")
     return {"methods": len({(each["model"], each["method"]) for each in rows})}

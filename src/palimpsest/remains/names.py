@@ -19,8 +19,8 @@ QUESTIONS = {
     "erasure": "Concepts in diffusion",
     "var": "Concepts over scales",
 }
-# Labels that are meant where none is given.
-DEFAULTS: dict[str, str] = {}
+# Labels that are meant where none is given: all seeds.
+DEFAULTS: dict[str, str] = {"half": ""}
 
 
 def name_of(word: str, kind: str = "remains") -> str:

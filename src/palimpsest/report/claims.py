@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from palimpsest.plan.reading import read_yaml
-from palimpsest.report.lookup import Lookup, Missing, evaluate
+from palimpsest.report.lookup import HALVES, Lookup, Missing, evaluate
 from palimpsest.report.parts import name_of
 from palimpsest.report.typeset import Estimate, Format, Table, estimate, tex
 from palimpsest.run import Input, Output, UserError, step
@@ -25,6 +25,11 @@ OPTIONAL = {"margin", "where", "needs"}
 # What the source of a claim says where its paper does not make it: a control or audit of ours, a reading of its code.
 ADDITIONS = ("audit", "control added", "code of the release")
 MARK = "†"
+UNSTABLE = "‡"
+NOTES = {
+    MARK: f"{MARK} Not a claim of the source: a control, an audit or a reading of its code that we added.",
+    UNSTABLE: f"{UNSTABLE} Half of the seeds alone would give another verdict.",
+}
 
 
 def claims(
@@ -46,7 +51,12 @@ def claims(
     known, optional = read(definitions), may_lack(definitions)
     for (family, models), path in zip(families.items(), measurements, strict=True):
         lookup = Lookup([path], family, optional.get(family, ()))
-        judged = [judge(claim, lookup, models) for claim in known if claim["family"] == family]
+        halves = [Lookup([path], family, optional.get(family, ()), half) for half in HALVES if lookup.halved]
+        judged = [
+            judged_by_half(judge(claim, lookup, models), claim, halves, models)
+            for claim in known
+            if claim["family"] == family
+        ]
         rows += judged
         tables += [scorecard(family, judged)] if judged else []
     frame = pd.DataFrame([{key: row[key] for key in row if key != "lines"} for row in rows])
@@ -56,7 +66,9 @@ def claims(
     html.write_text("\n".join(table.html() for table in tables), encoding="utf-8")
     # LaTeX reads what it leaves out of a family that this run has not.
     absent = [
-        {**claim, "verdict": UNTESTABLE, "verdict_by_model": ""} for claim in known if claim["family"] not in families
+        {**claim, "verdict": UNTESTABLE, "verdict_by_model": "", "verdict_by_half": ""}
+        for claim in known
+        if claim["family"] not in families
     ]
     macros.write_text("".join([*macro_lines([*rows, *absent]), *count_lines(rows)]), encoding="utf-8")
     return {"verdicts": {row["id"]: row["verdict"] for row in rows}}
@@ -125,8 +137,21 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
         "lines": lines,
         "verdict": overall(by_model.values()),
         "verdict_by_model": "; ".join(f"{model}: {verdict}" for model, verdict in by_model.items()),
+        "verdict_by_half": "",
         "reason": "; ".join(dict.fromkeys(reasons)),
     }
+
+
+def judged_by_half(row: dict, claim: dict, halves: list[Lookup], models: Iterable[str]) -> dict:
+    """The same with the verdicts of each half of the seeds; none where one seed alone decides, or every seed alike."""
+    found = [judge(claim, half, models) for half in halves]
+    told = any(each["lines"] != row["lines"] for each in found)
+    return {**row, "verdict_by_half": "; ".join(each["verdict"] for each in found) if told else ""}
+
+
+def is_stable(row: dict) -> bool:
+    """Whether both halves of the seeds, where there are any, give the verdict of all."""
+    return not row["verdict_by_half"] or set(row["verdict_by_half"].split("; ")) == {row["verdict"]}
 
 
 def is_addition(claim: dict) -> bool:
@@ -180,7 +205,8 @@ def scorecard(family: str, judged: list[dict]) -> Table:
     rows = []
     for row in judged:
         ours = row["ours"] or row["reason"]
-        rows.append((row["statement"], row["published"], row["test"], ours, row["verdict"]))
+        verdict = row["verdict"] if is_stable(row) else f"{row['verdict']} {UNSTABLE}"
+        rows.append((row["statement"], row["published"], row["test"], ours, verdict))
     frame = pd.DataFrame(rows, columns=["Claim", "Published", "Test here", "Measured here", "Verdict"])
     return Table(
         frame,
@@ -188,9 +214,7 @@ def scorecard(family: str, judged: list[dict]) -> Table:
         f"({MARK}), as executable checks over this run. Published values are the source’s own, on its data and model; "
         "a verdict speaks of this run only.",
         label=f"tab:scorecard-{family}",
-        notes=f"{MARK} Not a claim of the source: a control, an audit or a reading of its code that we added."
-        if any(MARK in row["statement"] for row in judged)
-        else "",
+        notes=" ".join(note for mark, note in NOTES.items() if mark in frame.to_string()),
         widths={"Claim": 0.16, "Published": 0.13, "Test here": 0.25, "Measured here": 0.29, "Verdict": 0.07},
         long=True,
     )
@@ -212,9 +236,14 @@ def macro_lines(rows: list[dict]) -> list[str]:
 
 
 def count_lines(rows: list[dict]) -> list[str]:
-    """LaTeX macros of how many claims were judged (`\\claimsJudged`), and with each verdict (`\\claimsHolds`, ...)."""
+    """LaTeX macros of how many claims were judged (`\\claimsJudged`), and with each verdict (`\\claimsHolds`, ...).
+
+    `\\claimsHalved` are those that several seeds decide, `\\claimsStable` those of them whose halves agree.
+    """
     judged = [row["verdict"] for row in rows if row["verdict"] != UNTESTABLE]
     counts = {"judged": len(judged), **{verdict: judged.count(verdict) for verdict in (HOLDS, MIXED, FAILS)}}
+    halved = [row for row in rows if row["verdict_by_half"]]
+    counts |= {"halved": len(halved), "stable": sum(map(is_stable, halved))}
     return [f"\\newcommand{{\\claims{name.capitalize()}}}{{{count}}}\n" for name, count in counts.items()]
 
 

@@ -27,6 +27,7 @@ from palimpsest.run import UserError
 
 NUMBERS = ("value", "low", "high", "n", "largest", "smallest", "seeds")
 SHARED = ("judges",)  # measured once for all families
+HALVES = ("first", "second")  # of the seeds
 
 
 class Missing(Exception):
@@ -42,6 +43,32 @@ def load(paths: Iterable[Path], family: str) -> pd.DataFrame:
     return measurements.explode(own)
 
 
+def of_half(frame: pd.DataFrame, half: str) -> pd.DataFrame:
+    """What half of the seeds measured (the first has the odd one), and what was measured once; all for no half.
+
+    A step that reads several seeds itself says by the label `half` which ones it read.
+    """
+    if "half" in frame and half:
+        return frame[frame["half"] == half].assign(half="")
+    if not half:
+        return frame
+    ordered = frame.sort_values("seed", kind="stable")
+    groups = ordered.groupby(labels_of(frame), dropna=False, sort=False)
+    place, size = groups.cumcount(), groups["value"].transform("size")
+    early = place < (size + 1) // 2
+    return ordered[(size == 1) | (early if half == HALVES[0] else ~early)].sort_index()
+
+
+def is_halved(frame: pd.DataFrame) -> bool:
+    """Whether several seeds stand for any of these measurements."""
+    return bool(frame["half"].any()) if "half" in frame else bool(frame.duplicated(labels_of(frame)).any())
+
+
+def labels_of(frame: pd.DataFrame) -> list[str]:
+    """The columns that say what was measured: those of one measurement differ by seeds alone."""
+    return [name for name in frame.columns if name not in ("seed", "variant", "value", "low", "high", "n")]
+
+
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per set of labels: the mean over seeds, its interval, and the extremes over seeds.
 
@@ -49,7 +76,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     own 95 % intervals; the images are the same for every seed, so it does not shrink) and that of the seeds
     (the half of a t interval of their mean). With one seed it is that seed's interval.
     """
-    keys = [name for name in frame.columns if name not in ("seed", "variant", "value", "low", "high", "n")]
+    keys = labels_of(frame)
     spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"])
     groups = spread.groupby(keys, dropna=False, sort=False)
     mean = groups.agg(
@@ -77,9 +104,16 @@ class Lookup:
     A metric that no measurement is of is an error, unless it is one of `optional`: those that may not be measured.
     """
 
-    def __init__(self, paths: Sequence[Path], family: str, optional: Iterable[str] = (), **labels) -> None:
-        """Look up in measurement files of a family; `labels` (a model, say) hold for every question."""
-        self.table = over_seeds(load(paths, family))
+    def __init__(
+        self, paths: Sequence[Path], family: str, optional: Iterable[str] = (), half: str = "", **labels
+    ) -> None:
+        """Look up in measurement files of a family; `labels` (a model, say) hold for every question.
+
+        half: of the seeds, one of HALVES; unless given, all.
+        """
+        found = load(paths, family)
+        self.halved = is_halved(found)
+        self.table = over_seeds(of_half(found, half))
         self.metrics = {*self.table["metric"], *optional}
         self.defaults = defaults_of(family)
         self.labels = labels
