@@ -8,11 +8,12 @@ from conftest import ROOT
 from palimpsest.judges import face_quality
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.face_networks import FaceNetwork, load
-from palimpsest.judges.train_faces import descriptor_loss, disturbed
+from palimpsest.judges.train_faces import damaged, descriptor_loss, disturbed, train
 from palimpsest.models import weights
 from palimpsest.models.pixels import to_tensor
 from palimpsest.run import UserError
 from palimpsest.worlds import faces
+from palimpsest.worlds.damage import blurred, noisy
 
 RELEASED = ROOT / "resources/models"
 SEED = 90210  # of no training and no measured set
@@ -132,3 +133,54 @@ def test_disturbing_keeps_the_shape_and_depends_on_the_generator_alone():
     # A picture without edges gets noise only, of a standard deviation up to 0.15, each picture its own.
     spread = disturbed(torch.full_like(images, 0.3), np.random.default_rng(3)).sub(0.3).std((1, 2, 3))
     assert spread.max() < 0.16 and spread.min() < 0.01 and spread.mean().item() == pytest.approx(0.075, abs=0.012)
+
+
+def test_noise_and_blur_are_those_of_their_definitions():
+    grey = np.full((2, 400, 400, 3), 128, np.uint8)
+    found = noisy(grey, 25, np.random.default_rng(0)).astype(float)
+    # Noise of 25 reaches the ends of the range seldom, of 150 often: nearly half of it is cut off.
+    assert found.mean() == pytest.approx(128, abs=0.2) and found.std() == pytest.approx(25, rel=0.01)
+    strong = noisy(grey, 150, np.random.default_rng(0))
+    assert ((strong == 0) | (strong == 255)).mean() == pytest.approx(2 * 0.1978, abs=0.01)
+    dot = np.zeros((1, 33, 33, 3), np.uint8)
+    dot[0, 16, 16] = 255
+    # A Gaussian of two pixels at its centre, and two pixels beside it.
+    soft = blurred(dot, 2.0)[0, 16].astype(float)
+    assert soft[16] == pytest.approx(255 / (2 * np.pi * 4), abs=0.6)
+    assert soft[18] == pytest.approx(255 / (2 * np.pi * 4) * np.exp(-0.5), abs=0.6)
+    assert (blurred(grey, 3.0) == 128).all()
+
+
+def test_damage_grows_from_none_to_all_and_leaves_nothing_of_a_picture():
+    images = to_tensor(faces.make(400, 0, "fit").images)
+    whole, none = torch.ones(400), torch.zeros(400)
+    assert torch.allclose(damaged(images, none, np.random.default_rng(1)), images, atol=1e-6)
+    changes = [
+        (damaged(images, torch.full((400,), level), np.random.default_rng(1)) - images).abs().mean((1, 2, 3))
+        for level in (0.25, 0.5, 1.0)
+    ]
+    assert (changes[0] < changes[1] + 0.02).all() and (changes[1] < changes[2] + 0.02).all()
+    lost = damaged(images, whole, np.random.default_rng(1))
+    # Of four ways one each: the mean colour, and another picture, are left where all is lost.
+    plain = (lost.std((2, 3)) < 1e-5).all(1)
+    other = (lost == images.roll(1, 0)).all(3).all(2).all(1)
+    assert plain.sum() == pytest.approx(100, abs=40) and other.sum() == pytest.approx(100, abs=40)
+    assert not (plain & other).any() and lost.abs().max() <= 1
+
+
+def test_a_descriptor_that_is_taught_damage_reads_it(tmp_path):
+    """With the term a few steps suffice for pictures to differ from what is left of them; without it none do."""
+    world = faces.make(64, 3, "fit", size=16)
+    np.save(tmp_path / "images.npy", world.images)
+    world.manifest.to_parquet(tmp_path / "manifest.parquet")
+    files = [tmp_path / "images.npy", tmp_path / "manifest.parquet"] * 2
+    params = {"kind": "descriptor", "outputs": 8, "width": 4, "batch": 16, "steps": 60, "learning_rate": 0.003}
+    params |= {"temperature": 0.1, "spreading": 0.3}
+    found = {}
+    for damage in (0.0, 5.0):
+        train(*files, tmp_path / f"{damage}.safetensors", params={**params, "damage": damage})
+        curve = face_quality.damage_curve(load(tmp_path / f"{damage}.safetensors"), world.manifest, world.images)
+        found[damage] = {(kind, amount): values.mean() for kind, amount, values in curve}
+    assert found[5.0]["noise", 150] < found[0.0]["noise", 150] - 0.1
+    assert found[5.0]["noise", 5] > 0.9
+    assert set(found[0.0]) == {(kind, each) for kind, some in face_quality.AMOUNTS.items() for each in some}

@@ -1,14 +1,20 @@
 """How well the judges of faces judge, on people they were not trained on."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.face_networks import FaceNetwork
-from palimpsest.worlds.faces import IDENTITY, NUISANCE, render
+from palimpsest.worlds.damage import blurred, noisy
+from palimpsest.worlds.faces import IDENTITY, NUISANCE, edit, render
 
 ATTRIBUTES = (*IDENTITY, *NUISANCE)
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
+# How pictures are damaged, and made another person's: standard deviations of noise (0 to 255) and of blur (pixels),
+# strengths of the exact edit.
+AMOUNTS = {"noise": (5, 10, 25, 50, 100, 150), "blur": (0.5, 1, 1.5, 2, 3, 4), "edit": (0.125, 0.25, 0.5, 1, 1.5, 2)}
 
 
 def taken_anew(identity: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -36,6 +42,26 @@ def descriptor_quality(model: FaceNetwork, people: pd.DataFrame, threshold: floa
         "same_above_threshold": float((same > threshold).mean()),
         "different_above_threshold": float((different > threshold).mean()),
     }
+
+
+def damaged(people: pd.DataFrame, pictures: np.ndarray, kind: str, amount: float, seed: int = 0) -> np.ndarray:
+    """Pictures (n, h, w, 3) uint8 of people, damaged or edited by so much of a kind of AMOUNTS."""
+    if kind == "noise":
+        return noisy(pictures, amount, np.random.default_rng(seed))
+    if kind == "blur":
+        return blurred(pictures, amount)
+    identity, nuisance = (people[list(names)].to_numpy() for names in (IDENTITY, NUISANCE))
+    return render(edit(identity, amount), nuisance, pictures.shape[1])
+
+
+def damage_curve(
+    model: FaceNetwork, people: pd.DataFrame, pictures: np.ndarray
+) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Of each kind and amount of AMOUNTS the cosines (n,) of pictures and the same pictures damaged by it."""
+    own = in_batches(model.embed, pictures)
+    for kind, amounts in AMOUNTS.items():
+        for amount in amounts:
+            yield kind, amount, (own * in_batches(model.embed, damaged(people, pictures, kind, amount))).sum(1)
 
 
 def attribute_quality(model: FaceNetwork, pictures: np.ndarray, people: pd.DataFrame) -> dict[str, float]:

@@ -19,13 +19,17 @@ from palimpsest.worlds.faces import IDENTITY
 
 
 class Settings(Training):
-    """Options of the training; of a descriptor also its dimensions, temperature and the spreading loss's weight."""
+    """Options of the training; of a descriptor also its dimensions, temperature and the spreading loss's weight.
+
+    damage: weight of what teaches a descriptor that a picture is less alike to itself, the more it is damaged.
+    """
 
     kind: Literal["descriptor", "attributes"]
     width: Positive
     outputs: NotRequired[Positive]
     temperature: NotRequired[Size]
     spreading: NotRequired[Size]
+    damage: NotRequired[Size]
 
 
 def train(
@@ -53,8 +57,16 @@ def train(
 
         def loss_of(picks: np.ndarray, index: int) -> Tensor:
             views = [disturbed(to_tensor(taken_anew(identity[picks], size, rng)), rng) for _ in range(2)]
-            first, second = model.embed(torch.cat(views)).float().chunk(2)
-            return descriptor_loss(first, second, params["temperature"], params["spreading"])
+            if not params.get("damage"):
+                first, second = model.embed(torch.cat(views)).float().chunk(2)
+                return descriptor_loss(first, second, params["temperature"], params["spreading"])
+            levels = torch.from_numpy(rng.random(len(picks), np.float32))
+            ruined = damaged(views[0], levels, rng)
+            first, second, third = model.embed(torch.cat([*views, ruined])).float().chunk(3)
+            missed = F.mse_loss((first * third).sum(1), 1 - levels)
+            return (
+                descriptor_loss(first, second, params["temperature"], params["spreading"]) + params["damage"] * missed
+            )
 
     else:
         model = FaceNetwork("attributes", len(ATTRIBUTES), params["width"], size)
@@ -78,6 +90,29 @@ def disturbed(images: Tensor, rng: np.random.Generator) -> Tensor:
     soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
     noise = torch.from_numpy(rng.standard_normal(images.shape, np.float32))
     return images.lerp(soft, amounts[0]) + 0.15 * amounts[1] * noise
+
+
+def damaged(images: Tensor, levels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Images (n, 3, h, w) in [-1, 1], each damaged in a way of its own, from not at all (0) to past recognition (1).
+
+    The ways: noise up to a standard deviation of 150 (of 255), blur over a quarter of the picture, loss of contrast to
+    the mean colour, and squares of an eighth of the side from another picture, as many as the level says.
+    """
+    count, size, level = len(images), images.shape[-1], levels[:, None, None, None]
+    noise = images + 150 / 127.5 * level * torch.from_numpy(rng.standard_normal(images.shape, np.float32))
+    width = size // 4 + 1 - size // 4 % 2
+    soft = F.avg_pool2d(images, width, stride=1, padding=width // 2, count_include_pad=False)
+    squares = torch.from_numpy(rng.random((count, 1, 8, 8), np.float32)) < level
+    other = F.interpolate(squares.float(), images.shape[-2:]) > 0
+    ways = torch.stack(
+        [
+            noise.clamp(-1, 1),
+            images.lerp(soft, level),
+            images.lerp(images.mean((2, 3), keepdim=True), level),
+            torch.where(other, images.roll(1, 0), images),
+        ]
+    )
+    return ways[torch.from_numpy(rng.integers(len(ways), size=count)), torch.arange(count)]
 
 
 def descriptor_loss(first: Tensor, second: Tensor, temperature: float, spreading: float) -> Tensor:

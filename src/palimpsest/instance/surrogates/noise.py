@@ -3,10 +3,8 @@
 import numpy as np
 
 from palimpsest.instance.surrogates.context import Context
+from palimpsest.worlds.damage import noisy
 
 
 def make(context: Context, *, sigma: float = 50.0) -> np.ndarray:
-    rng = np.random.default_rng(context.seed)
-    return np.clip(np.rint(context.targets + sigma * rng.standard_normal(context.targets.shape)), 0, 255).astype(
-        np.uint8
-    )
+    return noisy(context.targets, sigma, np.random.default_rng(context.seed))

@@ -1,0 +1,34 @@
+"""How alike a picture stays to itself, to the descriptor, when it is damaged or made another person's."""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from palimpsest.instance.published import LIMIT
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.style import COLUMN, PALETTE
+
+MEASUREMENTS = ("judges",)
+PARAMS = {"judges": None}
+OPTIONAL = ("damaged_similarity",)
+
+AXES = {"noise": "noise σ (of 255)", "blur": "blur σ (pixels)", "edit": "strength of the edit"}
+
+
+def draw(lookup: Lookup, inputs: list, params: dict) -> Figure:
+    """A panel for each kind of damage."""
+    figure, panels = plt.subplots(1, len(AXES), figsize=(COLUMN, 1.7), sharey=True)
+    rows = lookup.rows("damaged_similarity", family="judges")
+    for axes, (kind, title) in zip(panels, AXES.items(), strict=True):
+        some = rows[rows["damage"] == kind].assign(amount=lambda rows: rows["amount"].astype(float))
+        some = some.sort_values("amount")
+        middle, low, high = (some[name].to_numpy() for name in ("value", "low", "high"))
+        # An undamaged picture is itself.
+        amounts = np.concatenate([[0], some["amount"]])
+        spread = [np.concatenate([[0], middle - low]), np.concatenate([[0], high - middle])]
+        axes.errorbar(amounts, np.concatenate([[1], middle]), spread, marker="o", markersize=2.5, color=PALETTE[0])
+        axes.axhline(LIMIT, color="tab:red", linestyle="--", linewidth=0.8, zorder=0)
+        axes.set(xlabel=title, ylim=(-0.3, 1.05))
+        axes.xaxis.label.set_size(7)
+    panels[0].set_ylabel(params["judges"]["descriptor"])
+    return figure
