@@ -13,6 +13,7 @@ from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
+from palimpsest.report.lookup import Lookup
 from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
@@ -356,6 +357,27 @@ def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_
             table = table[(table["concept"] == "church") & (table["setting"] == time)].set_index("scale")["value"]
             for side, part in zip(SIZES, spans(SIZES), strict=True):
                 assert table[str(side)] == pytest.approx(float(kept[part].mean()), abs=1e-6)
+
+
+def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
+    table = pd.read_parquet(ran["edits.parquet"])
+    one, other = (table[table["target"] == name] for name in CONCEPTS)
+    found = {}
+    for name, rows in {
+        "first": one,
+        "second": other.assign(target="church"),
+        "both": pd.concat([one, other.assign(target="church", seed=1)]),
+    }.items():
+        rows.to_parquet(tmp_path / "edits.parquet")
+        out = tmp_path / "maps.npz", tmp_path / "measured"
+        inputs = base, files["rollouts.npz"], files["prompts.parquet"], tmp_path / "edits.parquet"
+        token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS)
+        with np.load(out[0]) as maps:
+            kept = Lookup([out[1]], "var", concept="church", setting="one", scale="1").get("kept_tokens").value
+            found[name] = maps["church.one"], kept
+    for both, first, second in zip(found["both"], found["first"], found["second"], strict=True):
+        assert both == pytest.approx((first + second) / 2)
+    assert not np.allclose(found["first"][0], found["second"][0])
 
 
 def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):

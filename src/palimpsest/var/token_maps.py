@@ -4,6 +4,8 @@ Under the concept's prompt, given the safe tokens: what VARE brings down, and be
 pretrained model's loss under the safe prompt itself.
 """
 
+from collections import defaultdict
+
 import numpy as np
 import pandas as pd
 
@@ -35,26 +37,28 @@ def token_maps(
     threshold: Share = 0.25,
     device: str = "auto",
 ) -> dict:
-    """maps: `<concept>.<setting>`, the mean loss of a symbol of each token (L,), in nats, for each row of edits, and
-    for the base: `before`, and `floor`. measurements: the share of tokens that the filter keeps, by scale.
+    """maps: `<concept>.<setting>`, the mean loss of a symbol of each token (L,), in nats, over the seeds of edits, and
+    for the base: `before`, and `floor`. measurements: the share of tokens that the filter keeps, by scale and seed.
 
     edits: of a study whose settings are lengths of one training; rollouts, prompts: as `pairs` writes them.
     """
     place = torch_device(device)
-    base, table, found, rows = var.open_model(network, place), pd.read_parquet(prompts), {}, []
+    base, table, found, rows = var.open_model(network, place), pd.read_parquet(prompts), defaultdict(list), []
     with np.load(rollouts) as drawn:
         pairs = {name: kept_rollouts(base, name, prompts, drawn, table)[0] for name in concepts}
-    asked = [(name, BEFORE, base, "asked") for name in concepts] + [(name, FLOOR, base, "safe") for name in concepts]
+    asked = [(name, BEFORE, 0, base, "asked") for name in concepts]
+    asked += [(name, FLOOR, 0, base, "safe") for name in concepts]
     asked += [
-        (edit.target, edit.setting, base.with_network(edited.open_edit(edit, place)), "asked")
+        (edit.target, edit.setting, edit.seed, base.with_network(edited.open_edit(edit, place)), "asked")
         for edit in edited.read(edits)
     ]
-    for name, setting, opened, prompt in asked:
+    for name, setting, seed, opened, prompt in asked:
         losses, kept = losses_of(opened, pairs[name], prompt, threshold)
-        found[f"{name}.{setting}"] = losses
+        found[f"{name}.{setting}"].append(losses)
+        labels = {"concept": name, "setting": setting, "seed": seed}
         for side, part in zip(base.visual.quantiser.sizes, spans(base.visual.quantiser.sizes), strict=True):
-            rows.append(row("kept_tokens", float(kept[part].mean()), concept=name, setting=setting, scale=str(side)))
-    np.savez(maps, **found)
+            rows.append(row("kept_tokens", float(kept[part].mean()), scale=str(side), **labels))
+    np.savez(maps, **{name: np.mean(losses, 0) for name, losses in found.items()})
     write(measurements, rows, family="var", model=model)
     return {"maps": len(found)}
 
