@@ -368,9 +368,10 @@ def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
         "second": other.assign(target="church"),
         "both": pd.concat([one, other.assign(target="church", seed=1)]),
     }.items():
-        rows.to_parquet(tmp_path / "edits.parquet")
+        edits_of = ran["edits.parquet"].with_name(f"{name}.parquet")  # whose paths are relative to it
+        rows.to_parquet(edits_of)
         out = tmp_path / "maps.npz", tmp_path / "measured"
-        inputs = base, files["rollouts.npz"], files["prompts.parquet"], tmp_path / "edits.parquet"
+        inputs = base, files["rollouts.npz"], files["prompts.parquet"], edits_of
         token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS)
         with np.load(out[0]) as maps:
             kept = Lookup([out[1]], "var", concept="church", setting="one", scale="1").get("kept_tokens").value
