@@ -12,7 +12,7 @@ MEASUREMENTS = ("judges",)
 PARAMS = {"judges": None}
 OPTIONAL = ("damaged_similarity",)
 
-AXES = {"noise": "noise σ (of 255)", "blur": "blur σ (pixels)", "edit": "strength of the edit"}
+AXES = {"noise": "noise σ (of 255)", "blur": "blur σ (pixels)", "edit": "edit strength"}
 
 
 def draw(lookup: Lookup, inputs: list, params: dict) -> Figure:
