@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conftest import ROOT
-from palimpsest.models import train_var, train_visual_tokenizer, training, var, visual_tokenizer
+from palimpsest.models import train_ddpm, train_var, train_visual_tokenizer, training, var, visual_tokenizer
 from palimpsest.models.residual_quantiser import Codes
 from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.plan.base import Plan
@@ -232,3 +232,32 @@ def test_a_model_of_fewer_scales_is_trained_as_its_base_is_and_not_edited():
 def test_a_model_to_be_fed_that_no_network_is_named_like_is_refused():
     with pytest.raises(UserError, match="of_no_scales"):
         Var(composed() | {"var": {**composed()["var"], "fed": ["of_no_scales"]}}).check()
+
+
+@pytest.mark.parametrize("labels", [{}, {"labels": "emblem"}], ids=["plain", "of classes"])
+def test_a_diffusion_model_whose_training_was_killed_has_the_same_bytes(tmp_path, monkeypatch, data, labels):
+    blocks = {
+        "block_out_channels": [4, 4],
+        "down_block_types": ["DownBlock2D"] * 2,
+        "up_block_types": ["UpBlock2D"] * 2,
+    }
+    architecture = {"sample_size": 16, "layers_per_block": 1, "norm_num_groups": 2, "add_attention": False, **blocks}
+    architecture |= {"num_class_embeds": 3} if labels else {}
+    params = {"architecture": architecture, "schedule": {"num_train_timesteps": 1000}, "batch": 4, "steps": 5}
+    params |= {"learning_rate": 0.01, "average": 0.5, **labels}
+    made = []
+    for name in ("whole", "killed"):
+        path = tmp_path / name / "unet/diffusion_pytorch_model.safetensors"
+        path.parent.mkdir(parents=True)
+        inputs = data["images"], data["manifest"], data["images"], path
+
+        def train(inputs=inputs) -> None:
+            torch.manual_seed(0)
+            train_ddpm.train(*inputs, params=params, device="cpu")
+
+        if name == "whole":
+            train()
+        else:
+            killed_and_gone_on_with(monkeypatch, path, train, train_ddpm, "add_noise")
+        made.append(path.read_bytes())
+    assert made[0] == made[1]

@@ -5,15 +5,15 @@ from typing import NotRequired
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import Training, fit_average
+from palimpsest.models.training import Kept, Training, compiled, fit_average
 from palimpsest.models.unet import DDPMScheduler, UNet2DModel
 from palimpsest.options import Count, Share, check, check_types
-from palimpsest.run import Input, Output, step
+from palimpsest.run import Input, Output, sha256, step, torch_device
 
 DROPPED_LABELS = 0.1
 BANDS = ((0, 10), (10, 50), (50, 100), (100, 250), (250, 500), (500, 1000))  # timesteps that the loss is reported for
@@ -40,8 +40,9 @@ def train(
     *,
     params: dict,
     seed: Count = 0,
+    device: str = "auto",
 ) -> dict:
-    """Train the network that params describe.
+    """Train the network that params describe; a training that was killed goes on where it last kept its state.
 
     Of a class-conditional network the last class, of no picture, stands in for a tenth of the others, as
     classifier-free guidance asks (Ho and Salimans 2022).
@@ -49,23 +50,28 @@ def train(
     check(Settings, params, "params of the diffusion model")
     check_types(UNet2DModel.__init__, params["architecture"], "architecture of the diffusion model")
     check_types(DDPMScheduler.__init__, params["schedule"], "schedule of the diffusion model")
-    images = np.load(train_images, mmap_mode="r")
-    scheduler, model = DDPMScheduler(**params["schedule"]), UNet2DModel(**params["architecture"])
-    rng, labels = np.random.default_rng(seed), None
+    images, place = np.load(train_images, mmap_mode="r"), torch_device(device)
+    scheduler = DDPMScheduler(**params["schedule"])
+    model, labels = nn.Module.to(UNet2DModel(**params["architecture"]), place), None
     if "labels" in params:
         labels = torch.from_numpy(pd.read_parquet(train_manifest)[params["labels"]].to_numpy(np.int64))
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
+        rng = np.random.default_rng((seed, index))
         times = torch.from_numpy(rng.integers(len(scheduler), size=len(picks)))
         noise = torch.from_numpy(rng.standard_normal((len(picks), *images.shape[-1:], *images.shape[1:3]), np.float32))
-        noisy = add_noise(to_tensor(images[picks]), noise, scheduler.alphas_cumprod, times)
+        noisy = add_noise(to_tensor(images[picks]), noise, scheduler.alphas_cumprod, times).to(place)
         given = None
         if labels is not None:
             dropped = torch.from_numpy(rng.random(len(picks)) < DROPPED_LABELS)
-            given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks])
-        return (model(noisy, times, class_labels=given, return_dict=False)[0].float() - noise).square().mean()
+            given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks]).to(place)
+        predicted = model(noisy, times.to(place), class_labels=given, return_dict=False)[0].float()
+        return (predicted - noise.to(place)).square().mean()
 
-    kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed)
+    compiled(model, params["steps"])
+    recipe = {"params": params, "seed": seed, "data": sha256(train_images)}
+    kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe))
+    kept = nn.Module.to(kept, "cpu")
     quality = {} if labels is not None else held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
     diffusion.save(network, kept, scheduler)
     return {"losses": losses, "quality": quality, "parameters": sum(part.numel() for part in kept.parameters())}
