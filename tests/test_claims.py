@@ -356,12 +356,12 @@ def test_a_half_has_its_seeds_and_what_was_measured_once(tmp_path):
     path = tmp_path / "m.parquet"
     rows = [around("a", value, 0.1, seed=seed) for seed, value in enumerate((0.4, 0.5, 0.6))]
     measurements.write(path, [*rows, around("once", 0.3)], family="lcr", model="m")
-    every, first, second = (Lookup([path], "lcr", half=half, model="m") for half in ("", "first", "second"))
-    assert every.halved
+    every = Lookup([path], "lcr", model="m")
+    first, second = every.halves()
     assert [each.get("a").value for each in (every, first, second)] == pytest.approx([0.5, 0.45, 0.6])
     assert [each.get("once").value for each in (every, first, second)] == pytest.approx([0.3] * 3)
     measurements.write(path, rows[:1], family="lcr", model="m")
-    assert not Lookup([path], "lcr").halved
+    assert not Lookup([path], "lcr").halves()
 
 
 def test_a_verdict_that_half_of_the_seeds_flips_is_marked(tmp_path):
@@ -375,9 +375,9 @@ def test_a_verdict_that_half_of_the_seeds_flips_is_marked(tmp_path):
             "ours": [{"text": metric, "value": f'value("{metric}")'}],
             "holds": f'value("{metric}") > 0.5', "fails": f'value("{metric}") < 0.5',
         }  # fmt: skip
-        lookup, *halves = (Lookup([path], "lcr", half=half) for half in ("", "first", "second"))
+        lookup = Lookup([path], "lcr")
         row = claims.judge({**claim, **asked}, lookup, ["m"])
-        verdicts[metric] = claims.judged_by_half(row, {**claim, **asked}, halves, ["m"])
+        verdicts[metric] = claims.judged_by_half(row, {**claim, **asked}, lookup.halves(), ["m"])
     assert verdicts["a"]["verdict_by_half"] == "holds; fails" and not claims.is_stable(verdicts["a"])
     # One seed decides it: there is nothing that another one could say.
     assert verdicts["once"]["verdict_by_half"] == "" and claims.is_stable(verdicts["once"])

@@ -53,20 +53,16 @@ def train(
     rng, size = np.random.default_rng(seed), images.shape[1]
     if params["kind"] == "descriptor":
         model = FaceNetwork("descriptor", params["outputs"], params["width"], size)
-        identity = people[list(IDENTITY)].to_numpy()
+        identity, damage = people[list(IDENTITY)].to_numpy(), params.get("damage", 0.0)
 
         def loss_of(picks: np.ndarray, index: int) -> Tensor:
             views = [disturbed(to_tensor(taken_anew(identity[picks], size, rng)), rng) for _ in range(2)]
-            if not params.get("damage"):
-                first, second = model.embed(torch.cat(views)).float().chunk(2)
-                return descriptor_loss(first, second, params["temperature"], params["spreading"])
-            levels = torch.from_numpy(rng.random(len(picks), np.float32))
-            ruined = damaged(views[0], levels, rng)
-            first, second, third = model.embed(torch.cat([*views, ruined])).float().chunk(3)
-            missed = F.mse_loss((first * third).sum(1), 1 - levels)
-            return (
-                descriptor_loss(first, second, params["temperature"], params["spreading"]) + params["damage"] * missed
-            )
+            if damage:
+                levels = torch.from_numpy(rng.random(len(picks), np.float32))
+                views.append(damaged(views[0], levels, rng))
+            first, second, *ruined = model.embed(torch.cat(views)).float().chunk(len(views))
+            loss = descriptor_loss(first, second, params["temperature"], params["spreading"])
+            return loss + damage * F.mse_loss((first * ruined[0]).sum(1), 1 - levels) if damage else loss
 
     else:
         model = FaceNetwork("attributes", len(ATTRIBUTES), params["width"], size)

@@ -58,7 +58,7 @@ class Var(ConceptStudies):
         if "real" in self.own():
             self.setting("datasets", self.own("real"))
         self.own("studies", self.own("course_study"))
-        for name in self.fed():
+        for name in self.own().get("fed", []):
             self.network(name)
 
 

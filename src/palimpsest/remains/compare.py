@@ -27,7 +27,7 @@ def compare(collections: list[Input], measurements: Output, *, families: dict) -
     rows = []
     for (family, generators), path in zip(families.items(), collections, strict=True):
         of_all = Lookup([path], family, METRICS)
-        lookups = {"": of_all} | {half: Lookup([path], family, METRICS, half) for half in HALVES if of_all.halved}
+        lookups = {"": of_all, **dict(zip(HALVES, of_all.halves(), strict=False))}
         for (half, lookup), (generator, settings) in product(lookups.items(), generators.items()):
             found = dict(READINGS[family](lookup.of(model=generator), settings))
             compared = {method: read for method, read in found.items() if method not in settings["controls"]}

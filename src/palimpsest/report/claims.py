@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from palimpsest.plan.reading import read_yaml
-from palimpsest.report.lookup import HALVES, Lookup, Missing, evaluate
+from palimpsest.report.lookup import Lookup, Missing, evaluate
 from palimpsest.report.parts import name_of
 from palimpsest.report.typeset import Estimate, Format, Table, estimate, tex
 from palimpsest.run import Input, Output, UserError, step
@@ -51,7 +51,7 @@ def claims(
     known, optional = read(definitions), may_lack(definitions)
     for (family, models), path in zip(families.items(), measurements, strict=True):
         lookup = Lookup([path], family, optional.get(family, ()))
-        halves = [Lookup([path], family, optional.get(family, ()), half) for half in HALVES if lookup.halved]
+        halves = lookup.halves()
         judged = [
             judged_by_half(judge(claim, lookup, models), claim, halves, models)
             for claim in known

@@ -44,14 +44,12 @@ def load(paths: Iterable[Path], family: str) -> pd.DataFrame:
 
 
 def of_half(frame: pd.DataFrame, half: str) -> pd.DataFrame:
-    """What half of the seeds measured (the first has the odd one), and what was measured once; all for no half.
+    """What half of the seeds measured, one of HALVES (the first has the odd one), and what was measured once.
 
     A step that reads several seeds itself says by the label `half` which ones it read.
     """
-    if "half" in frame and half:
+    if "half" in frame:
         return frame[frame["half"] == half].assign(half="")
-    if not half:
-        return frame
     ordered = frame.sort_values("seed", kind="stable")
     groups = ordered.groupby(labels_of(frame), dropna=False, sort=False)
     place, size = groups.cumcount(), groups["value"].transform("size")
@@ -104,16 +102,10 @@ class Lookup:
     A metric that no measurement is of is an error, unless it is one of `optional`: those that may not be measured.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], family: str, optional: Iterable[str] = (), half: str = "", **labels
-    ) -> None:
-        """Look up in measurement files of a family; `labels` (a model, say) hold for every question.
-
-        half: of the seeds, one of HALVES; unless given, all.
-        """
-        found = load(paths, family)
-        self.halved = is_halved(found)
-        self.table = over_seeds(of_half(found, half))
+    def __init__(self, paths: Sequence[Path], family: str, optional: Iterable[str] = (), **labels) -> None:
+        """Look up in measurement files of a family; `labels` (a model, say) hold for every question."""
+        self.measured = load(paths, family)
+        self.table = over_seeds(self.measured)
         self.metrics = {*self.table["metric"], *optional}
         self.defaults = defaults_of(family)
         self.labels = labels
@@ -123,6 +115,15 @@ class Lookup:
         narrowed = copy(self)
         narrowed.labels = {**self.labels, **labels}
         return narrowed
+
+    def halves(self) -> list["Lookup"]:
+        """The same over each half of the seeds; none where no measurement is of several."""
+        if not is_halved(self.measured):
+            return []
+        found = [copy(self) for _ in HALVES]
+        for each, half in zip(found, HALVES, strict=True):
+            each.table = over_seeds(of_half(self.measured, half))
+        return found
 
     def row(self, metric: str, **labels) -> pd.Series:
         """The one row that the labels select; raises Missing for none, UserError when they leave several."""

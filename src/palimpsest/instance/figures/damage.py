@@ -21,12 +21,11 @@ def draw(lookup: Lookup, inputs: list, params: dict) -> Figure:
     rows = lookup.rows("damaged_similarity", family="judges")
     for axes, (kind, title) in zip(panels, AXES.items(), strict=True):
         some = rows[rows["damage"] == kind].assign(amount=lambda rows: rows["amount"].astype(float))
-        some = some.sort_values("amount")
-        middle, low, high = (some[name].to_numpy() for name in ("value", "low", "high"))
+        measured = some.sort_values("amount")[["amount", "value", "low", "high"]].to_numpy()
         # An undamaged picture is itself.
-        amounts = np.concatenate([[0], some["amount"]])
-        spread = [np.concatenate([[0], middle - low]), np.concatenate([[0], high - middle])]
-        axes.errorbar(amounts, np.concatenate([[1], middle]), spread, marker="o", markersize=2.5, color=PALETTE[0])
+        amounts, middle, low, high = np.array([(0, 1, 1, 1), *measured]).T
+        spread = [middle - low, high - middle]
+        axes.errorbar(amounts, middle, spread, marker="o", markersize=2.5, color=PALETTE[0])
         axes.axhline(LIMIT, color="tab:red", linestyle="--", linewidth=0.8, zorder=0)
         axes.set(xlabel=title, ylim=(-0.3, 1.05))
         axes.xaxis.label.set_size(7)

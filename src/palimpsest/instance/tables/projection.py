@@ -10,7 +10,6 @@ from palimpsest.report.typeset import Format, Table, number
 
 MEASUREMENTS = ("projection",)
 PARAMS = {"models": None, "studies": ["projection"], "evaluation": None, "fixed": ["unpromptable"]}
-# A study need not name the setting that the others are compared with.
 NAMES = {
     "none": "no projection",
     "forget": "forget gradient only",
@@ -20,6 +19,7 @@ NAMES = {
 }
 SMALL = Format(3)
 SHOWN = {"similarity_target": "S", "perceptual": "Change", "ssim": "SSIM", "frechet_pretrained": "FD pre"}
+# A study need not name the setting that the others are compared with.
 OPTIONAL = tuple(f"{kind}_{metric}" for kind in ("paired", "detectable") for metric in SHOWN)
 
 

@@ -49,9 +49,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         "Method",
         "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples "
         "not less often plausible than the pretrained model’s (Fisher’s exact test at 5 %), the first within one "
-        "standard error of the smallest FD pre is taken (*), pair by pair over targets "
-        "and seeds; where there is none, the same of all that forget; where none does, the one that forgets "
-        "most.",
+        "standard error of the smallest FD pre is taken (*), pair by pair over targets and seeds; where there is none, "
+        "the same of all that forget; where none does, the one that forgets most.",
         "tab:instance-tuning",
         f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
         f"the rule reads; the others are means over them. {basis(params, 'tuning', within=WITHIN)} {same_twice(params)}"
