@@ -2,7 +2,8 @@
 
 A next-scale model gives the probability of a picture's tokens itself, teacher-forced, where a diffusion model has to be
 inverted: the counterpart of the seeds' likelihood in the family `memory`. Pictures of a concept and others, drawn by
-the base and real ones, are each read with their own caption, with the same without the concept, and with none.
+the base and real ones, are each read with their own caption; those of the concept with the same without it and with
+none, too.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,6 @@ from palimpsest.worlds.captions import caption
 from palimpsest.worlds.concepts import ALL, Concept
 from palimpsest.worlds.named import concept_of
 
-CAPTIONS = ("own", "neutral", "empty")
 DRAWN, OTHERS, REAL, REAL_OTHERS = "concept", "others", "real_concept", "real"
 
 
@@ -72,9 +72,9 @@ def likelihoods(
             labels = {"method": edit.method, "setting": edit.setting, "seed": edit.seed, "concept": name}
             found += [
                 pd.DataFrame({"loss": losses, "picture": np.arange(len(losses))}).assign(set=key, caption=how, **labels)
-                for key, (tokens, texts) in sets[name].items()
-                for how in CAPTIONS
-                for losses in [of_tokens(opened, tokens, texts.get(how, texts["own"]), how == "empty")]
+                for key, (tokens, inputs, texts) in sets[name].items()
+                for how, conditions in texts.items()
+                for losses in [losses_of(opened, tokens, inputs, conditions, how == "empty")]
             ]
     table = pd.concat(found, ignore_index=True)
     table.to_parquet(pictures, index=False)
@@ -83,18 +83,18 @@ def likelihoods(
 
 
 def drawn_sets(base: Var, name: str, source: Path, drawn: Mapping, table: pd.DataFrame, count: int) -> dict:
-    """Tokens and captions of what the base drew: of the concept, and of the rest."""
+    """Tokens, what they feed the transformer, and captions of what the base drew: of the concept, and of the rest."""
     pairs, others = (
         each.at(np.arange(min(count, len(each)))) for each in kept_rollouts(base, name, source, drawn, table)
     )
     return {
-        DRAWN: (pairs.own, {"own": pairs.asked, "neutral": pairs.safe}),
-        OTHERS: (others.tokens, {"own": others.asked, "neutral": others.asked}),
+        DRAWN: (pairs.own, pairs.own_inputs, {"own": pairs.asked, "neutral": pairs.safe, "empty": pairs.asked}),
+        OTHERS: (others.tokens, others.inputs, {"own": others.asked}),
     }
 
 
 def real_sets(base: Var, concept: Concept, images: np.ndarray, rows: pd.DataFrame, count: int, seed: int) -> dict:
-    """Tokens and captions of real scenes, with the concept and without."""
+    """As `drawn_sets`, of real scenes with the concept and without."""
     found, rng = {}, np.random.default_rng((seed, 21))
     for key, wanted in ((REAL, concept.shown_by(rows)), (REAL_OTHERS, ~concept.shown_by(rows))):
         places = np.sort(rng.permutation(np.flatnonzero(wanted))[:count])
@@ -107,15 +107,15 @@ def real_sets(base: Var, concept: Concept, images: np.ndarray, rows: pd.DataFram
         both = (picked, concept.without(picked))
         own, neutral = (base.ids([caption(each) for each in some.to_dict("records")]) for some in both)
         features = visual_tokenizer.encode(base.visual, images[places])
-        tokens = base.visual.quantiser.quantise(features).symbols
-        found[key] = (tokens, {"own": own, "neutral": neutral})
+        read = base.visual.quantiser.quantise(features.to(own.device))
+        texts = {"own": own} | ({"neutral": neutral, "empty": own} if key == REAL else {})
+        found[key] = (read.symbols, read.inputs, texts)
     return found
 
 
-def of_tokens(model: Var, tokens: Tensor, conditions: Tensor, empty: bool) -> np.ndarray:
+def losses_of(model: Var, tokens: Tensor, inputs: Tensor, conditions: Tensor, empty: bool) -> np.ndarray:
     """The loss of pictures of tokens (n, L, symbols), the mean of their symbols in nats (n,)."""
-    tokens = tokens.to(conditions.device)
-    losses, _ = said(model, conditions, model.visual.quantiser.read(tokens).inputs, tokens, empty=empty)
+    losses, _ = said(model, conditions, inputs, tokens, empty=empty)
     return losses.double().mean((1, 2)).cpu().numpy()
 
 
