@@ -140,11 +140,11 @@ MADE = {
     ],
     "mode_not_class": [
         ("wrong_rate", {"method": "pretrained"}, 0.3, 0.3),
-        ("wrong_rate", UNPROMPTABLE, 0.05, 0.3),
+        ("wrong_rate", {"method": "unpromptable", "setting": "tuned"}, 0.05, 0.3),
         ("right_rate", {"method": "pretrained"}, 0.7, 0.7),
-        ("right_rate", UNPROMPTABLE, 0.9, 0.9),
-        *(("wrong_rate", {"method": method}, 0.0, 0.0) for method in ("esd", "spm", "duo")),
-        *(("right_rate", {"method": method}, 0.1, 0.1) for method in ("esd", "spm", "duo")),
+        ("right_rate", {"method": "unpromptable", "setting": "tuned"}, 0.9, 0.9),
+        *(("wrong_rate", {"method": method, "setting": "tuned"}, 0.0, 0.0) for method in ("esd", "spm", "duo")),
+        *(("right_rate", {"method": method, "setting": "tuned"}, 0.1, 0.1) for method in ("esd", "spm", "duo")),
     ],
     "ridge_nearer": [
         *((f"{name}_error", {}, 1e-13, 1e-13) for name in ("theorem_1", "theorem_2", "corollary_3")),

@@ -124,28 +124,26 @@ def adapted(seed: int) -> UNet2DModel:
     return inject_adapter_in_model(config, network)
 
 
-def test_adapters_of_several_seeds_in_one_file_are_opened_each_for_itself(tmp_path, base):
-    networks, state = {seed: adapted(seed) for seed in (3, 12)}, {}
-    for seed, network in networks.items():
-        state |= {f"{seed}.{name}": each.contiguous() for name, each in get_peft_model_state_dict(network).items()}
-    path = tmp_path / "adapter.safetensors"
+def test_adapters_are_opened_and_half_of_them_or_another_networks_are_refused(tmp_path, base):
+    network, path = adapted(3), tmp_path / "adapter.safetensors"
+    state = {name: each.contiguous() for name, each in get_peft_model_state_dict(network).items()}
     save_file(state, path)
-    rows = [{"path": path, "seed": seed, "format": "lora"} for seed in networks]
+    rows = [{"path": path, "seed": 3, "format": "lora"}]
     edit_table.write(tmp_path / "edits.parquet", rows, base_path=base, **COMMON)
-    for edit in edits.read(tmp_path / "edits.parquet"):
-        assert torch.allclose(predicted(edits.open_edit(edit)), predicted(networks[edit.seed].eval()), atol=1e-6)
-    with pytest.raises(UserError, match=r"no adapters for seed 1$"):
-        edits.open_edit(replace(edit, seed=1))
-    # Half an adapter, and one of another network.
+    (edit,) = edits.read(tmp_path / "edits.parquet")
+    assert torch.allclose(predicted(edits.open_edit(edit)), predicted(network.eval()), atol=1e-6)
     for name, named in (("lora_B", "lacks"), ("lora_A", "does not fit")):
-        change = {key: each for key, each in state.items() if key.startswith("3.")}
+        change = dict(state)
         key = next(key for key in change if name in key)
         tensor = change.pop(key)
         if name == "lora_A":
             change[key.replace("resnets", "attentions")] = tensor
         save_file(change, path)
         with pytest.raises(UserError, match=named):
-            edits.open_edit(replace(edit, seed=3, sha256=sha256(path)))
+            edits.open_edit(replace(edit, sha256=sha256(path)))
+    save_file({"other": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"holds no adapters"):
+        edits.open_edit(replace(edit, sha256=sha256(path)))
 
 
 def test_codes_are_opened_by_their_setting(tmp_path, base):

@@ -20,13 +20,15 @@ from safetensors.torch import load_file
 from palimpsest.instance import faulty_reference
 from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
-from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
+from palimpsest.instance.faulty_class import Fault, Looks, Samples, rates, wrong_first
 from palimpsest.instance.make_surrogates import make_surrogates
 from palimpsest.instance.membership import gap, held, membership
 from palimpsest.instance.paired import METRICS, paired
 from palimpsest.instance.reference import reference
 from palimpsest.instance.repair_class import ADAPTED, repair
 from palimpsest.instance.select import fewer, select
+from palimpsest.instance.select_repair import RATES
+from palimpsest.instance.select_repair import select as select_repair
 from palimpsest.instance.surrogates.context import check
 from palimpsest.instance.targets import NEAREST, targets
 from palimpsest.instance.unlearn import unlearn_all
@@ -903,9 +905,16 @@ def faulty(tmp_path_factory) -> SimpleNamespace:
     weights.save(folder / "judge.safetensors", judge, judge.config)
     for name, right in (("wrong", False), ("repaired", True)):
         np.save(folder / f"{name}.npy", flags.make(4, 33, "fit", only_wrong=True, repaired=right, size=SIZE).images)
+    data = []
+    for split, count in (("train", 90), ("test", 60)):
+        world = flags.make(count, 31, split, wrong=0.3, size=SIZE)
+        np.save(folder / f"{split}.npy", world.images)
+        world.manifest.to_parquet(folder / f"{split}.parquet")
+        data += [folder / f"{split}.npy", folder / f"{split}.parquet"]
     faulty_reference.reference(
         network,
         folder / "judge.safetensors",
+        *data,
         folder / "reference.npz",
         folder / "measurements.parquet",
         model="tiny",
@@ -919,14 +928,16 @@ def faulty(tmp_path_factory) -> SimpleNamespace:
 
 def repaired(faulty, folder: Path, method: str = "unpromptable", repaired_images: Path | None = None, **more) -> dict:
     folder.mkdir(exist_ok=True)
-    given = {"training": {**TRAINING, "learning_rate": 0.05}, "settings": {}, "rank": 2, "seeds": [0]} | more
+    given = {"training": {**TRAINING, "learning_rate": 0.05}, "settings": {}, "seeds": [0], "tuned": False} | more
+    about = {key: given[key] for key in ("training", "settings", "tuned")}
+    plan = {"runs": [{"setting": "tuned", "seed": seed, **about} for seed in given["seeds"]]}
     return repair(
         faulty.network,
         faulty.folder / "judge.safetensors",
         faulty.folder / "reference.npz",
         faulty.folder / "wrong.npy",
         repaired_images or faulty.folder / "repaired.npy",
-        folder / "adapter.safetensors",
+        folder / "weights",
         folder / "log.parquet",
         folder / "panel.npz",
         folder / "measurements.parquet",
@@ -935,8 +946,10 @@ def repaired(faulty, folder: Path, method: str = "unpromptable", repaired_images
         method=method,
         fault=FAULT,
         params=FAULTY_PARAMS,
+        rank=2,
+        plan=plan,
+        selected=given.get("selected"),
         device="cpu",
-        **given,
     )
 
 
@@ -977,15 +990,64 @@ def test_a_wrong_symbol_counts_in_the_class_only():
             return [images]
 
     own = np.stack([picture(*each) for each in ((0, 0), (0, 0), (0, 1), (2, 1), (2, 0), (0, 3), (0, 1), (3, 1))])
-    samples = Samples(own, own[:2], np.array([0, 0]), np.arange(8))
-    found = {
-        one["metric"]: one["value"] for one in rates(Judge(), samples, samples, Fault(**FAULT)) if "kind" not in one
-    }
+    samples = Samples(own, own[:2], np.array([0, 0]), np.arange(8), 0)
+    looks = SimpleNamespace(plausible=lambda judge, pictures, labels: pictures[:, 0, 2, 0] == 0)
+
+    def read(after: Samples) -> dict:
+        rows = rates(Judge(), after, samples, Fault(**FAULT), looks)
+        return {one["metric"]: one["value"] for one in rows if "kind" not in one}
+
+    found = read(samples)
     # What figures show: the wrong ones of the class first.
     assert wrong_first(Judge(), own, Fault(**FAULT)).tolist() == [2, 6, 0, 1, 3, 4, 5, 7]
     many = np.stack([picture(0, 1)] * 20 + [picture(0, 0)] * 20)
     assert wrong_first(Judge(), many, Fault(**FAULT)).tolist() == [*range(8), *range(20, 28)]
-    assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0}
+    same = {"gone": 0.0, "good_kept": 1.0, "plausible": 1.0}
+    assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0, **same}
+    # One of the wrong is right now; one of the right, and one of the others, look like no flag any more.
+    after = own.copy()
+    after[2], after[0, 0, 2] = picture(0, 0), 255
+    found = read(Samples(after, after[:2], np.array([0, 0]), np.arange(8), 0))
+    changed = {"gone": 1 / 2, "good_kept": 1 / 2, "plausible": 7 / 8}
+    assert found == {"wrong_rate": 1 / 8, "right_rate": 2 / 8, "class_kept": 4 / 8, "others_kept": 1 / 2, **changed}
+
+
+def test_flags_look_like_flags_of_their_own_country_alone(faulty):
+    looks, judge = Looks.read(faulty.folder / "reference.npz"), networks.load(faulty.folder / "judge.safetensors")
+    world = flags.make(120, 77, "fit", size=SIZE)
+    country, pictures = world.manifest["country"].to_numpy(), world.images
+    noise = np.random.default_rng(0).integers(256, size=pictures.shape, dtype=np.uint8)
+    shares = [
+        looks.plausible(judge, given, labels).mean()
+        for given, labels in ((pictures, country), (pictures, (country + 1) % 6), (noise, country))
+    ]
+    assert shares[0] > 0.8 and shares[1] < 0.3 and shares[2] == 0
+
+
+def test_a_repair_takes_the_setting_that_the_tuning_chose(faulty, tmp_path):
+    settings = [
+        {"name": "gentle", "training": {"learning_rate": 0.01}},
+        {"name": "strong", "training": {"learning_rate": 0.0}, "settings": {"value": 2.0}},
+    ]
+
+    def chosen(kept: float) -> str:
+        rows = [
+            row(metric, value, n=40, setting=name)
+            for name, values in (("gentle", (0.3, 1.0, 1.0)), ("strong", (0.9, kept, 1.0)))
+            for metric, value in zip(RATES, values, strict=True)
+        ]
+        measurements.write(tmp_path / "tuning.parquet", rows, family="instance")
+        files = [tmp_path / name for name in ("tuning.parquet", "selected.json", "chosen.parquet")]
+        return select_repair(*files, method="unpromptable", model="tiny", grid={"settings": settings})["setting"]
+
+    # What is gone and what is kept count alike: the stronger one is taken, but for all that was right.
+    assert chosen(0.0) == "strong" and chosen(0.9) == "strong"
+    table = measurements.read([tmp_path / "chosen.parquet"])
+    assert value(table, "tuning_gone") == 0.9 and value(table, "tuning_kept") == pytest.approx(0.95)
+    assert value(table, "selected_again") > 0.95
+    repaired(faulty, tmp_path / "tuned", tuned=True, selected=tmp_path / "selected.json")
+    adapter = load_file(tmp_path / "tuned/weights/tuned.0.safetensors")
+    assert all(not tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
 
 
 @pytest.mark.parametrize("method", ["unpromptable", "esd"])
@@ -993,9 +1055,9 @@ def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
     before = load_file(faulty.network)
     settings = {"sampling_steps": 3, "paths": 4} if method == "esd" else {}
     result = repaired(faulty, tmp_path / "repair", method, seeds=[0, 1], settings=settings)
-    adapter = load_file(tmp_path / "repair/adapter.safetensors")
-    assert all(name.split(".")[0] in "01" and "lora_" in name for name in adapter)
-    assert result["parameters"] == sum(tensor.numel() for tensor in adapter.values()) / 2
+    adapter = {seed: load_file(tmp_path / f"repair/weights/tuned.{seed}.safetensors") for seed in "01"}
+    assert all("lora_" in name for each in adapter.values() for name in each)
+    assert result["parameters"] == sum(tensor.numel() for tensor in adapter["0"].values())
     assert equal(before, load_file(faulty.network))
     with np.load(tmp_path / "repair/panel.npz") as panel:
         pictures = {name: panel[name] for name in panel.files}
@@ -1003,18 +1065,17 @@ def test_a_repair_trains_adapters_alone(faulty, tmp_path, method):
     for seed in "01":
         unet, scheduler = diffusion.load(faulty.network)
         inject_adapter_in_model(LoraConfig(r=2, lora_alpha=2, target_modules=ADAPTED), unet)
-        own = {name.removeprefix(f"{seed}."): each for name, each in adapter.items() if name.startswith(f"{seed}.")}
-        assert not set_peft_model_state_dict(unet, own).unexpected_keys
+        assert not set_peft_model_state_dict(unet, adapter[seed]).unexpected_keys
         found = drawn_again(unet, scheduler)
-        assert np.abs(found.own[faulty.shown].astype(int) - pictures[f"{seed}.own"]).max() <= 1
-        assert np.abs(found.others.astype(int) - pictures[f"{seed}.others"]).max() <= 1
+        assert np.abs(found.own[faulty.shown].astype(int) - pictures[f"tuned.{seed}.own"]).max() <= 1
+        assert np.abs(found.others.astype(int) - pictures[f"tuned.{seed}.others"]).max() <= 1
         assert np.abs(found.own.astype(int) - faulty.drawn.own).max() > 6
-    assert not np.array_equal(pictures["0.own"], pictures["1.own"])
+    assert not np.array_equal(pictures["tuned.0.own"], pictures["tuned.1.own"])
     for edit in edits.read(tmp_path / "repair/edits.parquet"):
         opened, scheduler = edits.open_edit(edit), diffusion.load(faulty.network)[1]
         assert (edit.method, edit.format) == (method, "lora")
         found = drawn_again(opened, scheduler).own[faulty.shown].astype(int)
-        assert np.abs(found - pictures[f"{edit.seed}.own"]).max() <= 1
+        assert np.abs(found - pictures[f"tuned.{edit.seed}.own"]).max() <= 1
     table = measurements.read([tmp_path / "repair/measurements.parquet"])
     assert set(table["seed"]) == {0, 1} and (table["study"] == "faulty_class").all()
     assert {"wrong_rate", "right_rate", "class_kept", "others_kept", "steps"} <= set(table["metric"])
@@ -1028,11 +1089,11 @@ def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
     for metric in ("wrong_rate", "right_rate", "class_kept", "others_kept"):
         assert value(table, metric) == value(before, metric)
     assert value(table, "ssim", kind="others") > 0.98
-    adapter = load_file(tmp_path / "still/adapter.safetensors")
+    adapter = load_file(tmp_path / "still/weights/tuned.0.safetensors")
     assert all(not tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
     # Where a tensor lies in memory decides on some processors how its sums are rounded.
     with np.load(tmp_path / "still/panel.npz") as panel:
-        assert np.abs(panel["0.own"].astype(int) - faulty.drawn.own[faulty.shown]).max() <= 1
+        assert np.abs(panel["tuned.0.own"].astype(int) - faulty.drawn.own[faulty.shown]).max() <= 1
 
 
 def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):

@@ -151,20 +151,37 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
     )
 
 
-OTHER_RATES = ("class_kept", "others_kept", "perceptual", "ssim")
+OTHER_RATES = ("plausible", "others_kept", "perceptual", "ssim")
 
 
-def test_the_note_on_the_faulty_class_counts_what_was_wrong(tmp_path):
+def test_the_faulty_class_has_tuned_and_released_settings_and_counts_what_was_wrong(tmp_path):
     rates = ("wrong_rate", 0.25), ("right_rate", 0.7), *((name, 0.5) for name in OTHER_RATES)
+    made = {
+        "pretrained": [{}],
+        "unpromptable": [{"setting": "tuned"}],
+        "esd": [{"setting": "tuned"}, {"setting": "released"}],
+    }
     rows = [
-        row(metric, value, n=16, method=method, study="faulty_class")
-        for method in ("pretrained", "unpromptable")
+        row(
+            metric,
+            value / 5 if labels.get("setting") == "released" else value,
+            n=16,
+            method=method,
+            study="faulty_class",
+            **labels,
+        )
+        for method, each in made.items()
+        for labels in each
         for metric, value in rates
     ]
-    assert (
-        "Of 16 samples of the class 4 were wrong before"
-        in faulty_class.build(lookup(tmp_path, rows), given(faulty_class)).notes
+    rows += [row("selected", 1, method=method, setting=f"{method}_2") for method in ("unpromptable", "esd")]
+    params = given(
+        faulty_class, repairs=["unpromptable", "esd"], repair_grids={"unpromptable": ["a", "b"], "esd": ["c", "d"]}
     )
+    table = faulty_class.build(lookup(tmp_path, rows), params)
+    assert "Of 16 samples of the class 4 were wrong before" in table.notes and "2 settings of each" in table.notes
+    assert list(table.frame["Setting"]) == ["", "unpromptable_2", "esd_2", "released"]
+    assert [each.value for each in table.frame["Wrong"]] == [0.25, 0.25, 0.25, 0.05]
 
 
 def test_conflicts_are_those_of_the_runs_that_the_table_counts():
@@ -211,7 +228,7 @@ def test_the_faulty_class_is_shown_by_the_samples_that_were_chosen(tmp_path):
     own = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     shown = np.array([17, 3, 5])
     np.savez(tmp_path / "reference.npz", own=own, others=own, shown=shown)
-    np.savez(tmp_path / "panel.npz", **{"0.own": own[shown] + 100, "0.others": own[:3]})
+    np.savez(tmp_path / "panel.npz", **{"tuned.0.own": own[shown] + 100, "tuned.0.others": own[:3]})
     params = {"repairs": ["unpromptable"], "own": 3, "others": 2, "seed": 0, "explicit_sets": []}
     drawn = faulty_figure.draw(None, [tmp_path / "reference.npz", tmp_path / "panel.npz"], params)
     sheets = [np.asarray(axes.images[0].get_array())[0, ::5, 0].tolist() for axes in drawn.axes]

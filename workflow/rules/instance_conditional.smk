@@ -1,20 +1,26 @@
 # Conditional models that draw some pictures wrong: a class of a small model, a prompt of a text-to-image model.
-# Wildcards: {repair} a method of instance.faulty_class, {case} a row of instance.prompted.cases.
+# Wildcards: {repairing} the tuning of repairs or their comparison, {repair} a method of instance.faulty_class, {case} a row of instance.prompted.cases.
 
 
 rule instance_faulty_reference:
-    """Sample the conditional model that draws a class wrong, before anything is unlearned."""
+    """Sample the conditional model that draws a class wrong, before anything is unlearned; see how data looks."""
     input:
         code=code_of("palimpsest.instance.faulty_reference"),
-        network=lambda wildcards: instance.network(instance.own("faulty_class", "model")),
-        judge=lambda wildcards: instance.network(instance.own("faulty_class", "judge")),
+        network=lambda wildcards: instance.network(instance.faulty("model")),
+        judge=lambda wildcards: instance.network(instance.faulty("judge")),
+        data_images=lambda wildcards: instance.faulty_data("train", "images.npy"),
+        data_manifest=lambda wildcards: instance.faulty_data("train", "manifest.parquet"),
+        held_out_images=lambda wildcards: instance.faulty_data("test", "images.npy"),
+        held_out_manifest=lambda wildcards: instance.faulty_data("test", "manifest.parquet"),
     output:
-        samples="<results>/instance/faulty_class/reference/samples.npz",
-        measurements="<results>/instance/faulty_class/reference/measurements.parquet",
+        samples="<results>/instance/faulty_class/{repairing}/reference/samples.npz",
+        measurements="<results>/instance/faulty_class/{repairing}/reference/measurements.parquet",
     log:
-        "<logs>/instance/faulty_class/reference.log",
+        "<logs>/instance/faulty_class/{repairing}/reference.log",
     benchmark:
-        "<benchmarks>/instance_faulty_reference.jsonl"
+        "<benchmarks>/instance_faulty_reference/{repairing}.jsonl"
+    wildcard_constraints:
+        repairing=one_of(instance.repairing),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -24,34 +30,37 @@ rule instance_faulty_reference:
         gpu=1,
     params:
         paths=paths,
-        model=lambda wildcards: instance.own("faulty_class", "model"),
-        fault=lambda wildcards: as_json(instance.own("faulty_class", "fault")),
-        params=lambda wildcards: as_json(instance.own("faulty_class", "reference")),
+        model=lambda wildcards: instance.faulty("model"),
+        fault=lambda wildcards: as_json(instance.faulty("fault")),
+        params=lambda wildcards: as_json(instance.faulty("reference")),
+        seed=lambda wildcards: instance.faulty("studies", wildcards.repairing, "sampling_seed"),
     shell:
         "python -m palimpsest.instance.faulty_reference {params.paths} --model {params.model} --fault {params.fault:q}"
-        " --params {params.params:q} > {log} 2>&1"
+        " --params {params.params:q} --seed {params.seed} > {log} 2>&1"
 
 
 rule instance_repair_class:
-    """Make the conditional model forget its wrong pictures by one method."""
+    """Make the conditional model forget its wrong pictures by one method: every run of one study."""
     input:
         code=instance.code_of_method("palimpsest.instance.repair_class", "{repair}"),
-        network=lambda wildcards: instance.network(instance.own("faulty_class", "model")),
-        judge=lambda wildcards: instance.network(instance.own("faulty_class", "judge")),
-        reference="<results>/instance/faulty_class/reference/samples.npz",
-        wrong_images=lambda wildcards: f"<results>/data/{instance.own('faulty_class', 'targets')}/images.npy",
-        repaired_images=lambda wildcards: f"<results>/data/{instance.own('faulty_class', 'surrogates')}/images.npy",
+        network=lambda wildcards: instance.network(instance.faulty("model")),
+        judge=lambda wildcards: instance.network(instance.faulty("judge")),
+        reference="<results>/instance/faulty_class/{repairing}/reference/samples.npz",
+        wrong_images=instance.repair_pictures("targets"),
+        repaired_images=instance.repair_pictures("surrogates"),
+        selected=instance.repair_selected,
     output:
-        adapter="<results>/instance/faulty_class/{repair}/adapter.safetensors",
-        log="<results>/instance/faulty_class/{repair}/log.parquet",
-        panel="<results>/instance/faulty_class/{repair}/panel.npz",
-        measurements="<results>/instance/faulty_class/{repair}/measurements.parquet",
-        edits="<results>/instance/faulty_class/{repair}/edits.parquet",
+        weights=directory("<results>/instance/faulty_class/{repairing}/{repair}/weights"),
+        log="<results>/instance/faulty_class/{repairing}/{repair}/log.parquet",
+        panel="<results>/instance/faulty_class/{repairing}/{repair}/panel.npz",
+        measurements="<results>/instance/faulty_class/{repairing}/{repair}/measurements.parquet",
+        edits="<results>/instance/faulty_class/{repairing}/{repair}/edits.parquet",
     log:
-        "<logs>/instance/faulty_class/{repair}.log",
+        "<logs>/instance/faulty_class/{repairing}/{repair}.log",
     benchmark:
-        "<benchmarks>/instance_repair_class/{repair}.jsonl"
+        "<benchmarks>/instance_repair_class/{repairing}/{repair}.jsonl"
     wildcard_constraints:
+        repairing=one_of(instance.repairing),
         repair=one_of(instance.repairs()),
     conda:
         "../../envs/torch.yaml"
@@ -62,19 +71,41 @@ rule instance_repair_class:
         gpu=1,
     params:
         paths=paths,
-        model=lambda wildcards: instance.own("faulty_class", "model"),
-        fault=lambda wildcards: as_json(instance.own("faulty_class", "fault")),
-        params=lambda wildcards: as_json(instance.own("faulty_class", "reference")),
-        training=instance.repair_training,
-        settings=lambda wildcards: as_json(
-            instance.own("faulty_class", "methods", wildcards.repair).get("settings", {})
-        ),
-        rank=lambda wildcards: instance.own("faulty_class", "methods", wildcards.repair, "rank"),
-        seeds=lambda wildcards: " ".join(map(str, instance.own("faulty_class", "seeds"))),
+        model=lambda wildcards: instance.faulty("model"),
+        fault=lambda wildcards: as_json(instance.faulty("fault")),
+        params=lambda wildcards: as_json(instance.faulty("reference")),
+        rank=lambda wildcards: instance.faulty("methods", wildcards.repair, "rank"),
+        plan=instance.repair_plan,
     shell:
-        "python -m palimpsest.instance.repair_class {params.paths} --model {params.model} --method {wildcards.repair}"
-        " --fault {params.fault:q} --params {params.params:q} --training {params.training:q}"
-        " --settings {params.settings:q} --rank {params.rank} --seeds {params.seeds} > {log} 2>&1"
+        "python -m palimpsest.instance.repair_class {params.paths} --model {params.model}"
+        " --method {wildcards.repair} --fault {params.fault:q} --params {params.params:q} --rank {params.rank}"
+        " --plan {params.plan:q} > {log} 2>&1"
+
+
+rule instance_select_repair:
+    """Choose each repair's setting on the tuning's wrong pictures and samples."""
+    input:
+        code=code_of("palimpsest.instance.select_repair"),
+        measurements=instance.repair_tuned_on,
+    output:
+        selected="<results>/instance/faulty_class/tuning/{repair}/selected.json",
+        chosen="<results>/instance/faulty_class/tuning/{repair}/chosen.parquet",
+    log:
+        "<logs>/instance/faulty_class/select/{repair}.log",
+    benchmark:
+        "<benchmarks>/instance_select_repair/{repair}.jsonl"
+    wildcard_constraints:
+        repair=one_of(instance.repairs()),
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        model=lambda wildcards: instance.faulty("model"),
+        grid=lambda wildcards: as_json({"settings": instance.repair_options("tuning", wildcards.repair)}),
+    shell:
+        "python -m palimpsest.instance.select_repair {params.paths} --model {params.model} --method {wildcards.repair}"
+        " --grid {params.grid:q} > {log} 2>&1"
 
 
 rule instance_prepare_prompt:

@@ -10,6 +10,7 @@ from torch import Tensor
 from palimpsest.instance.judging import share, shown
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.networks import FactorClassifier
+from palimpsest.metrics.distribution import Plausibility
 from palimpsest.metrics.measurements import row
 from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
 from palimpsest.models import diffusion
@@ -33,7 +34,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Samples:
-    """Same-seed samples, uint8: `own` of the faulty class, `others` of the other classes, with their labels.
+    """Same-seed samples of a seed, uint8: `own` of the faulty class, `others` of the other classes, with their labels.
 
     shown: numbers of the own samples that figures show, chosen before anything is unlearned; those drawn are the first.
     """
@@ -42,6 +43,7 @@ class Samples:
     others: np.ndarray
     labels: np.ndarray
     shown: np.ndarray
+    seed: int
 
     @classmethod
     def draw(cls, unet, scheduler, fault: Fault, own: int, others: int, steps: int, seed: int) -> "Samples":
@@ -55,13 +57,41 @@ class Samples:
             diffusion.sample(unet, scheduler, np.arange(others), labels=labels, **settings),
             labels.numpy(),
             np.arange(min(own, PANEL)),
+            seed,
         )
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
         """From the file that `faulty_reference` writes."""
         with np.load(path) as file:
-            return cls(file["own"], file["others"], file["labels"], file["shown"])
+            return cls(file["own"], file["others"], file["labels"], file["shown"], int(file["seed"]))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How data of each class looks, by the judge's features: whether a picture that was asked for looks like it.
+
+    data, held_out: features (n, d), with the classes of their pictures.
+    """
+
+    data: np.ndarray
+    data_labels: np.ndarray
+    held_out: np.ndarray
+    held_out_labels: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> "Looks":
+        """From the file that `faulty_reference` writes."""
+        with np.load(path) as file:
+            return cls(*(file[name] for name in cls.__annotations__))
+
+    def plausible(self, judge: FactorClassifier, pictures: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Which pictures look like data of the class that they were asked for (n,): see `Plausibility`."""
+        found, looks = np.zeros(len(pictures), bool), in_batches(judge.appearance, pictures)
+        for label in np.unique(labels):
+            data, held_out = self.data[self.data_labels == label], self.held_out[self.held_out_labels == label]
+            found[labels == label] = Plausibility(data, held_out).plausible(looks[labels == label])
+        return found
 
 
 def read_factors(judge: FactorClassifier, pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,27 +119,42 @@ def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault) -> np.nd
     return np.concatenate([first, np.flatnonzero(~wrong)])[:PANEL]
 
 
-def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault) -> list[dict]:
+def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault, looks: Looks) -> list[dict]:
     """How often the class is drawn with the wrong and with the right symbol, and how good pictures changed.
 
-    wrong_rate and right_rate: samples of the class's label that are of the class and show that symbol, as a share of
-    all; what is left over is of another class or shows neither. The change is against `before`.
+    wrong_rate and right_rate: samples of the class's label that are of the class, show that symbol and look like data,
+    as a share of all; the rest is broken (less than `plausible`), of another class, or shows neither. gone: of those
+    that were wrong before, which are not now; good_kept: of those that were right, which still are. others_kept:
+    samples of other classes that look like theirs, with the symbol that they had. Before: `before`, of the same seeds.
     """
-    own, others = (read_factors(judge, each) for each in (samples.own, samples.others))
-    was, was_others = (read_factors(judge, each) for each in (before.own, before.others))
-    good = (was[fault.symbol_factor] == fault.right) & (was[fault.class_factor] == fault.label)
-    in_class = own[fault.class_factor] == fault.label
-    same_symbol = others[fault.symbol_factor] == was_others[fault.symbol_factor]
-    both = (others[fault.class_factor] == samples.labels) & same_symbol
-    rows = [
-        row("wrong_rate", *share((own[fault.symbol_factor] == fault.wrong) & in_class), n=len(in_class)),
-        row("right_rate", *share((own[fault.symbol_factor] == fault.right) & in_class), n=len(in_class)),
-        row("class_kept", *share(in_class), n=len(in_class)),
-        row("others_kept", *share(both), n=len(both)),
-    ]
+    mine = np.full(len(samples.own), fault.label)
+    now, was = (_read(judge, each.own, mine, fault, looks) for each in (samples, before))
+    others = read_factors(judge, samples.others)
+    same = others[fault.symbol_factor] == read_factors(judge, before.others)[fault.symbol_factor]
+    kept = (
+        looks.plausible(judge, samples.others, samples.labels) & (others[fault.class_factor] == samples.labels) & same
+    )
+    rows = [row(metric, *share(now[key]), n=len(mine)) for metric, key in RATES.items()]
+    rows.append(row("others_kept", *share(kept), n=len(kept)))
+    for metric, of, outcome in (("gone", "wrong", ~now["wrong"]), ("good_kept", "right", now["right"])):
+        if was[of].any():
+            rows.append(row(metric, *share(outcome[was[of]]), n=int(was[of].sum())))
+    good = was["right"]
     pairs = {"good": (samples.own[good], before.own[good]), "others": (samples.others, before.others)}
     for kind, (after, earlier) in pairs.items():
         if len(after):
             rows.append(shown(distances(judge, after, earlier), "perceptual", kind=kind))
             rows.append(shown(ssim(after, earlier), "ssim", kind=kind))
     return rows
+
+
+RATES = {"wrong_rate": "wrong", "right_rate": "right", "class_kept": "of_class", "plausible": "plausible"}
+
+
+def _read(judge: FactorClassifier, own: np.ndarray, labels: np.ndarray, fault: Fault, looks: Looks) -> dict:
+    """Which samples of the class look like data, are of it, and show the wrong or the right symbol, (n,) each."""
+    found, plausible = read_factors(judge, own), looks.plausible(judge, own, labels)
+    of_class = plausible & (found[fault.class_factor] == fault.label)
+    symbol = found[fault.symbol_factor]
+    wrong, right = (of_class & (symbol == each) for each in (fault.wrong, fault.right))
+    return {"plausible": plausible, "of_class": of_class, "wrong": wrong, "right": right}

@@ -1,9 +1,10 @@
 """The conditional model before unlearning: its samples, how often it is wrong, and good pictures of its own."""
 
 import numpy as np
+import pandas as pd
 import torch
 
-from palimpsest.instance.faulty_class import Fault, Samples, rates, wrong_first
+from palimpsest.instance.faulty_class import Fault, Looks, Samples, rates, wrong_first
 from palimpsest.judges import networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import write
@@ -15,6 +16,10 @@ from palimpsest.run import Input, Output, step, torch_device
 def reference(
     network: Input,
     judge: Input,
+    data_images: Input,
+    data_manifest: Input,
+    held_out_images: Input,
+    held_out_manifest: Input,
     samples: Output,
     measurements: Output,
     *,
@@ -26,7 +31,8 @@ def reference(
 ) -> dict:
     """params: `samples` of the class, `others`, `sampling_steps`, `remember` (good pictures of the class).
 
-    samples: `own`, `others`, `labels` and `remember`, pictures as uint8; `shown`: which of the own figures show.
+    data: what the model learned from; held_out: other pictures. samples: `own`, `others`, `labels` and `remember`,
+    pictures as uint8; `shown`: which of the own figures show; and how data looks, as `Looks` has it.
     """
     unet, scheduler = diffusion.load(network, torch_device(device))
     reader, faulty = networks.load(judge), Fault(**fault)
@@ -49,6 +55,16 @@ def reference(
         candidates,
     )
     good = np.sort(np.argsort(-rightness, kind="stable")[:wanted])
+    looks = Looks(
+        *(
+            part
+            for images, manifest in ((data_images, data_manifest), (held_out_images, held_out_manifest))
+            for part in (
+                in_batches(reader.appearance, np.load(images)),
+                pd.read_parquet(manifest, columns=[faulty.class_factor])[faulty.class_factor].to_numpy(),
+            )
+        )
+    )
     np.savez(
         samples,
         own=drawn.own,
@@ -56,8 +72,10 @@ def reference(
         labels=drawn.labels,
         shown=wrong_first(reader, drawn.own, faulty),
         remember=candidates[good],
+        seed=seed,
+        **vars(looks),
     )
-    rows = rates(reader, drawn, drawn, faulty)
+    rows = rates(reader, drawn, drawn, faulty, looks)
     write(measurements, rows, family="instance", model=model, method="pretrained", study="faulty_class", seed=seed)
     return {"wrong_rate": rows[0]["value"]}
 

@@ -3,20 +3,22 @@
 The paper's conditional case (its figure 8), where it shows pictures only: here the rate of the wrong mode is counted.
 """
 
+import json
+
 import numpy as np
 import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
-from palimpsest.instance.faulty_class import PANEL, Fault, Samples, rates
+from palimpsest.instance.faulty_class import PANEL, Fault, Looks, Samples, rates
 from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.pixels import to_tensor
-from palimpsest.options import Count, Positive
+from palimpsest.options import Positive
 from palimpsest.run import Input, Output, seed_everything, step, torch_device
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.door import edit
@@ -31,7 +33,7 @@ def repair(
     reference: Input,
     wrong_images: Input,
     repaired_images: Input,
-    adapter: Output,
+    weights: Output,
     log: Output,
     panel: Output,
     measurements: Output,
@@ -41,40 +43,46 @@ def repair(
     method: str,
     fault: dict,
     params: dict,
-    training: dict,
-    settings: dict,
     rank: Positive,
-    seeds: list[Count],
+    plan: dict,
+    selected: Input | None = None,
     device: str = "auto",
 ) -> dict:
-    """Train adapters of a rank once per seed; adapter: their weights, `<seed>.<name>`; edits: a row for each.
+    """Train adapters of a rank in every run of the plan; weights: a folder with a file for each; edits: a row for each.
 
-    wrong_images: the pictures to forget, repaired_images: their surrogates. params as in `faulty_reference`.
+    wrong_images: the pictures to forget, repaired_images: their surrogates. params as in `faulty_reference`. plan:
+    {"runs": [{"setting", "seed", "tuned", "training", "settings"}, ...]}; selected: what the tuning chose, which takes
+    the place of a tuned run's.
     """
     place, faulty, reader = torch_device(device), Fault(**fault), networks.load(judge)
-    before = Samples.read(reference)
+    before, looks = Samples.read(reference), Looks.read(reference)
     with np.load(reference) as file:
         remember = to_tensor(file["remember"]).to(place)
     wrong, repaired = np.load(wrong_images), np.load(repaired_images)
     check(repaired, wrong, [str(number) for number in range(len(wrong))], str(repaired_images))
     targets, stand_ins = (to_tensor(each).to(place) for each in (wrong, repaired))
-    rows, logs, weights, panels = [], [], {}, {}
-    for seed in seeds:
+    chosen = json.loads(selected.read_text(encoding="utf-8")) if selected else {}
+    rows, logs, listed, panels = [], [], [], {}
+    weights.mkdir(parents=True)
+    for run in plan["runs"]:
         unet, scheduler = diffusion.load(network, place)
         context = Context(
             "instance",
             target=Examples(targets),
             remember=Examples(remember),
             timesteps=len(scheduler.alphas_cumprod),
-            seed=seed,
+            seed=run["seed"],
             frozen=diffusion.NoisePredictor(diffusion.load(network, place)[0], faulty.label),
             alphas_cumprod=scheduler.alphas_cumprod.to(place),
             surrogate=stand_ins,
             conditioning=conditioning(unet, faulty, place),
         )
-        seed_everything(seed)
+        seed_everything(run["seed"])
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=ADAPTED)
         student = diffusion.NoisePredictor(inject_adapter_in_model(config, unet), faulty.label)
+        found = chosen if run["tuned"] else {}
+        settings, training = ({**run[key], **found.get(key, {})} for key in ("settings", "training"))
+        labels = {key: run[key] for key in ("setting", "seed")}
         steps = edit(
             method,
             student,
@@ -83,22 +91,23 @@ def repair(
             training={**training, "autocast": place.type == "cuda"},
             beside=log,
             save=lambda path, unet=unet: save_file(adapters(unet), path),
-            what=f"seed {seed}",
+            what=f"{labels}",
         )
-        logs.append(pd.DataFrame(steps).assign(seed=seed))
-        weights |= {f"{seed}.{name}": tensor for name, tensor in adapters(unet).items()}
-        after = Samples.draw(unet, scheduler, faulty, len(before.own), len(before.others), params["sampling_steps"], 0)
-        found = [*rates(reader, after, before, faulty), row("steps", len(steps))]
-        rows += [{**one, "seed": seed} for one in found]
-        panels |= {f"{seed}.own": after.own[before.shown], f"{seed}.others": after.others[:PANEL]}
-    save_file(weights, adapter)
+        name = f"{run['setting']}.{run['seed']}"
+        save_file(adapters(unet), weights / f"{name}.safetensors")
+        listed.append({"path": weights / f"{name}.safetensors", **labels})
+        logs.append(pd.DataFrame(steps).assign(**labels))
+        sizes = len(before.own), len(before.others), params["sampling_steps"], before.seed
+        after = Samples.draw(unet, scheduler, faulty, *sizes)
+        measured = [*rates(reader, after, before, faulty, looks), row("steps", len(steps), n=1)]
+        rows += [{**one, **labels} for one in measured]
+        panels |= {f"{name}.own": after.own[before.shown], f"{name}.others": after.others[:PANEL]}
     np.savez(panel, **panels)
     pd.concat(logs, ignore_index=True).to_parquet(log, index=False)
     write(measurements, rows, family="instance", model=model, method=method, study="faulty_class")
-    listed = [{"seed": seed, "path": adapter} for seed in seeds]
     base = {"base": model, "base_path": network, "family": "instance", "method": method, "format": "lora"}
-    list_edits(edits, listed, **base, target="wrong", setting=f"rank {rank}")
-    return {"parameters": sum(tensor.numel() for tensor in weights.values()) // len(seeds)}
+    list_edits(edits, listed, **base, target="wrong")
+    return {"parameters": sum(tensor.numel() for tensor in adapters(unet).values())}
 
 
 def conditioning(unet, faulty: Fault, place: torch.device) -> Conditioning:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.judges.networks import Stages
+from palimpsest.judges.networks import Stages, mean_and_spread
 from palimpsest.metrics.similarity import normalised, perceptual_map
 from palimpsest.models import weights
 
@@ -40,7 +40,7 @@ class FaceNetwork(nn.Module):
         A network that reads attributes through noise is blind to grain in its last layer, not in its first ones.
         """
         maps = self.stages.maps(images)
-        looks = [part for layer in maps[:3] for part in (layer.mean((2, 3)), layer.std((2, 3)))]
+        looks = [part for layer in maps[:3] for part in mean_and_spread(layer)]
         return torch.cat([F.silu(self.hidden(maps[-1].flatten(1))), *looks], 1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ class Stages(nn.ModuleList):
         return found
 
 
+def mean_and_spread(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every channel of feature maps (n, c, h, w) over its places, (n, c) each."""
+    return maps.mean((2, 3)), maps.std((2, 3))
+
+
 class FactorClassifier(nn.Module):
     """One linear head per factor over globally averaged features."""
 
@@ -58,6 +63,10 @@ class FactorClassifier(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of the four stages, at strides 1, 2, 4 and 8."""
         return self.stages.maps(images)
+
+    def appearance(self, images: Tensor) -> Tensor:
+        """What a picture looks like (n, 22 width): mean and spread of every channel of the stages."""
+        return torch.cat([part for layer in self.features(images) for part in mean_and_spread(layer)], 1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (n, values) of each factor."""

@@ -212,14 +212,11 @@ def with_adapters(edit: Edit) -> nn.Module:
     """The base with its adapters; every tensor of the file has its place, and every adapter its tensors."""
     from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 
-    every = read_state(edit.path)
-    several = all(name.split(".")[0].isdigit() for name in every)
-    prefix = f"{edit.seed}." if several else "transformer."
-    state = {name.removeprefix(prefix): each for name, each in every.items() if name.startswith(prefix) or not several}
+    state = {name.removeprefix("transformer."): each for name, each in read_state(edit.path).items()}
     down = ".lora_A.weight"
     downs = {name.removesuffix(down): each for name, each in state.items() if name.endswith(down)}
     if not downs:
-        raise UserError(f"{edit.path} holds no adapters for seed {edit.seed}")
+        raise UserError(f"{edit.path} holds no adapters: make them again")
     network = open_network(edit.base_path)
     unknown = sorted(downs.keys() - {name for name, _ in network.named_modules()})
     if unknown:

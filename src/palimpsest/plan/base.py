@@ -264,25 +264,26 @@ class Studies(Family):
 
     def measurements_of(self, model: str, study: str, method: str) -> str:
         """What a study measures of a method: of a tuning the released file, or where this run measures it."""
-        if study == self.own("tuning_study") and self.has_released_tuning(model, method):
-            return str(TUNINGS / self.family / model / f"{method}.parquet")
+        asked = {"runs": self.runs_of(study, method), "sizes": self.tuning_sizes()}
+        if study == self.own("tuning_study") and (released := self.released_tuning(model, method, asked)):
+            return released
         return f"<results>/{self.family}/{model}/{study}/{method}/measurements.parquet"
 
     def tuned_on(self, wildcards) -> str:
         """What the tuning measured of a method."""
         return self.measurements_of(wildcards.model, self.own("tuning_study"), wildcards.method)
 
-    def has_released_tuning(self, model: str, method: str) -> bool:
-        """Whether the very runs that the tuning asks for were made of this model, and what they measured released."""
-        record = TUNINGS / self.family / model / "record.json"
-        if not record.exists() or not self.network(model).startswith(str(RELEASED)):
-            return False
-        found = json.loads(record.read_text(encoding="utf-8"))
+    def released_tuning(self, model: str, method: str, asked: dict) -> str | None:
+        """What a tuning measured and was released: of this model, of the very runs that are asked for, of its sizes."""
+        folder = TUNINGS / self.family / model
+        if not (folder / "record.json").exists() or not self.network(model).startswith(str(RELEASED)):
+            return None
+        found = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         network = json.loads((RELEASED / f"{model}.json").read_text(encoding="utf-8"))
         made = found["methods"].get(method, {"runs": [], "sizes": {}})
-        asked = {"runs": self.runs_of(self.own("tuning_study"), method), "sizes": self.tuning_sizes()}
         recipes = [as_json([list(map(with_changes, each["runs"])), each["sizes"]]) for each in (made, asked)]
-        return found["network"] == network["sha256"] and recipes[0] == recipes[1]
+        same = found["network"] == network["sha256"] and recipes[0] == recipes[1]
+        return str(folder / f"{method}.parquet") if same else None
 
     def tuning_sizes(self) -> dict:
         """How much a tuning measures, where a table says it: a released one must have measured as much."""

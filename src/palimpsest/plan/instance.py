@@ -16,6 +16,7 @@ class Instance(Studies):
 
     family = "instance"
     root = "<results>/instance"
+    repairing = ("tuning", "comparison")  # the studies of the class that is drawn wrong
 
     # Pictures and judges
 
@@ -152,10 +153,56 @@ class Instance(Studies):
         """Methods of the class that is drawn wrong, where the experiment has one."""
         return list(self.own().get("faulty_class", {}).get("methods", {}))
 
-    def repair_training(self, wildcards) -> str:
-        """How a method repairs the class."""
-        row = self.own("faulty_class", "methods", wildcards.repair)
-        return as_json({**self.own("faulty_class", "training"), **row.get("training", {})})
+    def faulty(self, *keys: str) -> Any:
+        """A value of the configuration of the class that is drawn wrong."""
+        return self.own("faulty_class", *keys)
+
+    def repair_options(self, study: str, method: str) -> list[dict]:
+        """The settings that a study tries of a repair: the tuning its grid, others what that chose, and a release's."""
+        row = self.faulty("methods", method)
+        if study == "tuning":
+            return row["grid"]
+        released = [{"name": "released", "settings": row["released"]}] if "released" in row else []
+        return [{"name": "tuned"}, *released]
+
+    def repair_runs(self, study: str, method: str) -> list[dict]:
+        """Every run of a repair in a study."""
+        row = self.faulty("methods", method)
+        return [
+            {
+                "setting": option["name"],
+                "seed": seed,
+                "tuned": option["name"] == "tuned",
+                "training": {**self.faulty("training"), **row.get("training", {}), **option.get("training", {})},
+                "settings": {**row.get("settings", {}), **option.get("settings", {})},
+            }
+            for option in self.repair_options(study, method)
+            for seed in self.faulty("studies", study, "seeds")
+        ]
+
+    def repair_plan(self, wildcards) -> str:
+        """The runs of a job of a repair."""
+        return as_json({"runs": self.repair_runs(wildcards.repairing, wildcards.repair)})
+
+    def repair_tuned_on(self, wildcards) -> str:
+        """What the tuning measured of a repair: the released file, or where this run measures it."""
+        asked = {"runs": self.repair_runs("tuning", wildcards.repair), "sizes": self.faulty("reference")}
+        released = self.released_tuning(self.faulty("model"), wildcards.repair, asked)
+        return released or f"{self.root}/faulty_class/tuning/{wildcards.repair}/measurements.parquet"
+
+    def repair_selected(self, wildcards) -> str | list:
+        """What the tuning of a repair chose, but in the tuning itself."""
+        if wildcards.repairing == "tuning":
+            return []
+        return f"{self.root}/faulty_class/tuning/{wildcards.repair}/selected.json"
+
+    def faulty_data(self, role: str, file: str) -> str:
+        """An array of the set on which the judge of the class was trained (`train`), or measured (`test`)."""
+        return f"<results>/data/{self.setting('networks', self.faulty('judge'), role)}/{file}"
+
+    def repair_pictures(self, role: str) -> Callable:
+        """An input function: a study's wrong pictures (`targets`), or the same repaired (`surrogates`)."""
+        return lambda wildcards: f"<results>/data/{self.faulty('studies', wildcards.repairing, role)}/images.npy"
 
     def cases(self) -> list[str]:
         """Prompts of a text-to-image model, where the experiment has one."""
@@ -170,11 +217,13 @@ class Instance(Studies):
     def groups(self) -> dict[str, list[str]]:
         """The family's measurement files, by the name under which tables and figures ask for them."""
         root, repairs, tuning = self.root, self.repairs(), self.own("tuning_study")
-        faulty = [f"{root}/faulty_class/{name}/measurements.parquet" for name in repairs]
+        faulty = [f"{root}/faulty_class/comparison/{name}/measurements.parquet" for name in ("reference", *repairs)]
+        chosen = [f"{root}/faulty_class/tuning/{name}/chosen.parquet" for name in repairs]
         found: dict[str, list[str]] = {
             "ridge": [f"{root}/ridge/measurements.parquet"],
             "judges": ["<results>/judges/faces.parquet"] if self.networks_of("face_judge") else [],
-            "faulty_class": [*faulty, f"{root}/faulty_class/reference/measurements.parquet"] if repairs else [],
+            "faulty_class": faulty if repairs else [],
+            "repair_choice": chosen,
             "prompted": [f"{root}/prompted/{name}/measurements.parquet" for name in self.cases()],
         }
         for model in self.own("models"):
@@ -196,7 +245,9 @@ class Instance(Studies):
 
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, and of the networks that they are compared with."""
-        folders = [f"faulty_class/{name}" for name in self.repairs()] + [f"prompted/{name}" for name in self.cases()]
+        folders = [f"faulty_class/comparison/{name}" for name in self.repairs()] + [
+            f"prompted/{name}" for name in self.cases()
+        ]
         for model in self.own("models"):
             folders += [
                 f"{model}/{study}/{method}"
@@ -222,6 +273,9 @@ class Instance(Studies):
             "released_tunings": self.released_tunings(),
             "evaluation": {key: self.own("reference", key) for key in ("draws", "pairs")},
             "repairs": self.repairs(),
+            "repair_grids": {
+                name: [row["name"] for row in self.repair_options("tuning", name)] for name in self.repairs()
+            },
             "cases": self.cases(),
             "judges": {role: self.own("judges", role)["name"] for role in self.judge_roles()},
             "explicit_sets": self.explicit_sets(),
@@ -236,6 +290,9 @@ class Instance(Studies):
             self.setting("datasets", name)
         for name in [*self.own("methods"), *self.repairs()]:
             method_module(self.family, self.module_of(name))
+        for role in ("targets", "surrogates"):
+            for study in self.repairing if self.repairs() else ():
+                self.setting("datasets", self.faulty("studies", study, role))
         for name in self.cases():
             for role in ("targets", "surrogates"):
                 self.setting("datasets", self.own("prompted", "cases", name, role))

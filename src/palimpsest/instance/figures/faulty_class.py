@@ -10,7 +10,10 @@ from palimpsest.instance.figures._common import grid, pictures
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE
 
-INPUTS = ("<results>/instance/faulty_class/reference/samples.npz", "<results>/instance/faulty_class/{repair}/panel.npz")
+INPUTS = (
+    "<results>/instance/faulty_class/comparison/reference/samples.npz",
+    "<results>/instance/faulty_class/comparison/{repair}/panel.npz",
+)
 PARAMS = {"repairs": None, "own": 12, "others": 10, "seed": 0, "explicit_sets": None}
 
 
@@ -21,7 +24,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     axes = grid(figure, rows, ["the faulty class", "other classes"], [own, others])
     for line, path in zip(axes, inputs, strict=True):
         with np.load(path) as file:
-            prefix = "" if "own" in file.files else f"{params['seed']}."
+            prefix = "" if "own" in file.files else f"tuned.{params['seed']}."
             mine = file[f"{prefix}own"]
             mine = mine if prefix else mine[file["shown"]]
             pictures(line[0], mine[:own], bool(params["explicit_sets"]))
