@@ -1,6 +1,7 @@
 """Training of the next-scale model: killed and gone on with, what weighs more, what is measured; its configuration."""
 
 import copy
+import os
 import json
 from pathlib import Path
 
@@ -174,10 +175,12 @@ def test_scenes_without_a_colour_and_its_captions():
 )
 def test_a_long_training_is_compiled_where_there_is_a_compiler(steps, found, is_compiled, monkeypatch):
     monkeypatch.setattr(training.shutil, "which", lambda name: "/a/compiler" if found else None)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "shared")
     network = torch.nn.Linear(2, 2)
     names = list(network.state_dict())
     training.compiled(network, steps)
     assert (network._compiled_call_impl is not None) == is_compiled
+    assert (os.environ["TORCHINDUCTOR_CACHE_DIR"] != "shared") == is_compiled
     # What is kept of it, and its average, are those of the plain network.
     assert list(network.state_dict()) == names and copy.deepcopy(network)._compiled_call_impl is None
 
