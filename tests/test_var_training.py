@@ -1,8 +1,8 @@
 """Training of the next-scale model: killed and gone on with, what weighs more, what is measured; its configuration."""
 
 import copy
-import os
 import json
+import os
 from pathlib import Path
 
 import numpy as np
