@@ -18,15 +18,17 @@ EDITED = ("weights", "models")  # the output of the step that edits, beside whic
 
 def release(tuning: Input, network: Input, released: Output) -> dict:
     """tuning: the folder of a study, with one for each method, whose measurements are copied."""
-    sources = sorted(tuning.glob("*/measurements.parquet"))
+    edited = {path.parent: path for name in EDITED for path in tuning.glob(f"*/{name}")}
+    sources = sorted(path for path in tuning.glob("*/measurements.parquet") if path.parent in edited)
     if not sources:
         raise UserError(f"{tuning} has no measurements of any method: give the folder of a tuning that was run")
     methods = {}
     released.mkdir()
     for source in sources:
-        made = read_record(next(filter(lambda path: path.exists(), (source.parent / name for name in EDITED))))
+        made = read_record(edited[source.parent])
         shutil.copyfile(source, released / f"{source.parent.name}.parquet")
-        sizes = read_record(source)["arguments"]["params"] if record_path(source).exists() else {}
+        measured = read_record(source) if record_path(source).exists() else made
+        sizes = measured["arguments"].get("params", {})
         about = {"runs": made["arguments"]["plan"]["runs"], "sizes": sizes, "sha256": sha256(source)}
         methods[source.parent.name] = about | {key: made[key] for key in KEPT}
     write_json(released / "record.json", {"network": sha256(network), "methods": methods})
