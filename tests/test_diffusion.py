@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,26 +17,25 @@ from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import frechet
 from palimpsest.models import diffusion
 from palimpsest.models.pixels import to_tensor, to_uint8
-from palimpsest.models.train_ddpm import BANDS, held_out_loss
+from palimpsest.models.train_ddpm import BANDS, drawn_quality, held_out_loss
 from palimpsest.run import UserError
 from palimpsest.worlds import faces
 
 RELEASED = ROOT / "resources/models"
+BLOCKS = {
+    "block_out_channels": (8, 16),
+    "down_block_types": ("DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "add_attention": False,
+}
 
 
 def tiny(classes: int | None = None, seed: int = 0) -> tuple[UNet2DModel, DDPMScheduler]:
     """An untrained network for pictures of 16 x 16 pixels, and the usual schedule."""
     torch.manual_seed(seed)
-    network = UNet2DModel(
-        sample_size=16,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        add_attention=False,
-        num_class_embeds=classes,
-    )
+    network = UNet2DModel(sample_size=16, num_class_embeds=classes, **BLOCKS)
     return network.eval().requires_grad_(False), DDPMScheduler()
 
 
@@ -231,6 +231,47 @@ def test_the_face_models_samples_are_distributed_like_faces(face_model):
     # The gate can fail: at a model that knows only six faces, and at one that paints them upside down.
     upside_down = in_batches(judge.features, samples[:, ::-1])
     assert frechet(np.resize(made[:6], made.shape), data) > limit and frechet(upside_down, data) > limit
+
+
+class OnePicture(torch.nn.Module):
+    """The exact predictor of data that is a single picture: all samplers must end at it."""
+
+    def __init__(self, picture: torch.Tensor, scheduler: DDPMScheduler):
+        super().__init__()
+        self.picture, self.levels = torch.nn.Parameter(picture, requires_grad=False), scheduler.alphas_cumprod
+        self.config = SimpleNamespace(sample_size=picture.shape[1], in_channels=picture.shape[0])
+
+    def forward(self, noisy, timestep, class_labels=None, return_dict=False):
+        level = self.levels[timestep]
+        return ((noisy - level.sqrt() * self.picture) / (1 - level).sqrt(),)
+
+
+def test_every_sampler_ends_at_the_only_picture_that_there_is_and_draws_from_each_index_anew(saved):
+    scheduler, picture = DDPMScheduler(num_train_timesteps=60), random(3, 8, 8).clamp(-1, 1)
+    network, wanted = OnePicture(picture, scheduler), to_uint8(picture[None])[0].astype(int)
+    for drawn in (
+        diffusion.sample(network, scheduler, np.arange(3), steps=5, seed=0),
+        diffusion.sample_ancestral(network, scheduler, np.arange(3), seed=0, batch=2),
+    ):
+        assert np.abs(drawn.astype(int) - wanted).max() <= 1
+    network, scheduler = diffusion.load(saved)[0], DDPMScheduler(num_train_timesteps=20)
+    first, again, other = (
+        diffusion.sample_ancestral(network, scheduler, np.arange(start, start + 2), seed=0) for start in (0, 0, 2)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_samples_of_noise_are_told_from_data_and_data_is_not(saved, tmp_path):
+    pictures, judge = faces.make(160, 23, "test").images, RELEASED / "face_attributes.safetensors"
+    network, scheduler = UNet2DModel(sample_size=32, **BLOCKS), DDPMScheduler(num_train_timesteps=10)
+    found = drawn_quality(
+        network.eval(), scheduler, judge, pictures[:80], pictures[80:], samples=40, ddim=[2, 4], seed=0
+    )
+    assert list(found) == ["held_out", "ddim_2", "ddim_4", "ancestral"]
+    floor = found.pop("held_out")
+    assert floor["plausible"] > 0.9
+    for each in found.values():
+        assert each["plausible"] == 0 and each["frechet"] > 2 * floor["frechet"] and each["kernel"] > floor["kernel"]
 
 
 def test_the_face_model_predicts_the_noise_of_faces_it_has_not_seen(face_model):

@@ -135,6 +135,25 @@ def sample(
 
 
 @torch.inference_mode()
+def sample_ancestral(
+    network: UNet2DModel, scheduler: DDPMScheduler, indices: np.ndarray, *, seed: int, batch: int = 64
+) -> np.ndarray:
+    """As `sample`, by the ancestral sampler (Ho et al. 2020) at every timestep; its noise is each batch's own."""
+    size, channels, device = network.config.sample_size, network.config.in_channels, device_of(network)
+    pictures = np.empty((len(indices), size, size, channels), np.uint8)
+    sampler = scheduler_of(DDPMScheduler, scheduler.config)
+    for start in range(0, len(indices), batch):
+        part = slice(start, start + batch)
+        noisy = drawn_noise(seed, indices[part], (channels, size, size)).to(device)
+        generator = torch.Generator().manual_seed(int(np.random.default_rng((seed, start)).integers(2**31)))
+        for timestep in sampler.timesteps:
+            predicted = network(noisy, timestep, return_dict=False)[0]
+            noisy = sampler.step(predicted, timestep, noisy, generator=generator, return_dict=False)[0]
+        pictures[part] = to_uint8(noisy.clamp(-1, 1))
+    return pictures
+
+
+@torch.inference_mode()
 def injected(
     network: UNet2DModel,
     scheduler: DDPMScheduler,

@@ -1,5 +1,11 @@
-"""Train a diffusion model that predicts noise (Ho et al. 2020), and measure its loss on held-out pictures."""
+"""Train a diffusion model that predicts noise (Ho et al. 2020), and measure how well it draws.
 
+Of a model without classes the loss on held-out pictures is measured too, and where there is a judge how its samples
+look beside data, by several samplers: a fault of the training may show in few steps, or in many, alone.
+"""
+
+from functools import partial
+from pathlib import Path
 from typing import NotRequired
 
 import numpy as np
@@ -7,12 +13,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from palimpsest.judges import face_networks
+from palimpsest.judges.batches import in_batches
+from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
 from palimpsest.models.training import Kept, Training, compiled, fit_average
 from palimpsest.models.unet import DDPMScheduler, UNet2DModel
-from palimpsest.options import Count, Share, check, check_types
+from palimpsest.options import Count, Positive, Share, check, check_types
 from palimpsest.run import Input, Output, sha256, step, torch_device
 
 DROPPED_LABELS = 0.1
@@ -23,13 +32,16 @@ class Settings(Training):
     """Options of the training. architecture, schedule: as diffusers names them.
 
     average: decay of the moving average of the weights, which is what is kept. labels: for a class-conditional network,
-    the manifest's column with the class of each picture.
+    the manifest's column with the class of each picture. samples: how many each sampler draws for the judge; ddim:
+    steps of those that are deterministic, beside the ancestral one.
     """
 
     architecture: dict
     schedule: dict
     average: Share
     labels: NotRequired[str]
+    samples: NotRequired[Positive]
+    ddim: NotRequired[list[Positive]]
 
 
 def train(
@@ -39,6 +51,7 @@ def train(
     network: Output,
     *,
     params: dict,
+    judge: Input | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
@@ -58,7 +71,9 @@ def train(
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
         rng = np.random.default_rng((seed, index))
-        times = torch.from_numpy(rng.integers(len(scheduler), size=len(picks)))
+        # One timestep of each equal part of the range: uniform, with less variance.
+        times = (np.arange(len(picks)) + rng.random(len(picks))) * (len(scheduler) / len(picks))
+        times = torch.from_numpy(rng.permutation(times.astype(np.int64)))
         noise = torch.from_numpy(rng.standard_normal((len(picks), *images.shape[-1:], *images.shape[1:3]), np.float32))
         noisy = add_noise(to_tensor(images[picks]), noise, scheduler.alphas_cumprod, times).to(place)
         given = None
@@ -71,8 +86,13 @@ def train(
     compiled(model, params["steps"])
     recipe = {"params": params, "seed": seed, "data": sha256(train_images)}
     kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe))
+    quality = {}
+    if judge is not None:
+        sizes = {"samples": params["samples"], "ddim": params["ddim"], "seed": seed}
+        quality |= drawn_quality(kept, scheduler, judge, images, np.load(test_images, mmap_mode="r"), **sizes)
     kept = nn.Module.to(kept, "cpu")
-    quality = {} if labels is not None else held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
+    if labels is None:
+        quality |= held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
     diffusion.save(network, kept, scheduler)
     return {"losses": losses, "quality": quality, "parameters": sum(part.numel() for part in kept.parameters())}
 
@@ -89,6 +109,39 @@ def held_out_loss(network: UNet2DModel, scheduler: DDPMScheduler, images: Tensor
         errors = [(network(x, t, return_dict=False)[0] - wanted).square().mean((1, 2, 3)) for x, t, wanted in parts]
         found[f"loss_{low}_{high}"] = round(float(torch.cat(errors).mean()), 5)
     return found
+
+
+def drawn_quality(
+    network: UNet2DModel,
+    scheduler: DDPMScheduler,
+    judge: Path,
+    data: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    samples: int,
+    ddim: list[int],
+    seed: int,
+) -> dict:
+    """What samples of each sampler read beside data (N, h, w, c): plausible, Fréchet and kernel distance to as many.
+
+    Beside the same of held-out pictures, the floor: `held_out`.
+    """
+    reader = face_networks.load(judge)
+    looks = [in_batches(reader.appearance, each) for each in (data, held_out)]
+    plausibility, features = Plausibility(*looks), in_batches(reader.features, data[-samples:])
+
+    def read(pictures: np.ndarray) -> dict[str, float]:
+        found = in_batches(reader.features, pictures)
+        return {
+            "plausible": round(float(plausibility.plausible(in_batches(reader.appearance, pictures)).mean()), 4),
+            "frechet": round(frechet(found, features), 4),
+            "kernel": round(kernel_distance(found, features), 6),
+        }
+
+    ways = {f"ddim_{steps}": partial(diffusion.sample, steps=steps) for steps in ddim}
+    ways["ancestral"] = diffusion.sample_ancestral
+    found = {"held_out": read(held_out[:samples])}
+    return found | {name: read(way(network, scheduler, np.arange(samples), seed=seed)) for name, way in ways.items()}
 
 
 if __name__ == "__main__":
