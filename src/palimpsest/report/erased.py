@@ -309,16 +309,18 @@ def attack_panels(lookup: Lookup, params: dict, name_of: Names, titles: dict[str
     return figure
 
 
+MOST_SHOWN = 3  # concepts of a grid of pictures
 TITLES = {"own": "by name", "synonym": "synonym", "neighbour": "neighbour", "rest": "other"}
 
 
 def pictures(inputs: list[Path], params: dict, name_of: Names) -> Figure:
     """Rows: the pretrained model, its oracle, the methods; columns: concepts, and in each the kinds of prompts.
 
-    inputs: the panels of the networks, then of each method.
+    inputs: the panels of the networks, then of each method. Of many concepts the first are shown, so that pictures can
+    be told apart in print.
     """
     study, count = params["studies"]["comparison"], params["pictures"]
-    seed, concepts, roles = study["seeds"][0], study["concepts"], params["shown"]
+    seed, concepts, roles = study["seeds"][0], study["concepts"][:MOST_SHOWN], params["shown"]
     known = ["pretrained", *(["oracle"] if any(params["oracles"].values()) else [])]
     rows = [*known, *params["methods"]]
     figure, axes = plt.subplots(len(rows), len(concepts), figsize=(PAGE, 0.36 * len(rows) + 0.5), squeeze=False)

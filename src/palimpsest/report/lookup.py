@@ -72,10 +72,12 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
     The interval joins two independent errors in quadrature: that of the images (the mean half-width of the seeds'
     own 95 % intervals; the images are the same for every seed, so it does not shrink) and that of the seeds
-    (the half of a t interval of their mean). With one seed it is that seed's interval.
+    (the half of a t interval of their mean). With one seed it is that seed's interval. It ends where the quantity does.
     """
     keys = labels_of(frame)
-    spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"])
+    counts = frame["value"] * frame["n"]
+    share = (frame["n"] > 0) & np.isclose(counts, counts.round()) & (frame["low"] >= 0) & (frame["high"] <= 1)
+    spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"], share=share)
     groups = spread.groupby(keys, dropna=False, sort=False)
     mean = groups.agg(
         value=("value", "mean"),
@@ -83,6 +85,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
         above=("above", "mean"),
         error=("value", "sem"),
         floor=("low", "min"),
+        share=("share", "all"),
         largest=("value", "max"),
         smallest=("value", "min"),
         n=("n", "sum"),
@@ -93,6 +96,8 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     high = mean["value"] + np.hypot(mean.pop("above"), between)
     # A quantity whose every interval stays at or above zero (a share, a distance) keeps doing so.
     low = low.where(~((mean.pop("floor") >= 0) & (low < 0)), 0.0)
+    # Of so many things a count that is whole, between none and all of them, is a share for every seed.
+    high = high.where(~(mean.pop("share") & (high > 1)), 1.0)
     return mean.assign(low=low, high=high)
 
 

@@ -49,8 +49,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                     linewidth=0.8,
                     label=label,
                 )
-            axis.set_xticks(range(len(places)), [str(place) for place in places], fontsize=6)
-            axis.set_xlabel("number of the bit" if part == "bit" else "side of the scale (tokens)", fontsize=7)
+            ticks = range(0, len(places), 1 + len(places) // 8)
+            axis.set_xticks(ticks, [str(places[tick]) for tick in ticks], fontsize=6)
+            axis.set_xlabel("bit" if part == "bit" else "side (tokens)", fontsize=7)
         line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=7)
     for axis, concept in zip(axes[0], concepts, strict=True):
         axis.set_title(name_of(concept), fontsize=8)

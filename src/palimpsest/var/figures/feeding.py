@@ -45,7 +45,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             )
         axes.set_title(name_of(concept), fontsize=8)
         axes.set_xticks(range(len(sizes)), [str(side) for side in sizes])
-        axes.set_xlabel("side of the scale (tokens)")
+        axes.set_xlabel("side (tokens)", fontsize=7)
     panels[0].set_ylabel("loss of a symbol (nats)", fontsize=7)
     above.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=1.5)
     axes = below.subplots(len(rows), len(concepts), squeeze=False)
