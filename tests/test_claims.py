@@ -352,6 +352,19 @@ def test_seeds_are_averaged_and_widen_the_interval(tmp_path):
     assert found.high - found.value == pytest.approx(0.2678, abs=1e-4)
 
 
+def test_an_interval_over_seeds_of_a_share_ends_at_all_and_that_of_a_loss_does_not(tmp_path):
+    shares, losses = (1.0, 0.5, 1.0), (0.913, 0.617, 0.951)
+    rows = [
+        measurements.row(metric, value, max(0.0, value - 0.1), min(1.0, value + 0.05), n=10, seed=seed)
+        for metric, values in (("kept", shares), ("loss", losses))
+        for seed, value in enumerate(values)
+    ]
+    measurements.write(tmp_path / "all.parquet", rows, family="lcr")
+    found = Lookup([tmp_path / "all.parquet"], "lcr")
+    assert found.get("kept").high == 1 and found.get("kept").low > 0
+    assert found.get("loss").high > 1
+
+
 def test_a_half_has_its_seeds_and_what_was_measured_once(tmp_path):
     path = tmp_path / "m.parquet"
     rows = [around("a", value, 0.1, seed=seed) for seed, value in enumerate((0.4, 0.5, 0.6))]

@@ -456,16 +456,3 @@ def test_no_step_of_the_report_imports_torch():
     names = ("collect", "join", "claims", "tables", "figures", "numbers", "provenance", "compile")
     imports = "; ".join(f"import palimpsest.report.{name}" for name in names)
     subprocess.run([sys.executable, "-c", f"{imports}; import sys; assert 'torch' not in sys.modules"], check=True)
-
-
-def test_an_interval_over_seeds_of_a_share_ends_at_all_and_that_of_a_loss_does_not(tmp_path):
-    shares, losses = (1.0, 0.5, 1.0), (0.913, 0.617, 0.951)
-    rows = [
-        row(metric, value, max(0.0, value - 0.1), min(1.0, value + 0.05), n=10, seed=seed)
-        for metric, values in (("kept", shares), ("loss", losses))
-        for seed, value in enumerate(values)
-    ]
-    measurements.write(tmp_path / "all.parquet", rows, family="toy")
-    found = Lookup([tmp_path / "all.parquet"], "toy")
-    assert found.get("kept").high == 1 and found.get("kept").low > 0
-    assert found.get("loss").high > 1
