@@ -1004,9 +1004,10 @@ def test_a_wrong_symbol_counts_in_the_class_only():
     assert wrong_first(Judge(), many, Fault(**FAULT)).tolist() == [*range(8), *range(20, 28)]
     same = {"gone": 0.0, "good_kept": 1.0, "plausible": 1.0}
     assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0, **same}
-    # One of the wrong is right now; one of the right, and one of the others, look like no flag any more.
+    # One of the wrong is right now; one of the right, and of the others, is of another class and looks like no flag.
     after = own.copy()
-    after[2], after[0, 0, 2] = picture(0, 0), 255
+    after[2], after[0] = picture(0, 0), picture(3, 0)
+    after[0, 0, 2] = 255
     found = read(Samples(after, after[:2], np.array([0, 0]), np.arange(8), 0))
     changed = {"gone": 1 / 2, "good_kept": 1 / 2, "plausible": 7 / 8}
     assert found == {"wrong_rate": 1 / 8, "right_rate": 2 / 8, "class_kept": 4 / 8, "others_kept": 1 / 2, **changed}

@@ -122,18 +122,16 @@ def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault) -> np.nd
 def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault, looks: Looks) -> list[dict]:
     """How often the class is drawn with the wrong and with the right symbol, and how good pictures changed.
 
-    wrong_rate and right_rate: samples of the class's label that are of the class, show that symbol and look like data,
-    as a share of all; the rest is broken (less than `plausible`), of another class, or shows neither. gone: of those
-    that were wrong before, which are not now; good_kept: of those that were right, which still are. others_kept:
-    samples of other classes that look like theirs, with the symbol that they had. Before: `before`, of the same seeds.
+    wrong_rate and right_rate: samples of the class's label that are read as of the class and as showing that symbol, as
+    a share of all; the rest is of another class, or shows neither. plausible: those that look like data of the class.
+    gone: of those that were wrong before, which are not now; good_kept: of those that were right, which still are.
+    others_kept: samples of other classes that are read as before. Before: `before`, of the same seeds.
     """
     mine = np.full(len(samples.own), fault.label)
     now, was = (_read(judge, each.own, mine, fault, looks) for each in (samples, before))
     others = read_factors(judge, samples.others)
     same = others[fault.symbol_factor] == read_factors(judge, before.others)[fault.symbol_factor]
-    kept = (
-        looks.plausible(judge, samples.others, samples.labels) & (others[fault.class_factor] == samples.labels) & same
-    )
+    kept = (others[fault.class_factor] == samples.labels) & same
     rows = [row(metric, *share(now[key]), n=len(mine)) for metric, key in RATES.items()]
     rows.append(row("others_kept", *share(kept), n=len(kept)))
     for metric, of, outcome in (("gone", "wrong", ~now["wrong"]), ("good_kept", "right", now["right"])):
@@ -152,9 +150,8 @@ RATES = {"wrong_rate": "wrong", "right_rate": "right", "class_kept": "of_class",
 
 
 def _read(judge: FactorClassifier, own: np.ndarray, labels: np.ndarray, fault: Fault, looks: Looks) -> dict:
-    """Which samples of the class look like data, are of it, and show the wrong or the right symbol, (n,) each."""
-    found, plausible = read_factors(judge, own), looks.plausible(judge, own, labels)
-    of_class = plausible & (found[fault.class_factor] == fault.label)
-    symbol = found[fault.symbol_factor]
+    """Which samples look like data of the class, are read as of it, and as wrong or right with it, (n,) each."""
+    found = read_factors(judge, own)
+    of_class, symbol = found[fault.class_factor] == fault.label, found[fault.symbol_factor]
     wrong, right = (of_class & (symbol == each) for each in (fault.wrong, fault.right))
-    return {"plausible": plausible, "of_class": of_class, "wrong": wrong, "right": right}
+    return {"plausible": looks.plausible(judge, own, labels), "of_class": of_class, "wrong": wrong, "right": right}
