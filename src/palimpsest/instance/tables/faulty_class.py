@@ -57,10 +57,10 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         compared=[row["group"] != "" for row in rows],
         bold="Bold: the fewest wrong, where no other’s interval overlaps its.",
-        notes="The judge has to choose a class and a symbol, and reads shapeless pictures as one too. Plausible: samples "
-        "of the class that are no farther from data of it than 99 % of held-out pictures are, by the judge’s features. "
-        "Change: as lpips_mini, by these features. The source shows pictures of this case, no number. Methods that "
-        "erase a prompt are given the class as the prompt; "
+        notes="The judge has to choose a class and a symbol, and reads shapeless pictures as one too. Plausible: "
+        "samples of the class that are no farther from data of it than 99 % of held-out pictures are, by the judge’s "
+        "features. Change: as lpips_mini, by these features. The source shows pictures of this case, no number. "
+        "Methods that erase a prompt are given the class as the prompt; "
         f"{tried(params)} settings of each were tried. Of {sampled} samples of the class {wrong} were wrong before; "
         "intervals are Wilson’s over samples.",
     )
