@@ -190,7 +190,7 @@ def test_a_long_training_is_compiled_where_there_is_a_compiler(steps, found, is_
 
 def composed() -> dict:
     """The networks of an experiment that has the next-scale model."""
-    files = [ROOT / f"config/{name}.yaml" for name in ("mini", "networks/scales_oracles", "networks/scales_four")]
+    files = [ROOT / f"config/{name}.yaml" for name in ("mini", "networks/scales_oracles")]
     found = merged(parts(ROOT, files, {}))
     without_nulls(found)
     return found
