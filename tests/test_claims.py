@@ -363,6 +363,7 @@ def test_an_interval_over_seeds_of_a_share_ends_at_all_and_that_of_a_loss_does_n
     found = Lookup([tmp_path / "all.parquet"], "lcr")
     assert found.get("kept").high == 1 and found.get("kept").low > 0
     assert found.get("loss").high > 1
+    assert Lookup([], "lcr").table.empty  # a figure of pictures alone looks nothing up
 
 
 def test_a_half_has_its_seeds_and_what_was_measured_once(tmp_path):

@@ -75,7 +75,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     (the half of a t interval of their mean). With one seed it is that seed's interval. It ends where the quantity does.
     """
     keys = labels_of(frame)
-    counts = frame["value"] * frame["n"]
+    counts = (frame["value"] * frame["n"]).astype(float)
     share = (frame["n"] > 0) & np.isclose(counts, counts.round()) & (frame["low"] >= 0) & (frame["high"] <= 1)
     spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"], share=share)
     groups = spread.groupby(keys, dropna=False, sort=False)
