@@ -5,7 +5,6 @@ look beside data, by several samplers: a fault of the training may show in few s
 """
 
 from functools import partial
-from pathlib import Path
 from typing import NotRequired
 
 import numpy as np
@@ -13,9 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from palimpsest.judges import face_networks
-from palimpsest.judges.batches import in_batches
-from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
+from palimpsest.judges.faces_drawn import beside_data
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
@@ -88,8 +85,10 @@ def train(
     kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe))
     quality = {}
     if judge is not None:
-        sizes = {"samples": params["samples"], "ddim": params["ddim"], "seed": seed}
-        quality |= drawn_quality(kept, scheduler, judge, images, np.load(test_images, mmap_mode="r"), **sizes)
+        ways = {f"ddim_{steps}": partial(diffusion.sample, steps=steps) for steps in params["ddim"]}
+        ways["ancestral"] = diffusion.sample_ancestral
+        ways = {name: partial(way, kept, scheduler, seed=seed) for name, way in ways.items()}
+        quality |= beside_data(judge, images, np.load(test_images, mmap_mode="r"), ways, params["samples"])
     kept = nn.Module.to(kept, "cpu")
     if labels is None:
         quality |= held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
@@ -109,39 +108,6 @@ def held_out_loss(network: UNet2DModel, scheduler: DDPMScheduler, images: Tensor
         errors = [(network(x, t, return_dict=False)[0] - wanted).square().mean((1, 2, 3)) for x, t, wanted in parts]
         found[f"loss_{low}_{high}"] = round(float(torch.cat(errors).mean()), 5)
     return found
-
-
-def drawn_quality(
-    network: UNet2DModel,
-    scheduler: DDPMScheduler,
-    judge: Path,
-    data: np.ndarray,
-    held_out: np.ndarray,
-    *,
-    samples: int,
-    ddim: list[int],
-    seed: int,
-) -> dict:
-    """What samples of each sampler read beside data (N, h, w, c): plausible, Fréchet and kernel distance to as many.
-
-    Beside the same of held-out pictures, the floor: `held_out`.
-    """
-    reader = face_networks.load(judge)
-    looks = [in_batches(reader.appearance, each) for each in (data, held_out)]
-    plausibility, features = Plausibility(*looks), in_batches(reader.features, data[-samples:])
-
-    def read(pictures: np.ndarray) -> dict[str, float]:
-        found = in_batches(reader.features, pictures)
-        return {
-            "plausible": round(float(plausibility.plausible(in_batches(reader.appearance, pictures)).mean()), 4),
-            "frechet": round(frechet(found, features), 4),
-            "kernel": round(kernel_distance(found, features), 6),
-        }
-
-    ways = {f"ddim_{steps}": partial(diffusion.sample, steps=steps) for steps in ddim}
-    ways["ancestral"] = diffusion.sample_ancestral
-    found = {"held_out": read(held_out[:samples])}
-    return found | {name: read(way(network, scheduler, np.arange(samples), seed=seed)) for name, way in ways.items()}
 
 
 if __name__ == "__main__":
