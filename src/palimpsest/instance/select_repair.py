@@ -1,14 +1,14 @@
-"""Choose a method's setting on wrong pictures and samples of the tuning's own, by the rule of `judges.select_setting`.
+"""Choose a repair's setting on wrong pictures and samples of the tuning's own, by the rule of `judges.choosing`.
 
-A setting is as good as the worse of two rates: of the samples that were wrong, those that are not any more; of those
-that were right, and of other classes', those that stayed as they were.
+Its two rates: of the samples that were wrong, those that are not any more; of those that were right, and of other
+classes', those that stayed as they were.
 """
 
 import json
 
 import numpy as np
 
-from palimpsest.judges.select_setting import DRAWS, choice, worse_of
+from palimpsest.judges.choosing import DRAWS, taken, worse_of
 from palimpsest.metrics.measurements import read, row, write
 from palimpsest.run import Input, Output, step
 
@@ -33,10 +33,7 @@ def select(
     found = table.groupby(["setting", "metric"]).agg({"value": "mean", "n": "sum"})
     of_each = [[found.loc[key] if (key := (name, rate)) in found.index else NONE for rate in RATES] for name in names]
     shares, counts = (np.array([[each[key] for each in some] for some in of_each]) for key in ("value", "n"))
-    place = int(choice(shares, counts, 1.0))
-    redrawn = np.random.default_rng(0).binomial(counts.astype(int), shares, (DRAWS, *shares.shape))
-    redrawn = np.where(counts > 0, redrawn / counts.clip(1), shares)
-    again = float((choice(redrawn, counts, 1.0) == place).mean())
+    place, again = taken(shares, counts, 1.0)
     _, gone, kept = worse_of(shares[place], 1.0)
     selected.write_text(json.dumps(grid["settings"][place], sort_keys=True) + "\n", encoding="utf-8")
     rows = [row("selected", 1, setting=names[place]), row("selected_again", again, setting=names[place], n=DRAWS)]
