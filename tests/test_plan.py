@@ -181,7 +181,7 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     assert all(run["changes"]["training"]["learning_rate"] for run in grid)
     assert {run["setting"] for run in var.runs_of("comparison", "vare")} == {"tuned"}
     changed = {run["setting"]: run["changes"] for run in var.runs_of("ablation", "s_vare_corrected")}
-    assert changed["as_tuned"] == {} and changed["6_pairs"] == {"learned": {"pairs": 6}}
+    assert changed["as_tuned"] == {} and changed["no_wide_preservation"] == {"settings": {"wide_weight": 0.0}}
     assert list(changed) == var.own("studies", "ablation", "tried")
     reported = set(var.methods_of("comparison"))
     assert set(var.lists()["methods"]) == reported < set(var.methods_of("tuning"))
@@ -189,6 +189,8 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     every = [option["name"] for option in row["options"]]
     assert [option["name"] for option in var.tried("ablation")] == row.pop("tried") != every
     assert [option["name"] for option in var.tried("ablation")] == every
+    (fewer,) = (run for run in var.runs_of("ablation", "s_vare_corrected") if run["setting"] == "6_pairs")
+    assert fewer["changes"] == {"learned": {"pairs": 6}}
     with pytest.raises(UserError, match=r"studies\.ablation\.tried names half: its options are as_tuned, all_tokens"):
         row["tried"] = ["as_tuned", "half"]
         var.check()

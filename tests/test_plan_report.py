@@ -118,7 +118,7 @@ def test_an_edit_redraws_what_shows_it_and_no_more():
     edited = {f"lcr.tables.{name}" for name in ("replacement", "replacement_scopes", "presets")}
     edited |= {f"lcr.figures.{name}" for name in ("pareto", "threshold_sweep", "panels")}
     assert shown_by("/shuffle_in_mask/") == edited
-    assert shown_by("/comparison/siss/") == {
+    assert shown_by("/tiny_ddpm/comparison/siss/") == {
         *(f"instance.tables.{name}" for name in ("comparison", "collateral", "cost")),
         "instance.figures.methods",
         "instance.figures.cosines",
