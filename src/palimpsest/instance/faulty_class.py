@@ -127,12 +127,11 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     gone: of those that were wrong before, which are not now; good_kept: of those that were right, which still are.
     others_kept: samples of other classes that are read as before. Before: `before`, of the same seeds.
     """
-    mine = np.full(len(samples.own), fault.label)
-    now, was = (_read(judge, each.own, mine, fault, looks) for each in (samples, before))
+    now, was = (_read(judge, each.own, fault, looks) for each in (samples, before))
     others = read_factors(judge, samples.others)
     same = others[fault.symbol_factor] == read_factors(judge, before.others)[fault.symbol_factor]
     kept = (others[fault.class_factor] == samples.labels) & same
-    rows = [row(metric, *share(now[key]), n=len(mine)) for metric, key in RATES.items()]
+    rows = [row(metric, *share(now[key]), n=len(samples.own)) for metric, key in RATES.items()]
     rows.append(row("others_kept", *share(kept), n=len(kept)))
     for metric, of, outcome in (("gone", "wrong", ~now["wrong"]), ("good_kept", "right", now["right"])):
         if was[of].any():
@@ -149,9 +148,10 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
 RATES = {"wrong_rate": "wrong", "right_rate": "right", "class_kept": "of_class", "plausible": "plausible"}
 
 
-def _read(judge: FactorClassifier, own: np.ndarray, labels: np.ndarray, fault: Fault, looks: Looks) -> dict:
+def _read(judge: FactorClassifier, own: np.ndarray, fault: Fault, looks: Looks) -> dict:
     """Which samples look like data of the class, are read as of it, and as wrong or right with it, (n,) each."""
     found = read_factors(judge, own)
     of_class, symbol = found[fault.class_factor] == fault.label, found[fault.symbol_factor]
     wrong, right = (of_class & (symbol == each) for each in (fault.wrong, fault.right))
-    return {"plausible": looks.plausible(judge, own, labels), "of_class": of_class, "wrong": wrong, "right": right}
+    plausible = looks.plausible(judge, own, np.full(len(own), fault.label))
+    return {"plausible": plausible, "of_class": of_class, "wrong": wrong, "right": right}

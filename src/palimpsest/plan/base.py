@@ -264,9 +264,10 @@ class Studies(Family):
 
     def measurements_of(self, model: str, study: str, method: str) -> str:
         """What a study measures of a method: of a tuning the released file, or where this run measures it."""
-        asked = {"runs": self.runs_of(study, method), "sizes": self.tuning_sizes()}
-        if study == self.own("tuning_study") and (released := self.released_tuning(model, method, asked)):
-            return released
+        if study == self.own("tuning_study"):
+            asked = {"runs": self.runs_of(study, method), "sizes": self.tuning_sizes()}
+            if released := self.released_tuning(model, method, asked):
+                return released
         return f"<results>/{self.family}/{model}/{study}/{method}/measurements.parquet"
 
     def tuned_on(self, wildcards) -> str:

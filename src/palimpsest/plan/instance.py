@@ -245,9 +245,8 @@ class Instance(Studies):
 
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, and of the networks that they are compared with."""
-        folders = [f"faulty_class/comparison/{name}" for name in self.repairs()] + [
-            f"prompted/{name}" for name in self.cases()
-        ]
+        folders = [f"faulty_class/comparison/{name}" for name in self.repairs()]
+        folders += [f"prompted/{name}" for name in self.cases()]
         for model in self.own("models"):
             folders += [
                 f"{model}/{study}/{method}"
@@ -290,9 +289,10 @@ class Instance(Studies):
             self.setting("datasets", name)
         for name in [*self.own("methods"), *self.repairs()]:
             method_module(self.family, self.module_of(name))
-        for role in ("targets", "surrogates"):
-            for study in self.repairing if self.repairs() else ():
-                self.setting("datasets", self.faulty("studies", study, role))
+        if self.repairs():
+            for study in self.repairing:
+                for role in ("targets", "surrogates"):
+                    self.setting("datasets", self.faulty("studies", study, role))
         for name in self.cases():
             for role in ("targets", "surrogates"):
                 self.setting("datasets", self.own("prompted", "cases", name, role))
