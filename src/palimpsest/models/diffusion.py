@@ -8,6 +8,7 @@ Networks see images (n, c, h, w) in [-1, 1]; what is sampled is given as picture
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,14 +125,12 @@ def sample(
     labels: Tensor | None = None,
 ) -> np.ndarray:
     """Pictures (n, h, w, c) uint8, one per index: the same index and seed start from the same noise."""
-    size, channels, device = network.config.sample_size, network.config.in_channels, device_of(network)
-    pictures = np.empty((len(indices), size, size, channels), np.uint8)
-    for start in range(0, len(indices), batch):
-        part = slice(start, start + batch)
-        noise = drawn_noise(seed, indices[part], (channels, size, size))
-        some = None if labels is None else labels[part].to(device)
-        pictures[part] = to_uint8(denoise(network, ddim(scheduler, steps), noise.to(device), 0, some))
-    return pictures
+
+    def denoised(noise: Tensor, part: slice) -> Tensor:
+        some = None if labels is None else labels[part].to(noise.device)
+        return denoise(network, ddim(scheduler, steps), noise, 0, some)
+
+    return from_noise(network, indices, seed, batch, denoised)
 
 
 @torch.inference_mode()
@@ -139,17 +138,31 @@ def sample_ancestral(
     network: UNet2DModel, scheduler: DDPMScheduler, indices: np.ndarray, *, seed: int, batch: int = 64
 ) -> np.ndarray:
     """As `sample`, by the ancestral sampler (Ho et al. 2020) at every timestep; its noise is each batch's own."""
-    size, channels, device = network.config.sample_size, network.config.in_channels, device_of(network)
-    pictures = np.empty((len(indices), size, size, channels), np.uint8)
     sampler = scheduler_of(DDPMScheduler, scheduler.config)
-    for start in range(0, len(indices), batch):
-        part = slice(start, start + batch)
-        noisy = drawn_noise(seed, indices[part], (channels, size, size)).to(device)
-        generator = torch.Generator().manual_seed(int(np.random.default_rng((seed, start)).integers(2**31)))
+
+    def denoised(noisy: Tensor, part: slice) -> Tensor:
+        generator = torch.Generator().manual_seed(int(np.random.default_rng((seed, part.start)).integers(2**31)))
         for timestep in sampler.timesteps:
             predicted = network(noisy, timestep, return_dict=False)[0]
             noisy = sampler.step(predicted, timestep, noisy, generator=generator, return_dict=False)[0]
-        pictures[part] = to_uint8(noisy.clamp(-1, 1))
+        return noisy.clamp(-1, 1)
+
+    return from_noise(network, indices, seed, batch, denoised)
+
+
+def from_noise(
+    network: UNet2DModel,
+    indices: np.ndarray,
+    seed: int,
+    batch: int,
+    denoised: Callable[[Tensor, slice], Tensor],
+) -> np.ndarray:
+    """Pictures (n, h, w, c) uint8 of the noise of each index; denoised(noise, which of the indices) in [-1, 1]."""
+    size, channels, device = network.config.sample_size, network.config.in_channels, device_of(network)
+    pictures = np.empty((len(indices), size, size, channels), np.uint8)
+    for start in range(0, len(indices), batch):
+        part = slice(start, start + batch)
+        pictures[part] = to_uint8(denoised(drawn_noise(seed, indices[part], (channels, size, size)).to(device), part))
     return pictures
 
 
