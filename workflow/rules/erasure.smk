@@ -50,6 +50,8 @@ rule erasure_reference:
         "<benchmarks>/erasure_reference/{model}.jsonl"
     wildcard_constraints:
         **erasure.wildcards,
+    # The choice of settings waits for it.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -92,6 +94,7 @@ rule erasure_erase:
         "<benchmarks>/erasure_erase/{model}/{study}/{method}.jsonl"
     wildcard_constraints:
         **erasure.wildcards,
+    priority: erasure.priority
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -135,6 +138,8 @@ rule erasure_judge_networks:
         "<benchmarks>/erasure_judge_networks/{model}.jsonl"
     wildcard_constraints:
         **erasure.wildcards,
+    # The choice of settings waits for it.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1

@@ -55,6 +55,8 @@ rule var_reference:
         "<benchmarks>/var_reference/{model}.jsonl"
     wildcard_constraints:
         **var.wildcards,
+    # The choice of settings waits for it.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -97,6 +99,7 @@ rule var_erase:
         "<benchmarks>/var_erase/{model}/{study}/{method}.jsonl"
     wildcard_constraints:
         **var.wildcards,
+    priority: var.priority
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -140,6 +143,8 @@ rule var_judge_networks:
         "<benchmarks>/var_judge_networks/{model}.jsonl"
     wildcard_constraints:
         **var.wildcards,
+    # The choice of settings waits for it.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1
