@@ -88,7 +88,7 @@ def step_of(model: nn.Module, parameters: FlatParameters, size: Size, autocast: 
 def train_ours(size: Size, method: str, watch: Stopwatch, autocast: bool = False, channels_last: bool = False):
     """Steps of ours; gives the last gradient."""
     unet = network(size)
-    model = NoisePredictor(unet.to(memory_format=torch.channels_last) if channels_last else unet)
+    model = NoisePredictor(unet.to(memory_format=torch.channels_last) if channels_last else unet, DDPMScheduler())
     parameters = FlatParameters(model)
     vector = nn.Parameter(parameters.values)
     optimiser, memory = torch.optim.AdamW([vector], RATE, fused=True), {}

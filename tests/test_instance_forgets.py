@@ -44,7 +44,7 @@ def pretrained():
 def forget(pretrained, method: str, folder) -> tuple:
     """The network after the configured training, which sees 500 of the pictures that are to be remembered."""
     network, scheduler = pretrained
-    student = diffusion.NoisePredictor(copy.deepcopy(network).requires_grad_(True))
+    student = diffusion.NoisePredictor(copy.deepcopy(network).requires_grad_(True), scheduler)
     kept = to_tensor(pictures(500))
     context = Context(
         "instance",
@@ -52,7 +52,7 @@ def forget(pretrained, method: str, folder) -> tuple:
         remember=Examples(kept),
         timesteps=len(scheduler.alphas_cumprod),
         seed=1,
-        frozen=diffusion.NoisePredictor(network),
+        frozen=diffusion.NoisePredictor(network, scheduler),
         alphas_cumprod=scheduler.alphas_cumprod,
         surrogate=to_tensor(pictures(0, celebrities=TARGET, strength=1.0)),
     )

@@ -80,7 +80,7 @@ def test_the_papers_model_is_read_converted_and_made_to_forget(tmp_path):
     images, times = random(1, 3, 64, 64), torch.tensor([300])
     assert torch.equal(unet(images, times).sample, network(images, times).sample)
     del network
-    student = diffusion.NoisePredictor(unet.requires_grad_(True))
+    student = diffusion.NoisePredictor(unet.requires_grad_(True), scheduler)
     before = unet.conv_out.weight.detach().clone()
     context = Context(
         "instance",

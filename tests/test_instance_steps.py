@@ -441,7 +441,7 @@ def test_the_same_runs_give_the_same_networks(base, unlearned, tmp_path):
 def by_hand(base, start: Path, method: str, index: int, seed: int) -> dict[str, torch.Tensor]:
     """The weights after the engine's training on one target, from the network of a file."""
     unet, scheduler = diffusion.load(start)
-    student = diffusion.NoisePredictor(unet.requires_grad_(True))
+    student = diffusion.NoisePredictor(unet.requires_grad_(True), scheduler)
     data, images = to_tensor(np.load(base.data[0])), to_tensor(np.load(base.images))
     context = Context(
         "instance",
@@ -449,7 +449,7 @@ def by_hand(base, start: Path, method: str, index: int, seed: int) -> dict[str, 
         remember=Examples(data[np.load(base.remember)]),
         timesteps=len(scheduler.alphas_cumprod),
         seed=seed,
-        frozen=diffusion.NoisePredictor(diffusion.load(base.network)[0]),
+        frozen=diffusion.NoisePredictor(*diffusion.load(base.network)),
         alphas_cumprod=scheduler.alphas_cumprod,
         surrogate=to_tensor(np.load(base.surrogates[0]))[[index]],
         neighbours=data[np.load(base.neighbours)[index]],

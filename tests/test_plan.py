@@ -175,23 +175,16 @@ def test_merging_replaces_lists_and_joins_mappings():
 
 
 def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_concepts_at_once():
-    var = Var(configuration())
+    var = Var(configuration("small"))
     grid = var.runs_of("tuning", "s_vare")
     assert {run["setting"] for run in grid} == {option["name"] for option in var.own("methods", "s_vare", "grid")}
     assert all(run["changes"]["training"]["learning_rate"] for run in grid)
     assert {run["setting"] for run in var.runs_of("comparison", "vare")} == {"tuned"}
     changed = {run["setting"]: run["changes"] for run in var.runs_of("ablation", "s_vare_corrected")}
     assert changed["as_tuned"] == {} and changed["no_wide_preservation"] == {"settings": {"wide_weight": 0.0}}
-    assert list(changed) == var.own("studies", "ablation", "tried")
-    reported = set(var.methods_of("comparison"))
-    assert set(var.lists()["methods"]) == reported < set(var.methods_of("tuning"))
-    row = var.own("studies", "ablation")
-    every = [option["name"] for option in row["options"]]
-    assert [option["name"] for option in var.tried("ablation")] == row.pop("tried") != every
-    assert [option["name"] for option in var.tried("ablation")] == every
-    (fewer,) = (run for run in var.runs_of("ablation", "s_vare_corrected") if run["setting"] == "6_pairs")
-    assert fewer["changes"] == {"learned": {"pairs": 6}}
-    with pytest.raises(UserError, match=r"studies\.ablation\.tried names half: its options are as_tuned, all_tokens"):
-        row["tried"] = ["as_tuned", "half"]
-        var.check()
-    assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"church+stripes"}
+    assert changed["6_pairs"] == {"learned": {"pairs": 6}}
+    assert list(changed) == [option["name"] for option in var.own("studies", "ablation", "options")]
+    assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"stripes+red+church+truck"}
+    fewer = Var(configuration())
+    reported = set(fewer.methods_of("comparison"))
+    assert set(fewer.lists()["methods"]) == reported < set(fewer.methods_of("tuning"))

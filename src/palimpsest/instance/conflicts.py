@@ -46,7 +46,7 @@ def conflicts(
     """
     place = torch_device(device)
     unet, scheduler = diffusion.load(network, place)
-    predictor, alphas = diffusion.NoisePredictor(unet.requires_grad_(True)), scheduler.alphas_cumprod.to(place)
+    predictor = diffusion.NoisePredictor(unet.requires_grad_(True), scheduler)
     targets, stand_ins = to_tensor(np.load(target_images)).to(place), to_tensor(np.load(surrogates)).to(place)
     names, kept = list(pd.read_parquet(manifest)["target"]), np.load(remember)
     parameters = FlatParameters(predictor)
@@ -56,7 +56,7 @@ def conflicts(
 
     def gradient(images, noise, times, wanted) -> tuple[torch.Tensor, float]:
         parameters.gradient.zero_()
-        noisy, total = add_noise(images, noise, alphas, times), 0.0
+        noisy, total = add_noise(images, noise, predictor.alphas_cumprod, times), 0.0
         for rows in torch.arange(len(images)).split(max(1, PIXELS // images[0, 0].numel())):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             loss = squared_errors(wanted)(predictor(noisy[part], times[part]), part).sum() / len(images)
@@ -64,14 +64,14 @@ def conflicts(
             total += loss.item()
         return parameters.gradient.clone(), total
 
-    times = torch.from_numpy(rng.integers(len(alphas), size=len(remembered))).to(place)
+    times = torch.from_numpy(rng.integers(len(scheduler), size=len(remembered))).to(place)
     kept_gradient, _ = gradient(remembered, noise, times, noise)
     lines = []
     for name, target, stand_in in zip(names, targets, stand_ins, strict=True):
         for timestep in timesteps:
             times = torch.full((batch,), timestep, device=place)
             images, drawn = target.expand(batch, -1, -1, -1), noise[:batch]
-            wanted = surrogate_noise(drawn, images, stand_in, alphas, times)
+            wanted = surrogate_noise(drawn, images, stand_in, predictor.alphas_cumprod, times)
             forget, loss = gradient(images, drawn, times, wanted)
             cosine = float(forget @ kept_gradient / (forget.norm() * kept_gradient.norm()).clamp(min=1e-12))
             lines.append({"target": name, "timestep": timestep, "cosine": cosine, "forget_loss": loss})

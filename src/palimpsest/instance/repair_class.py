@@ -72,14 +72,14 @@ def repair(
             remember=Examples(remember),
             timesteps=len(scheduler.alphas_cumprod),
             seed=run["seed"],
-            frozen=diffusion.NoisePredictor(diffusion.load(network, place)[0], faulty.label),
+            frozen=diffusion.NoisePredictor(*diffusion.load(network, place), faulty.label),
             alphas_cumprod=scheduler.alphas_cumprod.to(place),
             surrogate=stand_ins,
             conditioning=conditioning(unet, faulty, place),
         )
         seed_everything(run["seed"])
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=ADAPTED)
-        student = diffusion.NoisePredictor(inject_adapter_in_model(config, unet), faulty.label)
+        student = diffusion.NoisePredictor(inject_adapter_in_model(config, unet), scheduler, faulty.label)
         found = chosen if run["tuned"] else {}
         settings, training = ({**run[key], **found.get(key, {})} for key in ("settings", "training"))
         labels = {key: run[key] for key in ("setting", "seed")}

@@ -64,13 +64,13 @@ def unlearn_all(
     nearest = np.searchsorted(kept, np.load(neighbours))
     stand_ins = {path.stem: to_tensor(np.load(path)).to(place) for path in surrogates}
     chosen = pd.read_json(selected, typ="series").to_dict() if selected else {}
-    frozen = diffusion.NoisePredictor(unet)
+    frozen = diffusion.NoisePredictor(unet, scheduler)
     lines, logs, listed = [], [], []
     for run in plan["runs"]:
         override = chosen if run.get("tuned") else {}
         settings = {**run["settings"], **override.get("settings", {})}
         training = {**run["training"], **override.get("training", {})}
-        student = diffusion.NoisePredictor(copy.deepcopy(unet).requires_grad_(True))
+        student = diffusion.NoisePredictor(copy.deepcopy(unet).requires_grad_(True), scheduler)
         for stage, name in enumerate(run["targets"], start=1):
             index = position_of(rows, name, manifest)
             context = Context(

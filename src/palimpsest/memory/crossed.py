@@ -24,6 +24,7 @@ from palimpsest.models import diffusion, edit_table, edits
 from palimpsest.models.edit_table import Edit
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor
+from palimpsest.models.unet import DDPMScheduler
 from palimpsest.options import Amount, Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
 
@@ -89,7 +90,7 @@ def crossed(
         wanted = targets_of(edit) if edit and edit.target else names
         part = shown[shown["target"].isin([*wanted, ""])]
         values, ends = inverted_by(
-            predictor(edit, place), scheduler, clean[part.index.tolist()].to(place), steps, settings
+            predictor(edit, scheduler, place), scheduler, clean[part.index.tolist()].to(place), steps, settings
         )
         if method == PRETRAINED:
             seeds = dict(zip(part.index, ends, strict=True))
@@ -151,15 +152,15 @@ def audited(
     return pd.DataFrame(rows), torch.cat(images)
 
 
-def predictor(edit: Edit | None, place: torch.device) -> Predict:
+def predictor(edit: Edit | None, scheduler: DDPMScheduler, place: torch.device) -> Predict:
     """The noise that an edited model predicts; None is a network that predicts none."""
     if edit is None:
         return zero
-    return of_pixels(diffusion.NoisePredictor(edits.open_edit(edit, place)))
+    return of_pixels(diffusion.NoisePredictor(edits.open_edit(edit, place), scheduler))
 
 
 def inverted_by(
-    predict: Predict, scheduler, images: Tensor, steps: int, settings: dict
+    predict: Predict, scheduler: DDPMScheduler, images: Tensor, steps: int, settings: dict
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """What is measured of each image's seed (n,), and the seeds (n, d)."""
     # Only its timesteps and shares are used: it would clip what it predicts to [-1, 1], which cannot be undone.

@@ -60,10 +60,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
     state = network._fix_state_dict_keys_on_load(read_state(path))
     check_state(state, network, path)
     network.load_state_dict(state)
-    if scheduler.config.prediction_type != "epsilon":
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
-            f"{place} has the prediction type {scheduler.config.prediction_type!r}: the losses of this "
-            "package are written for a network that predicts noise (epsilon)"
+            f"{place} has the prediction type {scheduler.config.prediction_type!r}: the losses of this package are "
+            "written for a network from which noise can be read at every timestep (epsilon, v_prediction)"
         )
     return nn.Module.to(network.eval().requires_grad_(False), device), scheduler
 
@@ -88,18 +88,22 @@ def scheduler_of(kind: type, config: dict) -> DDPMScheduler | DDIMScheduler:
 class NoisePredictor(nn.Module):
     """A UNet2DModel as network(noisy, timesteps) -> predicted noise; of one class, if it is conditional.
 
-    Other classes may be given; `unconditional` is the number of the class that no picture has.
+    Of one that predicts v = sqrt(a) noise - sqrt(1 - a) image (Salimans and Ho 2022) the noise is
+    sqrt(a) v + sqrt(1 - a) noisy. Other classes may be given; `unconditional` is the number of the class of no picture.
     """
 
-    def __init__(self, unet: UNet2DModel, label: int | None = None):
+    def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler, label: int | None = None):
         super().__init__()
         self.unet, self.label = unet, label
         self.unconditional = (unet.config.num_class_embeds or 0) - 1
+        self.velocity = scheduler.config.prediction_type == "v_prediction"
+        self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod.to(device_of(unet)), persistent=False)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, labels: Tensor | None = None) -> Tensor:
         if labels is None and self.label is not None:
             labels = torch.full((len(noisy),), self.label, device=noisy.device)
-        return self.unet(noisy, timesteps, class_labels=labels, return_dict=False)[0]
+        predicted = self.unet(noisy, timesteps, class_labels=labels, return_dict=False)[0]
+        return add_noise(noisy, predicted, 1 - self.alphas_cumprod, timesteps) if self.velocity else predicted
 
 
 def ddim(scheduler: DDPMScheduler, steps: int) -> DDIMScheduler:

@@ -76,14 +76,8 @@ class ConceptStudies(Studies):
         return self.own("methods", method, "grid") if study == self.own("tuning_study") else self.tried(study)
 
     def tried(self, study: str) -> list[dict]:
-        """The options of a study: those that it names as `tried`, or all."""
-        row = self.own("studies", study)
-        options = {option["name"]: option for option in row.get("options", [{"name": "tuned"}])}
-        if unknown := [name for name in row.get("tried", []) if name not in options]:
-            raise UserError(
-                f"{self.family}.studies.{study}.tried names {', '.join(unknown)}: its options are {', '.join(options)}"
-            )
-        return [options[name] for name in row.get("tried", options)]
+        """The changes that a study makes to what the tuning chose."""
+        return self.own("studies", study).get("options", [{"name": "tuned"}])
 
     def runs_of(self, study: str, method: str) -> list[dict]:
         """Every run of a method in a study; changes: what an option replaces, of the method's and of what was tuned."""
@@ -194,7 +188,6 @@ class ConceptStudies(Studies):
                 self.own("concepts", name)
             for name in (*self.methods_of(study), *row.get("without", [])):
                 self.own("methods", name)
-            self.tried(study)
         for name, row in self.used_concepts().items():
             refuse_without_consent(name, row)
         for path in self.prompt_files():
