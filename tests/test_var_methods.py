@@ -326,6 +326,11 @@ def test_the_target_of_erasing_by_logits_lies_beyond_no_text():
         logits = network(batch.asked, inputs).log_softmax(-1)
         right = flat(network, F.kl_div(logits, wanted, reduction="none", log_target=True).mean())
         assert torch.allclose(found, right, atol=1e-4 * float(right.abs().max()))
+        # The pretrained network is asked once of every pair, 3 of 4 rows here, with the concept and without a text.
+        assert given.seen["forwards"] == 4 + 2 * 3
+        later = step(network, memory=given.memory)
+        assert torch.equal(esd_tokens.direction(later, eta=eta, context=where), found)
+        assert later.seen["forwards"] == given.seen["forwards"] - 2 * 3
 
 
 def test_ascent_makes_the_concepts_own_tokens_unlikely():

@@ -26,9 +26,15 @@ def direction(step: Step, *, eta: Size = 1.0, context: Literal["own", "safe"] = 
 
 
 def away_from_concept(step: Step, eta: float, inputs: Tensor) -> Tensor:
-    """The logits (n, L, symbols, values) that lead away from the concept's, given what the network is fed."""
-    asked = step.forget.asked
-    every = torch.ones(len(asked), dtype=torch.bool, device=inputs.device)
-    concept = step.outputs(step.frozen, asked, inputs)
-    none = step.outputs(step.frozen, asked, inputs, every)
-    return none - eta * (concept - none)
+    """The logits (n, L, symbols, values) that lead away from the concept's, given what the network is fed.
+
+    They are worked out once for each pair, and kept in the step's memory: the same rollouts are fed in every step.
+    """
+    known = step.memory.setdefault("away", {})
+    if new := {pair: place for place, pair in enumerate(step.targets) if pair not in known}:
+        places = list(new.values())
+        given = step.forget.asked[places], inputs[places]
+        concept = step.outputs(step.frozen, *given)
+        none = step.outputs(step.frozen, *given, torch.ones(len(new), dtype=torch.bool, device=inputs.device))
+        known.update(zip(new, none - eta * (concept - none), strict=True))
+    return torch.stack([known[pair] for pair in step.targets])
