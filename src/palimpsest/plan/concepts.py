@@ -115,7 +115,7 @@ class ConceptStudies(Studies):
     def priority(self, wildcards) -> int:
         """Of the edits of a study: those of the reported one come first, as most of what follows reads them.
 
-        Of them the last ones of the configuration, which are built from more and take longest: a short one ends the row.
+        Of them the last that the configuration lists, built from more and slower, so that a short one ends the row.
         """
         reported = wildcards.study == self.own("reported_study")
         return list(self.own("methods")).index(wildcards.method) + 2 if reported else 0
