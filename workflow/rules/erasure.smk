@@ -175,6 +175,8 @@ rule erasure_select:
         "<benchmarks>/erasure_select/{model}/{method}.jsonl"
     wildcard_constraints:
         **erasure.wildcards,
+    # Which runs come first is known once all may begin.
+    priority: 100
     localrule: True
     conda:
         "../../envs/torch.yaml"

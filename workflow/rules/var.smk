@@ -180,6 +180,8 @@ rule var_select:
         "<benchmarks>/var_select/{model}/{method}.jsonl"
     wildcard_constraints:
         **var.wildcards,
+    # Which runs come first is known once all may begin.
+    priority: 100
     localrule: True
     conda:
         "../../envs/torch.yaml"
