@@ -94,7 +94,6 @@ rule erasure_erase:
         "<benchmarks>/erasure_erase/{model}/{study}/{method}.jsonl"
     wildcard_constraints:
         **erasure.wildcards,
-    priority: erasure.priority
     conda:
         "../../envs/torch.yaml"
     threads: 1
