@@ -427,10 +427,9 @@ def test_a_network_that_knows_nothing_ranks_targets_like_others():
     names = [f"t{number}" for number in range(40)]
     told = {"count": 40, "neighbours": 1, "level": 30.0, "seed": 0}
     shown, images = crossing.audited(pictures[:40], pd.DataFrame({"target": names}), pictures[40:], names, **told)
-    settings = {"solver": "fixed_point", "iterations": 2, "tolerance": 1e-5}
-    values, _ = crossing.inverted_by(
-        crossing.predictor(None, torch.device("cpu")), DDPMScheduler(), images, 5, settings
-    )
+    settings, scheduler = {"solver": "fixed_point", "iterations": 2, "tolerance": 1e-5}, DDPMScheduler()
+    predict = crossing.predictor(None, scheduler, torch.device("cpu"))
+    values, _ = crossing.inverted_by(predict, scheduler, images, 5, settings)
     rows = shown.assign(method="zero", run="", seed=0, distance=0.0, **values)
     table = pd.DataFrame(crossing.measured(rows, 0))
     # Of a mean over 40 targets against 40 others the AUC has the standard deviation of Mann and Whitney's statistic.
