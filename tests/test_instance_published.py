@@ -160,8 +160,8 @@ def test_weights_that_ask_for_code_are_refused_and_nothing_runs(tmp_path):
 
 
 def test_a_folder_without_its_parts_and_another_prediction_are_refused(tmp_path):
-    path = write(tmp_path, made(16, **SMALL), "root", prediction_type="v_prediction")
-    with pytest.raises(UserError, match="prediction type 'v_prediction'"):
+    path = write(tmp_path, made(16, **SMALL), "root", prediction_type="sample")
+    with pytest.raises(UserError, match="prediction type 'sample'"):
         diffusion.load(path)
     (tmp_path / "scheduler_config.json").unlink()
     with pytest.raises(UserError, match=r"scheduler_config\.json is missing"):
