@@ -260,15 +260,19 @@ class OnePicture(torch.nn.Module):
     def __init__(self, picture: torch.Tensor, scheduler: DDPMScheduler):
         super().__init__()
         self.picture, self.levels = torch.nn.Parameter(picture, requires_grad=False), scheduler.alphas_cumprod
-        self.config = SimpleNamespace(sample_size=picture.shape[1], in_channels=picture.shape[0])
+        self.config = SimpleNamespace(sample_size=picture.shape[1], in_channels=picture.shape[0], num_class_embeds=None)
+        self.velocity = scheduler.config.prediction_type == "v_prediction"
 
     def forward(self, noisy, timestep, class_labels=None, return_dict=False):
-        level = self.levels[timestep]
-        return ((noisy - level.sqrt() * self.picture) / (1 - level).sqrt(),)
+        level = self.levels[timestep].view(-1, 1, 1, 1)
+        noise = (noisy - level.sqrt() * self.picture) / (1 - level).sqrt()
+        return (level.sqrt() * noise - (1 - level).sqrt() * self.picture if self.velocity else noise,)
 
 
-def test_every_sampler_ends_at_the_only_picture_that_there_is_and_draws_from_each_index_anew(saved):
-    scheduler, picture = DDPMScheduler(num_train_timesteps=60), random(3, 8, 8).clamp(-1, 1)
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_every_sampler_ends_at_the_only_picture_that_there_is_and_draws_from_each_index_anew(saved, kind):
+    scheduler = DDPMScheduler(num_train_timesteps=60, prediction_type=kind)
+    picture = random(3, 8, 8).clamp(-1, 1)
     network, wanted = OnePicture(picture, scheduler), to_uint8(picture[None])[0].astype(int)
     for drawn in (
         diffusion.sample(network, scheduler, np.arange(3), steps=5, seed=0),
@@ -280,6 +284,15 @@ def test_every_sampler_ends_at_the_only_picture_that_there_is_and_draws_from_eac
         diffusion.sample_ancestral(network, scheduler, np.arange(start, start + 2), seed=0) for start in (0, 0, 2)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_exact_predictor_has_no_loss_and_that_of_another_picture_has_more_where_less_noise_hides_it(kind):
+    scheduler, picture = DDPMScheduler(prediction_type=kind), random(3, 8, 8).clamp(-1, 1)
+    network, seen = OnePicture(picture, scheduler), picture.expand(8, -1, -1, -1)
+    assert max(held_out_loss(network, scheduler, seen, 0).values()) < 1e-4
+    losses = list(held_out_loss(network, scheduler, -seen, 0).values())
+    assert all(one > other for one, other in pairwise(losses))
 
 
 def test_samples_of_noise_are_told_from_data_and_data_is_not():

@@ -188,3 +188,13 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     fewer = Var(configuration())
     reported = set(fewer.methods_of("comparison"))
     assert set(fewer.lists()["methods"]) == reported < set(fewer.methods_of("tuning"))
+
+
+def test_reported_edits_come_first_and_of_them_those_that_are_listed_last():
+    var = Var(configuration())
+
+    def priority(study, method):
+        return var.priority(Wildcards(fromdict={"model": "tiny_var", "study": study, "method": method}))
+
+    ranks = [priority("comparison", method) for method in var.methods_of("comparison")]
+    assert ranks == sorted(set(ranks)) and ranks[0] > priority("course", "s_vare") == 0

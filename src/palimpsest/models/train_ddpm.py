@@ -1,4 +1,4 @@
-"""Train a diffusion model that predicts noise (Ho et al. 2020), and measure how well it draws.
+"""Train a diffusion model to predict noise (Ho et al. 2020), or the velocity that says it, and measure how it draws.
 
 Of a model without classes the loss on held-out pictures is measured too, and where there is a judge how its samples
 look beside data, by several samplers: a fault of the training may show in few steps, or in many, alone.
@@ -77,9 +77,9 @@ def train(
         if labels is not None:
             dropped = torch.from_numpy(rng.random(len(picks)) < DROPPED_LABELS)
             given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks]).to(place)
-        predicted = model(noisy, times.to(place), class_labels=given, return_dict=False)[0].float()
-        return (predicted - noise.to(place)).square().mean()
+        return (predictor(noisy, times.to(place), given).float() - noise.to(place)).square().mean()
 
+    predictor = diffusion.NoisePredictor(model, scheduler)
     compiled(model, params["steps"])
     recipe = {"params": params, "seed": seed, "data": sha256(train_images)}
     kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe))
@@ -99,13 +99,13 @@ def train(
 @torch.inference_mode()
 def held_out_loss(network: UNet2DModel, scheduler: DDPMScheduler, images: Tensor, seed: int) -> dict[str, float]:
     """Mean squared error of the predicted noise on held-out pictures, by band of timesteps."""
-    found, rng = {}, np.random.default_rng(seed)
+    found, rng, predictor = {}, np.random.default_rng(seed), diffusion.NoisePredictor(network, scheduler)
     noise = drawn_noise(seed, np.arange(len(images)), tuple(images.shape[1:]))
     for low, high in BANDS:
         times = torch.from_numpy(rng.integers(low, high, len(images)))
         noisy = add_noise(images, noise, scheduler.alphas_cumprod, times)
         parts = zip(noisy.split(256), times.split(256), noise.split(256), strict=True)
-        errors = [(network(x, t, return_dict=False)[0] - wanted).square().mean((1, 2, 3)) for x, t, wanted in parts]
+        errors = [(predictor(x, t) - wanted).square().mean((1, 2, 3)) for x, t, wanted in parts]
         found[f"loss_{low}_{high}"] = round(float(torch.cat(errors).mean()), 5)
     return found
 

@@ -112,14 +112,6 @@ class ConceptStudies(Studies):
             return []
         return f"{self.root}/{wildcards.model}/{self.own('tuning_study')}/{wildcards.method}/selected.json"
 
-    def priority(self, wildcards) -> int:
-        """Of the edits of a study: those of the reported one come first, as most of what follows reads them.
-
-        Of them the last that the configuration lists, built from more and slower, so that a short one ends the row.
-        """
-        reported = wildcards.study == self.own("reported_study")
-        return list(self.own("methods")).index(wildcards.method) + 2 if reported else 0
-
     def judged(self, wildcards) -> str:
         """What of a study's models is judged: some roles of prompts or all; the reported study's are also attacked."""
         roles = arguments({key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"})

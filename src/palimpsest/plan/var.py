@@ -43,6 +43,14 @@ class Var(ConceptStudies):
         study = self.own("reported_study")
         return [f"{self.root}/{wildcards.model}/{study}/{each}/edits.parquet" for each in self.methods_of(study)]
 
+    def priority(self, wildcards) -> int:
+        """Of the edits of a study: those of the reported one come first, as most of what follows reads them.
+
+        Of them the last that the configuration lists, built from more and slower, so that a short one ends the row.
+        """
+        reported = wildcards.study == self.own("reported_study")
+        return list(self.own("methods")).index(wildcards.method) + 2 if reported else 0
+
     def course_edits(self, wildcards) -> str:
         """The table of the models that one method's training was ended early for."""
         study = self.own("course_study")
