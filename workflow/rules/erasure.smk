@@ -174,7 +174,7 @@ rule erasure_select:
         "<benchmarks>/erasure_select/{model}/{method}.jsonl"
     wildcard_constraints:
         **erasure.wildcards,
-    # Which runs come first is known once all may begin.
+    # Every edit waits for its setting.
     priority: 100
     localrule: True
     conda:
