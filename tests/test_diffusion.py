@@ -19,7 +19,7 @@ from palimpsest.metrics.distribution import frechet
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
-from palimpsest.models.train_ddpm import BANDS, held_out_loss
+from palimpsest.models.train_ddpm import BANDS, held_out_loss, losses_of
 from palimpsest.run import UserError
 from palimpsest.worlds import faces
 
@@ -163,6 +163,18 @@ def test_the_noise_of_a_predicted_velocity_is_that_of_diffusers():
     predictor, noisy = diffusion.NoisePredictor(network, scheduler), scheduler.add_noise(images, noise, times)
     network.forward = lambda *_, **__: (scheduler.get_velocity(images, noise, times),)
     assert torch.allclose(predictor(noisy, times), noise, atol=1e-5)
+
+
+def test_a_network_is_trained_on_the_error_of_what_it_predicts():
+    images, noise, times = random(3, 3, 16, 16), random(3, 3, 16, 16, seed=1), torch.tensor([0, 500, 999])
+    network, _ = tiny()
+    for kind in ("epsilon", "v_prediction"):
+        scheduler = DDPMScheduler(prediction_type=kind, clip_sample=False)
+        noisy = scheduler.add_noise(images, noise, times)
+        wanted = noise if kind == "epsilon" else scheduler.get_velocity(images, noise, times)
+        found = losses_of(diffusion.NoisePredictor(network, scheduler), noisy, times, noise)
+        expected = (network(noisy, times).sample - wanted).square().mean((1, 2, 3))
+        assert torch.allclose(found, expected, rtol=1e-3), kind
 
 
 def test_a_model_that_predicts_velocity_draws_what_its_noise_does():

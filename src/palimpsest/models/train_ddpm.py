@@ -77,7 +77,7 @@ def train(
         if labels is not None:
             dropped = torch.from_numpy(rng.random(len(picks)) < DROPPED_LABELS)
             given = torch.where(dropped, params["architecture"]["num_class_embeds"] - 1, labels[picks]).to(place)
-        return (predictor(noisy, times.to(place), given).float() - noise.to(place)).square().mean()
+        return losses_of(predictor, noisy, times.to(place), noise.to(place), given).mean()
 
     predictor = diffusion.NoisePredictor(model, scheduler)
     compiled(model, params["steps"])
@@ -94,6 +94,18 @@ def train(
         quality |= held_out_loss(kept, scheduler, to_tensor(np.load(test_images)), seed)
     diffusion.save(network, kept, scheduler)
     return {"losses": losses, "quality": quality, "parameters": sum(part.numel() for part in kept.parameters())}
+
+
+def losses_of(
+    predictor: diffusion.NoisePredictor, noisy: Tensor, times: Tensor, noise: Tensor, labels: Tensor | None = None
+) -> Tensor:
+    """Squared error (n,) of what a network predicts, noise or velocity, for pictures (n, c, h, w) noised by `noise`.
+
+    A velocity's is that of the noise read from it over abar (Salimans and Ho 2022): so errors under much noise, where
+    the colour of a picture is decided, count as much as others.
+    """
+    errors = (predictor(noisy, times, labels).float() - noise).square().mean((1, 2, 3))
+    return errors / predictor.alphas_cumprod[times] if predictor.velocity else errors
 
 
 @torch.inference_mode()
