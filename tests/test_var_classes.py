@@ -83,10 +83,10 @@ def ran(tmp_path_factory) -> dict:
             plan={"runs": [run]}, sampling=SAMPLING, **given,
         )  # fmt: skip
     feeding.feeding(network, *learned, out / "feeding", out / "feeding.npz", **given)
-    exchange.exchange(network, *learned, *judges, out / "exchange", count=2, **given)
+    exchange.exchange(network, *learned, *judges, out / "exchange", count=2, tops=[0.5], sampling=SAMPLING, **given)
     likelihoods.likelihoods(
-        network, *learned, out / "networks.parquet", [out / "s_vare.edits.parquet"], out / "likely.parquet",
-        out / "likelihood", count=2, **given,
+        network, *learned, out / "networks.parquet", [out / "s_vare.edits.parquet"], *judges, out / "likely.parquet",
+        out / "likelihood", count=2, sampling=SAMPLING, **given,
     )  # fmt: skip
     return {"folder": out, "network": network, "learned": learned, "judged": judged, "judges": judges}
 

@@ -19,6 +19,7 @@ from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
 from palimpsest.unlearning.runs import edited
 from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs, token_maps
+from palimpsest.var.code_replacement import at_random, by_rule, rule_of
 from palimpsest.var.contexts import Learned, kept_rollouts
 from palimpsest.var.parts import select
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
@@ -261,19 +262,73 @@ def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
     assert sum(parts[f"scale_{side}"].int() for side in SIZES).eq(1).all()
     assert sum(parts[f"bit_{bit}"].int() for bit in range(6)).eq(1).all()
     assert parts[f"up_to_{SIZES[-1]}"].all() and parts["up_to_2"].sum() == 5 * 6
-    found = exchange.exchanged(own, parts[f"up_to_{SIZES[-1]}"])
+    assert (parts["centre"] ^ parts["border"]).all()
+    # Of 1, 2, 3 and 4 tokens a side the middle half holds 1, none, 1 and 4.
+    assert parts["centre"][:, 0].sum() == sum({1: 1, 2: 0, 3: 1, 4: 4}[side] for side in SIZES)
+    found = {kind: tokens for kind, (tokens, _) in exchange.exchanged(own, parts[f"up_to_{SIZES[-1]}"], 0).items()}
     assert torch.equal(found["put"], own.own) and torch.equal(found["taken"], own.tokens)
-    assert torch.equal(found["put_null"][1:], own.tokens[:-1]) and torch.equal(found["taken_null"][1:], own.own[:-1])
-    assert set(exchange.parts_of(var.open_model(base), [3])) == {"scale_3", "up_to_3"}
-    some = exchange.exchanged(own, parts["scale_3"])
-    at = parts["scale_3"]
-    assert torch.equal(some["put"][:, at], own.own[:, at]) and torch.equal(some["put"][:, ~at], own.tokens[:, ~at])
-    # The null of what is put holds no concept, that of what is taken as much of it as before.
-    assert torch.equal(some["taken_null"][1:, at], own.own[:-1, at])
-    assert torch.equal(some["put_null"][1:, at], own.tokens[:-1, at])
+    assert set(exchange.parts_of(var.open_model(base), [3])) == {"scale_3", "up_to_3", "centre", "border"}
+    some, at = exchange.exchanged(own, parts["scale_3"], 0), parts["scale_3"]
+    put, differ = some["put"][0], own.own != own.tokens
+    assert torch.equal(put[:, at], own.own[:, at]) and torch.equal(put[:, ~at], own.tokens[:, ~at])
+    assert some["put"][1] == some["taken"][1] == pytest.approx(float(differ[:, at].double().mean()))
+    # A null changes as many symbols of each picture, where another has them, or all that the other has.
+    for kind, earlier in (("put_null", own.tokens), ("taken_null", own.own)):
+        null, other = some[kind][0], earlier.roll(1, 0)
+        moved = null != earlier
+        assert torch.equal(null[moved], other[moved]) and not moved[:, ~at].any()
+        most = (other != earlier)[:, at].sum(1)
+        assert torch.equal(moved[:, at].sum(1), torch.minimum(differ[:, at].sum(1), most))
 
 
-def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path):
+def test_a_rule_marks_what_tells_the_concept_and_puts_what_safe_pictures_have():
+    rng = np.random.default_rng(0)
+    length = sum(side**2 for side in SIZES)
+    own, safe = (torch.from_numpy(rng.integers(2, size=(40, length, 3))) for _ in range(2))
+    part = spans(SIZES)[-1]
+    own[:, part, 1], safe[:, part, 1] = 1, 0  # a code of the last scale
+    own[:, part.start + 2, 0], safe[:, part.start + 2, 0] = 0, 1  # a symbol of one place
+    codes = rule_of(own, safe, SIZES, 2, "codes", 1e-6)
+    assert codes.marked.sum() == part.stop - part.start and codes.marked[part, 1, 1].all()
+    places = rule_of(own, safe, SIZES, 2, "places", (part.stop - part.start + 1) / (3 * length))
+    assert places.marked[part, 1, 1].all() and places.marked[part.start + 2, 0, 0]
+    # Divergences in closed form, of shares with half a picture of each value before any was seen.
+    p, q = 40.5 / 41, 0.5 / 41
+    assert torch.allclose(places.safe[part.start + 2, 0].float(), torch.tensor([q, p]))
+    edit, changed = by_rule(codes, 0)
+    found = edit(own[:, part], part)
+    assert (found[..., 1] == 0).double().mean() > 0.95 and torch.equal(found[..., [0, 2]], own[:, part][..., [0, 2]])
+    assert torch.equal(changed[part.start], (found != own[:, part]).flatten(1).sum(1))
+    null = at_random(changed, 2, 0)(own[:, part], part)
+    assert torch.equal((null != own[:, part]).flatten(1).sum(1), changed[part.start])
+    # Nothing tells two alike sets apart.
+    assert not rule_of(own, own, SIZES, 2, "codes", 1.0).marked.any()
+
+
+def test_a_rule_is_applied_while_a_picture_is_drawn(base, files):
+    model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
+    with np.load(files["rollouts.npz"]) as arrays:
+        own = kept_rollouts(model, "red", files["prompts.parquet"], arrays, rows)[0]
+    uniform = var.noise_of(model, np.arange(len(own)), 0)
+    drawn = var.roll_out(model, own.asked, uniform, edit=lambda symbols, part: torch.ones_like(symbols), **SAMPLING)
+    assert drawn.symbols.eq(1).all()
+    assert torch.allclose(drawn.inputs, model.visual.quantiser.read(drawn.symbols).inputs, atol=1e-6)
+    found = exchange.replaced(model, own, 4, "places", 1.0, SAMPLING, 0)
+    assert len(found["replaced"][0]) == 4 and found["replaced"][1] == found["replaced_null"][1] > 0
+    assert not torch.equal(found["replaced"][0], found["replaced_null"][0])
+
+
+def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, tmp_path, monkeypatch):  # noqa: F811
+    given = []
+
+    def drawn_on(model, tokens, conditions, *settings):
+        given.append(real_drawn_on(model, tokens, conditions, *settings))
+        begun = spans(SIZES)[1].stop
+        assert len(given[-1]) == 2 and torch.equal(given[-1][:, :begun], tokens[:2, :begun])
+        return given[-1]
+
+    real_drawn_on = likelihoods.drawn_on
+    monkeypatch.setattr(likelihoods, "drawn_on", drawn_on)
     images = np.random.default_rng(0).integers(256, size=(40, 16, 16, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     manifest = Concept("red", **CONCEPTS["red"]).others("test", np.random.default_rng(0)).head(40)
@@ -281,8 +336,9 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path
     manifest.loc[5:14, "object"] = "church"
     manifest.to_parquet(tmp_path / "rows.parquet")
     likelihoods.likelihoods(
-        base, files["rollouts.npz"], files["prompts.parquet"], ran["networks"], [ran["edits.parquet"]],
+        base, files["rollouts.npz"], files["prompts.parquet"], ran["networks"], [ran["edits.parquet"]], *judges,
         tmp_path / "pictures.parquet", tmp_path / "measured", model="tiny", concepts=CONCEPTS, count=3,
+        sampling=SAMPLING, completed={"count": 2, "scales": 2, "captions": ["own", "neutral"]},
         real_images=tmp_path / "images.npy", real_manifest=tmp_path / "rows.parquet",
     )  # fmt: skip
     table = pd.read_parquet(tmp_path / "pictures.parquet")
@@ -296,6 +352,12 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path
     assert set(table["set"]) == {"concept", "others", "real_concept", "real"}
     found = measurements.read([tmp_path / "measured"]).set_index(["metric", "method", "concept", "set"])
     known = found.sort_index()
+    completed = known.xs("completed").reset_index()
+    assert set(completed["caption"]) == {"own", "neutral"} and set(completed["set"]) == {"real_concept"}
+    # Two pictures of both concepts under the base and the random network, of its own under each edited one.
+    assert len(given) == 2 * (2 * 2 + 2)
+    counts = completed.groupby(["method", "concept"])["n"].first()
+    assert counts["pretrained", ALL] == 4 and counts["vare", "red"] == counts["vare", ALL] / 2 == 2
     assert known.loc[("forgotten", "pretrained", ALL, "concept"), "value"].item() == 0
     loss = known.xs("picture_loss")
     for method in ("pretrained", "vare"):

@@ -225,7 +225,7 @@ rule var_feeding:
 
 
 rule var_exchange:
-    """Exchange tokens between the two pictures of a pair: which scales and bits carry the concept."""
+    """Exchange tokens between the two pictures of a pair, and replace those that tell the concept while it is drawn."""
     input:
         code=code_of("palimpsest.var.exchange"),
         network=lambda wildcards: var.network(wildcards.model),
@@ -253,14 +253,15 @@ rule var_exchange:
         paths=paths,
         readers=var.readers(),
         concepts=var.concepts_of(var.own("reported_study")),
+        sampling=as_json(var.own("sampling")),
         settings=var.flags("var", "exchange"),
     shell:
         "python -m palimpsest.var.exchange {params.paths} {params.readers} --model {wildcards.model}"
-        " --concepts {params.concepts:q} {params.settings} > {log} 2>&1"
+        " --concepts {params.concepts:q} --sampling {params.sampling:q} {params.settings} > {log} 2>&1"
 
 
 rule var_likelihood:
-    """Measure how likely pictures of a concept stay under edited models."""
+    """Measure how likely pictures of a concept stay under edited models, and how these go on with begun ones."""
     input:
         code=code_of("palimpsest.var.likelihoods"),
         network=lambda wildcards: var.network(wildcards.model),
@@ -270,6 +271,9 @@ rule var_likelihood:
         real_manifest=var.real("manifest.parquet"),
         networks="<results>/var/networks/{model}/edits.parquet",
         edits=var.reported_edits,
+        classifier=var.network(var.own("classifier")),
+        detector=var.network(var.own("detector")),
+        judges=var.further_judges(),
     output:
         pictures="<results>/var/{model}/likelihood/pictures.parquet",
         measurements="<results>/var/{model}/likelihood/measurements.parquet",
@@ -289,10 +293,12 @@ rule var_likelihood:
     params:
         paths=paths,
         concepts=var.concepts_of(var.own("reported_study")),
+        readers=var.readers(),
+        sampling=as_json(var.own("sampling")),
         settings=var.flags("var", "likelihood"),
     shell:
-        "python -m palimpsest.var.likelihoods {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
-        " {params.settings} > {log} 2>&1"
+        "python -m palimpsest.var.likelihoods {params.paths} {params.readers} --model {wildcards.model}"
+        " --concepts {params.concepts:q} --sampling {params.sampling:q} {params.settings} > {log} 2>&1"
 
 
 rule var_token_maps:

@@ -10,7 +10,7 @@ as `residual_quantiser` has them; pictures are (n, H, W, 3) uint8.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -265,13 +265,15 @@ def roll_out(
     top_k: int = 0,
     against: Tensor | None = None,
     prefix: Tensor | None = None,
+    edit: Callable[[Tensor, slice], Tensor] | None = None,
 ) -> Rollout:
     """Draw pictures of conditions (n, ...), scale by scale, each seeing the keys and values of those before.
 
     uniform (n, L, symbols): as `noise_of` gives. guidance: w of z = z_none + w (z - z_none) on the logits, for all
     scales or for each; 1 is none. against (n, ...): conditions in place of none, to be led away from (a negative
-    prompt). prefix (n, l, symbols): tokens of the first scales, taken as they are. Where the network has a steering,
-    every picture is led away from its concept after that: two more rows each, which see what is drawn.
+    prompt). prefix (n, l, symbols): tokens of the first scales, taken as they are. edit: what takes the place of the
+    tokens (n, l, symbols) that are drawn at a scale, a part of all, before later scales see them. Where the network has
+    a steering, every picture is led away from its concept after guidance: two more rows each, which see what is drawn.
     Raises ValueError for a prefix that ends within a scale.
     """
     transformer, quantiser, device = model.network.transformer, model.visual.quantiser, device_of(model.network)
@@ -307,6 +309,8 @@ def roll_out(
             drawn = prefix[:, part].to(device)
         else:
             drawn = chosen(likely(found, temperature, top_p, top_k), uniform[:, part].to(device))
+        if edit is not None:
+            drawn = edit(drawn, part)
         symbols.append(drawn)
         total = quantiser.add(total, drawn, scale)
         if scale + 1 < len(sizes):

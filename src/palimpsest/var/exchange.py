@@ -1,28 +1,35 @@
-"""Which scales and bits carry a concept: tokens exchanged between the two rollouts of a pair, and pictures read.
+"""Which scales, tokens and bits carry a concept: exchanged between the two rollouts of a pair, and pictures read.
 
-Both rollouts are decided by the same numbers and differ by the concept alone. Tokens of a part (a scale, all scales up
-to it, a bit) of the concept's rollout are put into the safe one: is the concept there? Tokens of the safe one take
-their place in the concept's: is it gone? The nulls take the same part of another pair's, of the kind that is there
-already: they change as much, and neither bring the concept nor take it. The counterpart for next-scale tokens of the
-code statistics of `lcr`.
+Both rollouts are decided by the same numbers and differ by the concept alone. Symbols of a part (a scale, all scales up
+to it, the centre or the border, a bit) of the concept's rollout are put into the safe one: is the concept there? Those
+of the safe one take their place in the concept's: is it gone? The nulls take as many symbols of the same part from
+another pair's, of the kind that is there already: they should neither bring the concept nor take it. Beside them stands
+what the rule of latent code replacement does while the concept's prompts are drawn (`code_replacement`).
 """
+
+from collections import defaultdict
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from palimpsest.judges.readers import Judges, readers_of
+from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import var
 from palimpsest.models.scales import spans
 from palimpsest.models.var import Var
-from palimpsest.options import Positive
+from palimpsest.options import Count, Positive, Share
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
+from palimpsest.var.code_replacement import Known, at_random, by_rule, rule_of, some_of
 from palimpsest.var.contexts import kept_rollouts
+from palimpsest.worlds.concepts import ALL
 from palimpsest.worlds.named import concept_of
+
+FRESH = 3_000_000  # noise of what is drawn by a rule: no number of a pair's, a judged prompt's or an attack's
 
 
 def exchange(
@@ -36,36 +43,56 @@ def exchange(
     model: str,
     concepts: dict,
     count: Positive,
+    tops: list[Share],
+    sampling: dict,
     sides: list[Positive] | None = None,
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
+    seed: Count = 0,
     device: str = "auto",
 ) -> dict:
-    """measurements: of each concept, part and kind of exchange the share of pictures that show the concept; and the
-    share of symbols that differ between the two rollouts of a pair, by part.
+    """measurements: of each concept and of all the share of pictures that show it after an exchange (`shows`), by part
+    and kind, and the share of the part's symbols that it changed (`changed`); the same of each rule of replacement.
 
     rollouts, prompts: as `pairs` writes them. Kinds: `put` (into the safe rollout), `taken` (out of the concept's),
-    each with its `_null`. count: pairs, at most; sides: of the scales that are exchanged, or all and every bit.
+    `replaced`, each with its `_null`; a rule's parts are `codes_<top>` and `places_<top>`. count: pairs, at most;
+    sides: of the scales that are exchanged, or all and every bit; tops: shares of the symbols that tell the concept
+    which a rule replaces; sampling: how it is drawn then.
     """
-    base, table, rows = var.open_model(network, torch_device(device)), pd.read_parquet(prompts), []
+    base, table = var.open_model(network, torch_device(device)), pd.read_parquet(prompts)
+    rows, pooled = [], defaultdict(list)
     readers = readers_of(classifier, detector, judge_roles, judges)
     with np.load(rollouts) as drawn:
         for name, about in concepts.items():
-            pairs = kept_rollouts(base, name, prompts, drawn, table)[0]
-            pairs = pairs.at(np.arange(min(count, len(pairs))))
-            for part, mask in parts_of(base, sides).items():
-                differ = (pairs.own != pairs.tokens)[:, mask].double().mean()
-                rows.append(row("tokens_differ", float(differ), concept=name, part=part, n=len(pairs)))
-                for kind, tokens in exchanged(pairs, mask).items():
-                    shows = shown(base, readers, concept_of(name, about), tokens)
-                    interval = wilson(int(shows.sum()), len(shows))
-                    rows.append(row("shows", shows.mean(), *interval, concept=name, part=part, kind=kind, n=len(shows)))
+            every = kept_rollouts(base, name, prompts, drawn, table)[0]
+            pairs, concept = every.at(np.arange(min(count, len(every)))), concept_of(name, about)
+            found = {part: exchanged(pairs, mask, seed) for part, mask in parts_of(base, sides).items()}
+            found |= {
+                f"{known}_{top}": replaced(base, every, count, known, top, sampling, seed)
+                for known in get_args(Known)
+                for top in tops
+            }
+            for part, kinds in found.items():
+                for kind, (tokens, changed) in kinds.items():
+                    shows = readers.shows(concept, var.pictures_of(base, tokens))
+                    pooled[part, kind].append(shows)
+                    rows += [
+                        share_of(shows, name, part, kind),
+                        row("changed", changed, concept=name, part=part, kind=kind),
+                    ]
+    rows += [share_of(np.concatenate(found), ALL, *labels) for labels, found in pooled.items()]
     write(measurements, rows, family="var", model=model)
     return {"concepts": len(concepts)}
 
 
+def share_of(shows: np.ndarray, concept: str, part: str, kind: str) -> dict:
+    """The share of pictures (n,) that show the concept, with its interval."""
+    interval = wilson(int(shows.sum()), len(shows))
+    return row("shows", shows.mean(), *interval, n=len(shows), concept=concept, part=part, kind=kind)
+
+
 def parts_of(model: Var, sides: list[int] | None = None) -> dict[str, Tensor]:
-    """Which symbols (L, symbols) each part is of: some scales, the first up to each, or every bit too."""
+    """Which symbols (L, symbols) each part is of: some scales, the first up to each, where they stand, or every bit."""
     sizes, shape = model.visual.quantiser.sizes, model.shape
     found = {}
     for side, part in zip(sizes, spans(sizes), strict=True):
@@ -73,6 +100,8 @@ def parts_of(model: Var, sides: list[int] | None = None) -> dict[str, Tensor]:
             continue
         found[f"scale_{side}"] = mask_of(shape, part, slice(None))
         found[f"up_to_{side}"] = mask_of(shape, slice(part.stop), slice(None))
+    central = torch.cat([central_of(side) for side in sizes])
+    found |= {name: places[:, None].expand(shape) for name, places in (("centre", central), ("border", ~central))}
     if model.visual.quantiser.values == 2 and not sides:
         found |= {f"bit_{bit}": mask_of(shape, slice(None), slice(bit, bit + 1)) for bit in range(shape[1])}
     return found
@@ -85,20 +114,52 @@ def mask_of(shape: tuple[int, int], tokens: slice, symbols: slice) -> Tensor:
     return mask
 
 
-def exchanged(pairs: Rollouts, mask: Tensor) -> dict[str, Tensor]:
-    """Tokens (n, L, symbols) by kind, a part of them from elsewhere."""
+def central_of(side: int) -> Tensor:
+    """Which tokens of a scale (side * side,) stand in the middle half of the picture, across and down."""
+    middle = ((torch.arange(side) + 0.5) / side - 0.5).abs() < 0.25
+    return (middle[:, None] & middle[None]).flatten()
+
+
+def exchanged(pairs: Rollouts, mask: Tensor, seed: int) -> dict[str, tuple[Tensor, float]]:
+    """By kind tokens (n, L, symbols), a part of them from elsewhere, and the share of its symbols that changed."""
     mask, own, safe = mask.to(pairs.tokens.device), pairs.own, pairs.tokens
+    generator, many = torch.Generator().manual_seed(seed), ((own != safe) & mask).flatten(1).sum(1)
+
+    def from_another(tokens: Tensor) -> Tensor:
+        other = tokens.roll(1, 0)
+        return torch.where(some_of((other != tokens) & mask, many, generator), other, tokens)
+
+    found = {
+        "put": (safe, torch.where(mask, own, safe)),
+        "put_null": (safe, from_another(safe)),
+        "taken": (own, torch.where(mask, safe, own)),
+        "taken_null": (own, from_another(own)),
+    }
     return {
-        "put": torch.where(mask, own, safe),
-        "put_null": torch.where(mask, safe.roll(1, 0), safe),
-        "taken": torch.where(mask, safe, own),
-        "taken_null": torch.where(mask, own.roll(1, 0), own),
+        kind: (tokens, float((tokens != before)[:, mask].double().mean())) for kind, (before, tokens) in found.items()
     }
 
 
-def shown(model: Var, readers: Judges, concept, tokens: Tensor) -> np.ndarray:
-    """Which pictures of tokens show the concept (n,)."""
-    return readers.shows(concept, var.pictures_of(model, tokens))
+def replaced(
+    model: Var, pairs: Rollouts, count: int, known: Known, top: float, sampling: dict, seed: int
+) -> dict[str, tuple[Tensor, float]]:
+    """By kind what the concept's prompts draw by a rule, and by its null, and the share of all symbols that changed.
+
+    The rule for every other pair is learned from those between.
+    """
+    quantiser = model.visual.quantiser
+    tokens, shares = {"replaced": [], "replaced_null": []}, []
+    for half in (0, 1):
+        asked, learned = (pairs.at(np.arange(len(pairs))[start::2]) for start in (half, 1 - half))
+        asked = asked.at(np.arange(min(-(-count // 2), len(asked))))
+        rule = rule_of(learned.own.cpu(), learned.tokens.cpu(), quantiser.sizes, quantiser.values, known, top)
+        uniform = var.noise_of(model, FRESH + half + 2 * np.arange(len(asked)), seed)
+        edit, changed = by_rule(rule, seed)
+        tokens["replaced"].append(var.roll_out(model, asked.asked, uniform, edit=edit, **sampling).symbols)
+        edit = at_random(changed, quantiser.values, seed)
+        tokens["replaced_null"].append(var.roll_out(model, asked.asked, uniform, edit=edit, **sampling).symbols)
+        shares.append(sum(changed.values()).double() / (model.shape[0] * model.shape[1]))
+    return {kind: (torch.cat(each), float(torch.cat(shares).mean())) for kind, each in tokens.items()}
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 A next-scale model gives the probability of a picture's tokens itself, teacher-forced, where a diffusion model has to be
 inverted: the counterpart of the seeds' likelihood in the family `memory`. Pictures of a concept and others, drawn by
 the base and real ones, are each read with their own caption; those of the concept with the same without it and with
-none, too.
+none, too. What a model knows of real ones is also asked of what it draws: it is given their first scales to go on with.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from palimpsest.metrics.intervals import t_interval
+from palimpsest.judges.readers import readers_of
+from palimpsest.metrics.intervals import t_interval, wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import edits as edited
 from palimpsest.models import var, visual_tokenizer
+from palimpsest.models.scales import spans
 from palimpsest.models.var import Var
 from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
@@ -26,6 +29,7 @@ from palimpsest.worlds.captions import caption
 from palimpsest.worlds.concepts import ALL, Concept
 from palimpsest.worlds.named import concept_of
 
+FRESH = 4_000_000  # noise of what a model goes on with: no number of another picture's
 DRAWN, OTHERS, REAL, REAL_OTHERS = "concept", "others", "real_concept", "real"
 
 
@@ -35,14 +39,20 @@ def likelihoods(
     prompts: Input,
     networks: Input,
     edits: list[Input],
+    classifier: Input,
+    detector: Input,
     pictures: Output,
     measurements: Output,
     *,
     model: str,
     concepts: dict,
     count: Positive,
+    sampling: dict,
+    completed: dict | None = None,
     real_images: Input | None = None,
     real_manifest: Input | None = None,
+    judges: list[Input] | None = None,
+    judge_roles: list[str] | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
@@ -52,12 +62,15 @@ def likelihoods(
     concept; real_images, real_manifest: of scenes. count: pictures of each set. measurements: the mean loss of each set
     and caption (`picture_loss`), what the concept's words add (`words_add`: neutral less own), how much less likely the
     concept's pictures are than others (`excess`), and than under the base (`forgotten`), picture by picture. Intervals
-    are 95 % (t), over pictures.
+    are 95 % (t), over pictures. completed: of how many real pictures of the concept (`count`) a model is given the
+    first `scales` to go on with, under each of some `captions`; measured is how many then show it (`completed`,
+    Wilson's interval); sampling: how they are drawn.
     """
     place = torch_device(device)
     base, table = var.open_model(network, place), pd.read_parquet(prompts)
     real = (np.load(real_images, mmap_mode="r"), pd.read_parquet(real_manifest)) if real_images else None
-    found = []
+    found, shown = [], defaultdict(list)
+    readers = readers_of(classifier, detector, judge_roles, judges) if completed else None
     with np.load(rollouts) as drawn:
         sets = {}
         for name, about in concepts.items():
@@ -76,9 +89,18 @@ def likelihoods(
                 for how, conditions in texts.items()
                 for losses in [losses_of(opened, tokens, inputs, conditions, how == "empty")]
             ]
+            if completed and real:
+                tokens, _, texts = sets[name][REAL]
+                for how in completed["captions"]:
+                    made = drawn_on(opened, tokens, texts[how], completed, sampling, seed)
+                    shows = readers.shows(concept_of(name, concepts[name]), var.pictures_of(opened, made))
+                    for label in (name, ALL):
+                        key = {**labels, "concept": label, "caption": how}
+                        shown[tuple(key.items())].append(shows)
     table = pd.concat(found, ignore_index=True)
     table.to_parquet(pictures, index=False)
-    write(measurements, measured(table), family="var", model=model)
+    rows = [share_of("completed", np.concatenate(each), set=REAL, **dict(key)) for key, each in shown.items()]
+    write(measurements, [*measured(table), *rows], family="var", model=model)
     return {"pictures": len(table)}
 
 
@@ -111,6 +133,14 @@ def real_sets(base: Var, concept: Concept, images: np.ndarray, rows: pd.DataFram
         texts = {"own": own} | ({"neutral": neutral, "empty": own} if key == REAL else {})
         found[key] = (read.symbols, read.inputs, texts)
     return found
+
+
+def drawn_on(model: Var, tokens: Tensor, conditions: Tensor, completed: dict, sampling: dict, seed: int) -> Tensor:
+    """Tokens (n, L, symbols) that a model draws, given the first scales of pictures of tokens, under conditions."""
+    count = min(completed["count"], len(tokens))
+    begun = spans(model.visual.quantiser.sizes)[completed["scales"] - 1].stop
+    uniform = var.noise_of(model, FRESH + np.arange(count), seed)
+    return var.sample(model, conditions[:count], uniform, prefix=tokens[:count, :begun], **sampling)
 
 
 def losses_of(model: Var, tokens: Tensor, inputs: Tensor, conditions: Tensor, empty: bool) -> np.ndarray:
@@ -147,6 +177,11 @@ def of(table: pd.DataFrame, key: str, how: str) -> np.ndarray:
     """The losses of a set with a caption, in the order of its concepts and pictures."""
     part = table[(table["set"] == key) & (table["caption"] == how)]
     return part.sort_values(["concept", "picture"], kind="stable")["loss"].to_numpy()
+
+
+def share_of(metric: str, shows: np.ndarray, **labels) -> dict:
+    """A share of pictures (n,) with its interval."""
+    return row(metric, shows.mean(), *wilson(int(shows.sum()), len(shows)), n=len(shows), **labels)
 
 
 def mean_of(metric: str, values: np.ndarray | pd.Series, **labels) -> dict:

@@ -1,9 +1,10 @@
-"""Which scales and bits carry a concept: what pictures show after an exchange of tokens, beside its null."""
+"""Which scales, tokens and bits carry a concept: what pictures show after an exchange, and after code replacement."""
 
 from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.report.lookup import Lookup
@@ -13,52 +14,72 @@ from palimpsest.var.names import name_of
 MEASUREMENTS = ("exchange",)
 PARAMS = {"models": None, "studies": ["comparison"]}
 
-PARTS = {"scale": "of one scale", "up_to": "of all scales up to it", "bit": "one bit of all"}
-KINDS = {
-    "put": ("the concept’s, put into the safe picture", "o", "-"),
-    "put_null": ("another safe picture’s, put into it", "o", ":"),
-    "taken": ("the safe picture’s, put into the concept’s", "s", "-"),
-    "taken_null": ("another picture’s of the concept, put into it", "s", ":"),
-}
+PLACES = ("centre", "border")
+# What is shown in a row, and of which parts and kinds: label, part, kind, marker.
+EXCHANGED = (
+    ("the concept’s, put into the safe picture", "", "put", "o"),
+    ("the safe picture’s, put into the concept’s", "", "taken", "s"),
+)
+REPLACED = (
+    ("what tells the concept at a scale (codes), replaced", "codes", "replaced", "D"),
+    ("what tells it at a place of a scale, replaced", "places", "replaced", "^"),
+)
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """A row for single scales, prefixes and bits, a panel for each concept; bars are 95 % intervals over pairs."""
+    """A row for scales and places, prefixes, bits and rules, a panel for each concept; bars are 95 % intervals."""
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
     known = set(lookup.of(model=model).rows("shows")["part"])
-    sizes, bits = (numbers(known, prefix) for prefix in ("scale_", "bit_"))
-    parts = {name: title for name, title in PARTS.items() if name != "bit" or bits}
+    sizes, bits = (ending(known, f"{kind}_") for kind in ("scale", "bit"))
+    sides, tops = [f"{each:g}" for each in sizes], ending(known, "codes_")
+    rows = {
+        "tokens of one scale, or place": ([*(f"scale_{side}" for side in sides), *PLACES], [*sides, *PLACES]),
+        "tokens of all scales\nup to one": ([f"up_to_{side}" for side in sides], sides),
+        "one bit of all tokens": ([f"bit_{each:g}" for each in bits], [f"{each:g}" for each in bits]),
+        "a share of what tells\nthe concept": ([f"_{top}" for top in tops], [f"{100 * top:g} %" for top in tops]),
+    }
+    rows = {title: each for title, each in rows.items() if each[0]}
     figure, axes = plt.subplots(
-        len(parts), len(concepts), figsize=(PAGE, 1.6 * len(parts) + 0.6), sharey=True, squeeze=False
+        len(rows), len(concepts), figsize=(PAGE, 1.5 * len(rows) + 0.8), sharey=True, squeeze=False
     )
-    for line, (part, title) in zip(axes, parts.items(), strict=True):
-        places = bits if part == "bit" else sizes
+    for line, (title, (parts, ticks)) in zip(axes, rows.items(), strict=True):
+        kinds = REPLACED if parts[0].startswith("_") else EXCHANGED
         for axis, concept in zip(line, concepts, strict=True):
-            for number, (kind, (label, marker, style)) in enumerate(KINDS.items()):
-                here = lookup.of(model=model, concept=concept, kind=kind)
-                found = [here.get("shows", part=f"{part}_{place}") for place in places]
-                middle, low, high = 100 * np.array([list(each) for each in found]).T
-                axis.errorbar(
-                    np.arange(len(places)) + 0.06 * (number - 1.5),
-                    middle,
-                    yerr=[middle - low, high - middle],
-                    marker=marker,
-                    linestyle=style,
-                    color=PALETTE[number // 2],
-                    markersize=3,
-                    linewidth=0.8,
-                    label=label,
-                )
-            ticks = range(0, len(places), 1 + len(places) // 8)
-            axis.set_xticks(ticks, [str(places[tick]) for tick in ticks], fontsize=6)
-            axis.set_xlabel("bit" if part == "bit" else "side (tokens)", fontsize=7)
-        line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=7)
+            panel(axis, lookup.of(model=model, concept=concept), parts, kinds)
+            shown = range(0, len(ticks), 1 + len(ticks) // 9)
+            axis.set_xticks(shown, [ticks[tick] for tick in shown], fontsize=6)
+        line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=6)
     for axis, concept in zip(axes[0], concepts, strict=True):
         axis.set_title(name_of(concept), fontsize=8)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    handles = {label: handle for axis in (axes[0][0], axes[-1][0]) for handle, label in labelled(axis)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize=6)
     return figure
 
 
-def numbers(parts: set[str], prefix: str) -> list[int]:
-    """The numbers of the parts of a kind, ascending."""
-    return sorted(int(part.removeprefix(prefix)) for part in parts if part.startswith(prefix))
+def panel(axis: Axes, here: Lookup, parts: list[str], kinds: tuple) -> None:
+    """What pictures show after each part was changed, by kind; dotted: the null."""
+    for number, (label, prefix, kind, marker) in enumerate(kinds):
+        for style, suffix, shift in (("-", "", -0.09), (":", "_null", 0.09)):
+            found = [here.get("shows", part=f"{prefix}{part}", kind=f"{kind}{suffix}") for part in parts]
+            middle, low, high = 100 * np.array([list(each) for each in found]).T
+            axis.errorbar(
+                np.arange(len(parts)) + shift + 0.05 * number,
+                middle,
+                yerr=[middle - low, high - middle],
+                marker=marker,
+                linestyle=style,
+                color=PALETTE[number + 2 * (kinds is REPLACED)],
+                markersize=3,
+                linewidth=0.8,
+                label=None if suffix else label,
+            )
+
+
+def labelled(axis: Axes) -> list[tuple]:
+    """The lines of a panel that have a label, with it."""
+    return list(zip(*axis.get_legend_handles_labels(), strict=True))
+
+
+def ending(parts: set[str], prefix: str) -> list[float]:
+    """The numbers at the end of the parts of a kind, ascending."""
+    return sorted(float(part.removeprefix(prefix)) for part in parts if part.startswith(prefix))

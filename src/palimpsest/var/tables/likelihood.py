@@ -27,6 +27,8 @@ def build(lookup: Lookup, params: dict) -> Table:
                 cells[title, "others"] = here.get("picture_loss", set=others, caption="own")
                 cells[title, "words"] = here.get("words_add", set=key)
                 cells[title, "forgotten"] = here.get("forgotten", set=key)
+                if key == "real_concept" and "completed" in params["likelihood"]:
+                    cells[title, "completed"] = here.get("completed", set=key, caption="own")
             rows.append(cells)
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
@@ -35,9 +37,11 @@ def build(lookup: Lookup, params: dict) -> Table:
         frame,
         caption="Likelihood of pictures under edited models, as the loss of a symbol (nats): of the concept’s pictures "
         "with their own caption, the same without the concept, and none; of others with their own. Words: what the "
-        "concept’s words take from the loss; forgotten: by how much it is higher than under the pretrained model.",
+        "concept’s words take from the loss; forgotten: by how much it is higher than under the pretrained model. "
+        "Completed: pictures (%) that show the concept where the model was given a real one’s first scales and its "
+        "caption.",
         label="tab:var-likelihood",
-        formats=plain | {"words": Format(3, interval=False), "forgotten": Format(3)},
+        formats=plain | {"words": Format(3, interval=False), "forgotten": Format(3), "completed": Format(0, "percent")},
         wide=True,
         compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
         notes=f"All concepts together, {params['likelihood']['count']} pictures of each set and concept at most; each "
