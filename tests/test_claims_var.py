@@ -73,7 +73,7 @@ MADE = {
         of("recovered", "oracle", "prefix", 0.3, 0.3),
     ],
     "codes_carry": [
-        ("shows", {"part": f"{known}_0.1", "kind": kind}, *values)
+        ("shows", {"part": f"{known}_0.5", "kind": kind}, *values)
         for known in ("codes", "places")
         for kind, values in (("replaced", (0.1, 0.9)), ("replaced_null", (0.9, 0.9)))
     ],
