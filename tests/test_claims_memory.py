@@ -1,5 +1,6 @@
 """Claims of the audit by inversion: each can hold and can fail over measurements that decide it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ FILE = Path(__file__).parent.parent / "config/claims/memory.yaml"
 CLAIMS = {claim["id"]: claim for claim in claims.read([FILE])}
 METHODS = ("esd_x", "esd_u", "uce", "ac", "fmn", "spm", "salun", "erasediff", "scissorhands", "advunlearn")
 OWN = {"set": "concept", "caption": "own"}
+RATIO = {**OWN, "reference": "neutral"}
 
 
 def of(metric: str, method: str, hold: float, fail: float, **labels) -> tuple:
@@ -29,6 +31,12 @@ DISTANT, ADJACENT = {"kind": "distant"}, {"kind": "adjacent"}
 # For each claim all that it reads.
 MADE = {
     "erased_reconstructed": [*each("psnr", 28.0, 22.0, **OWN), of("ceiling", "pretrained", 28.0, 28.0, **OWN)],
+    "erasure_keeps_psnr": [*each("psnr", 27.0, 20.0, **OWN), of("psnr", "pretrained", 28.0, 28.0, **OWN)],
+    "texture_costs": [
+        of(metric, "pretrained", hold, fail, concept=concept, **OWN)
+        for concept, hold, fail in (("church", 28.0, 33.0), ("emblem", 33.0, 28.0))
+        for metric in ("psnr", "ceiling")
+    ],
     "reconstruction_is_memory": [
         of("psnr", "pretrained", 28.0, 28.0, **OWN),
         *(of("psnr", method, 20.0, 28.0, **OWN) for method in ("oracle", "zero")),
@@ -36,8 +44,15 @@ MADE = {
     "found_in_reconstructions": [*each("detected", 0.97, 0.5, **OWN), of("detected", "zero", 0.97, 0.97, **OWN)],
     "pretrained_alike": [of("excess", "pretrained", 0.2, 3.0)],
     "seeds_likely": [
-        *each("w1_ratio", 1.2, 4.0, **OWN, reference="neutral"),
-        of("w1_ratio", "oracle", 2.0, 2.0, **OWN, reference="neutral"),
+        *each("w1_ratio", 1.2, 4.0, **RATIO),
+        of("w1_ratio", "oracle", 2.0, 2.0, **RATIO),
+    ],
+    "most_below_two": [
+        *each("w1_ratio", 1.2, 4.0, **RATIO),
+        of("w1_ratio", "pretrained", 1.0, 1.0, **RATIO),
+    ],
+    "esd_farthest": [
+        of("w1_ratio", method, *((2.0, 1.0) if method.startswith("esd") else (1.5, 1.5)), **RATIO) for method in METHODS
     ],
     "more_than_oracle": [
         *each("remembered", 1.0, -1.0),
@@ -50,6 +65,19 @@ MADE = {
     ],
     "many_distant": [*each("seeds_cosine", 0.8, 0.2, **DISTANT), of("seeds_cosine", "pretrained", 0.8, 0.2, **DISTANT)],
     "on_a_sphere": each("seeds_variation", 0.02, 0.2, **DISTANT),
+    "image_reconstructed": [
+        *each("seeds_psnr", 24.0, 15.0, **DISTANT),
+        of("seeds_psnr", "zero", 24.0, 24.0, **DISTANT),
+    ],
+    "image_likelier": [
+        *each("w1_ratio", 2.0, 2.0, **RATIO),
+        *(
+            row
+            for kind in (DISTANT, ADJACENT)
+            for metric in ("seeds_w1_ratio", "seeds_fitted_ratio")
+            for row in each(metric, 1.5, 3.0, **kind, **RATIO)
+        ),
+    ],
     "distant_beyond_noise": [
         of("seeds_cosine", "pretrained", 0.8, 0.1, **DISTANT),
         of("seeds_cosine", "pretrained", 0.3, 0.3, **ADJACENT),
@@ -82,6 +110,11 @@ MADE = {
 
 def test_every_claim_has_its_measurements():
     assert CLAIMS.keys() == MADE.keys()
+
+
+def test_at_least_ten_claims_of_the_source_have_a_published_value():
+    valued = [name for name, each in CLAIMS.items() if re.search(r"\d", each["published"])]
+    assert len(valued) >= 10 and not any(claims.is_addition(CLAIMS[name]) for name in valued)
 
 
 @pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])

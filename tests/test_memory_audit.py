@@ -14,6 +14,9 @@ from palimpsest.memory import decode, sets, statistics
 from palimpsest.metrics import measurements
 from palimpsest.models import text_diffusion
 from palimpsest.models.list_networks import list_networks
+from palimpsest.report import style
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 from palimpsest.worlds.captions import SYNONYMS
@@ -23,7 +26,7 @@ from test_erasure import CHURCH, EMBLEM, SAMPLING, tiny
 CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
 INVERSION = {"solver": "anderson", "steps": 4, "iterations": 8, "tolerance": 1e-4}
 CASES = {
-    "pretrained": {"own": ["concept", "neutral", "real"], "empty": ["concept"], "guided": ["concept"]},
+    "pretrained": {"own": ["concept", "neutral", "real", "scrambled"], "empty": ["concept"], "guided": ["concept"]},
     "random": {"own": ["concept", "neutral"]},
     "zero": {"own": ["concept", "neutral"]},
 }
@@ -192,6 +195,89 @@ def test_every_case_is_inverted_for_every_concept_and_written_down(decoded, audi
     assert whole["value"].item() == pytest.approx(own["psnr"].mean()) and whole["n"].item() == len(own)
     with np.load(decoded / "seeds.npz") as seeds:
         assert sum(len(seeds[name]) for name in seeds.files) == len(audited)
+
+
+@pytest.mark.parametrize("kind", audits.STAGED)
+def test_stages_are_those_of_the_first_picture_of_a_set(base, decoded, audited, kind):
+    model, key = text_diffusion.open_model(base), "pretrained.church..0"
+    rows, pictures = pd.read_parquet(decoded / "manifest.parquet"), np.load(decoded / "pictures.npy")
+    place = rows.index[(rows["concept"] == "church") & (rows["set"] == kind)][0]
+    part = audited[(audited["method"] == "pretrained") & (audited["concept"] == "church")].reset_index(drop=True)
+    own = part[(part["set"] == kind) & (part["caption"] == "own") & (part["kind"] == "")].iloc[0]
+    with np.load(decoded / "panel.npz") as panel, np.load(decoded / "seeds.npz") as seeds:
+        picture, plain, seed, back = panel[f"stages.{kind}.{key}"]
+        assert f"stages.concept.{key.replace('pretrained', 'zero')}" in panel.files
+        assert (seed == audits.as_picture(seeds[key][own.name], 16)).all()
+    assert (picture == pictures[place]).all()
+    assert audits.decibels(pictures[[place]], back[None]) == pytest.approx(own["psnr"])
+    encoded = text_diffusion.autoencoder.encode(model.vae, pictures[[place]])[0]
+    # One picture and a batch of them differ by rounding.
+    assert np.abs(plain - text_diffusion.autoencoder.decode(model.vae, encoded)[0].astype(int)).max() <= 1
+
+
+def test_a_seed_is_shown_on_one_scale():
+    seed = np.zeros((4, 2, 2), np.float32)
+    seed[:3, 0, 1], seed[:3, 1, 0], seed[0, 1, 1], seed[3] = audits.SPAN, -9, np.nan, 7
+    shown = audits.as_picture(seed, 4)
+    assert shown.shape == (4, 4, 3) and shown.dtype == np.uint8
+    assert [shown[y, x].tolist() for y, x in ((0, 0), (1, 3), (3, 0), (2, 2))] == [
+        *([128] * 3, [255] * 3, [0] * 3, [128] * 3)
+    ]
+
+
+def test_the_relative_distance_of_the_image_level_is_that_of_moved_laws():
+    """What lies so many nats beyond the law of N(0, I) is at that W1 from it; by the source's code, at the square."""
+    size, each = 512, 5
+    law = statistics.normal_quantile((np.arange(300) + 0.5) / 300, size)
+    sd = statistics.normal_sd(size)
+    reference = pd.DataFrame({"set": "neutral", "kind": "", "picture": np.arange(300), "nll": law + 2 * sd})
+    found = pd.DataFrame({"set": "concept", "kind": "distant", "picture": np.arange(300) // each, "nll": law + 3 * sd})
+    lost = found[:each].assign(picture=99, nll=1e6)  # a query of which one seed was not found
+    rows = pd.concat([reference, found, lost], ignore_index=True).assign(concept="c", caption="own", converged=True)
+    rows.loc[rows.index[-1], "converged"] = False
+    table = {line["metric"]: line for line in audits.of_others(rows, size)}
+    assert table["seeds_w1_ratio"]["value"] == pytest.approx(3 / 2, rel=1e-3)
+    assert table["seeds_fitted_ratio"]["value"] == pytest.approx(9 / 4, rel=1e-3)
+    assert all(line["n"] == 300 // each and line["low"] < line["value"] < line["high"] for line in table.values())
+
+
+def test_the_image_level_is_shown(decoded, audited):
+    paths = [decoded / name for name in ("measurements.parquet", "decoded.parquet")]
+    lookup, found = Lookup(paths, "memory"), measurements.read(paths)
+    params = {"models": ["tiny"], "methods": [], "oracles": {"tiny": []}, "inversion": INVERSION}
+    table = part_of("memory", "tables", "images").build(lookup, {**params, "images": {"queries": 2, "supports": 3}})
+    shown = table.frame.set_index(("", "Model"))["distant", "d_N"]
+    labels = {"method": "zero", "concept": "all", "kind": "distant"}
+    assert shown["no noise predicted"].value == value(found, "seeds_w1_ratio", **labels)["value"]
+    style.apply()
+    figure = part_of("memory", "figures", "seeds").draw(lookup, [], params)
+    for panel, metric in zip(figure.axes, ("cosine", "apart", "distance", "variation", "psnr"), strict=True):
+        drawn = panel.containers[0].lines[0].get_xdata()
+        assert drawn[3] == pytest.approx(value(found, f"seeds_{metric}", **labels)["value"])
+    stays_on_its_page(figure)
+
+
+def test_stages_are_drawn_of_every_model_that_has_them(decoded, audited):
+    style.apply()
+    paths = [decoded / name for name in ("rows_of_pictures.parquet", "panel.npz") for _ in range(2)]
+    params = {"methods": ["random"], "concepts": list(CONCEPTS)}
+    figure = part_of("memory", "figures", "stages").draw(None, paths, params)
+    rows = [axis.get_ylabel() for axis in figure.axes[::4]]
+    assert rows == ["pretrained", "no noise predicted", "random network", "pretrained,\nscrambled"]
+    own = audited[(audited["kind"] == "") & (audited["caption"] == "own") & (audited["concept"] == "church")]
+    for row, (method, kind) in enumerate(
+        [*((name, "concept") for name in ("pretrained", "zero", "random")), ("pretrained", "scrambled")]
+    ):
+        first = own[(own["method"] == method) & (own["set"] == kind)].iloc[0]
+        assert figure.axes[4 * row + 3].get_xlabel() == f"{first['psnr']:.1f} dB"
+    stays_on_its_page(figure)
+
+
+def stays_on_its_page(figure) -> None:
+    figure.canvas.draw()
+    shown, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert 0 <= shown.x0 < shown.x1 <= width and 0 <= shown.y0 < shown.y1 <= height
+    style.plt.close(figure)
 
 
 def test_concepts_in_another_order_give_the_same_rows(base, decoded, audited, tmp_path):

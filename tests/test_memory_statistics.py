@@ -174,6 +174,15 @@ def test_the_batch_axis_changes_nothing():
         assert {name: values[index] for name, values in whole.items()} == pytest.approx(single)
 
 
+def test_values_of_one_picture_are_drawn_together():
+    first, second = draws(12), draws(20, stretch=1.1, seed=1)
+    alike = np.repeat(first[:, None], 4, axis=1)  # says no more than one value of each picture
+    one, four = (statistics.compared(values, second, D, draws=200) for values in (first, alike))
+    assert {name: tuple(each) for name, each in one.items()} == {
+        name: pytest.approx(each) for name, each in four.items()
+    }
+
+
 def test_the_order_of_pictures_changes_nothing():
     first, second = draws(20), draws(30, stretch=1.1, seed=1)
     turned = statistics.comparison(first[::-1], np.roll(second, 7), D)

@@ -153,9 +153,11 @@ def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected):
     rows, pictures = pd.read_parquet(out / "manifest.parquet"), np.load(out / "pictures.npy")
     with np.load(out / "panel.npz") as panel:
         methods = ("pretrained", "random")
-        assert set(panel.files) == {f"{method}.{name}..0" for method in methods for name in world.concepts}
+        asked = {f"{method}.{name}..0" for method in methods for name in world.concepts}
+        staged = {f"stages.concept.{method}.{name}..0" for method in (*methods, "zero") for name in world.concepts}
+        assert set(panel.files) == asked | staged
         for key in panel.files:
-            name = key.split(".")[1]
+            name = key.split(".")[-3]
             places = rows.index[(rows["concept"] == name) & (rows["set"] == "concept")]
             shown, drawn = panel[key], pictures[places]
             sharp = any((shown[0] == each).all() for each in drawn)

@@ -40,6 +40,19 @@ def test_what_was_measured_stands_side_by_side_without_intervals(ours, shown):
     assert readme.side_by_side(ours) == shown
 
 
+@pytest.mark.parametrize(
+    ("published", "shown"),
+    [
+        ("d_N about 1 (second-hand)", "d_N about 1 (second-hand)"),
+        ("none (one picture)", "none"),
+        ("28 dB (of a church), 33 dB (second-hand); of all models", "28 dB, 33 dB (second-hand)"),
+        ("at least 25 dB in every cell; 26 to 33 dB (second-hand)", "at least 25 dB in every cell"),
+    ],
+)
+def test_a_published_value_keeps_the_mark_that_it_is_second_hand(published, shown):
+    assert readme.in_brief(published) == shown
+
+
 def test_a_long_list_says_that_it_goes_on():
     ours = ", ".join(f"S{index} = {index}" for index in range(readme.MOST + 1))
     assert readme.side_by_side(ours) == ours.removesuffix(f"S{readme.MOST} = {readme.MOST}") + "…"

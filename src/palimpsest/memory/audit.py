@@ -31,8 +31,11 @@ ZERO = "zero"  # a network that predicts no noise; no table lists it
 GUIDED = "guided"
 QUERY = ["concept", "picture"]
 OTHERS = ("distant", "adjacent", "reencoded")  # latents of a query that are not its own
+LIKELY = ("distant", "adjacent")  # those of them of which is said how likely their seeds are
 REFERENCES = {"concept": ("neutral", "real"), "real_concept": ("real",)}  # what a set is compared with
 RANDOM_SEEDS = 1_000_000  # numbers of the noise that found seeds are shown beside
+STAGED = ("concept", "scrambled")  # sets whose first picture is shown stage by stage
+SPAN = 3.0  # a seed's values that are shown, to either side of zero
 
 
 class Collected(NamedTuple):
@@ -71,8 +74,8 @@ def audit(
 ) -> dict:
     """rows: a line for each inversion; seeds, panel: arrays by `<method>.<concept>.<setting>.<seed>`, the seeds in the
     order of the rows, of the panel the query (the picture of the concept whose PSNR is the median), what its seed gives
-    back, and what a random seed gives under its caption as the model is used (sampling), censored where the concept is
-    explicit.
+    back, and what a random seed gives under its caption as the model is used (sampling); by `stages.<set>.` and the
+    same the stages of one audit (`staged`). The panel is censored where the concept is explicit.
 
     cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
     the sampling's guidance (guided); of which kinds a query's other latents are inverted (images), all where none are
@@ -85,7 +88,8 @@ def audit(
     encoded = autoencoder.encode(base.vae, array)[0]
     decoded = torch.from_numpy(np.load(latents))
     given = Collected(array, encoded, table, decoded, pd.read_parquet(latent_rows))
-    ceiling = decibels(array, autoencoder.decode(base.vae, encoded))
+    plain = autoencoder.decode(base.vae, encoded)
+    ceiling = decibels(array, plain)
     frames, kept, shown = [], {}, {}
     for labels, changed in models(base, edited.read(edits), ZERO in cases, place):
         for name in [labels["target"]] if labels["target"] else concepts:
@@ -98,10 +102,12 @@ def audit(
             marks = {"method": labels["method"], "concept": name, "setting": labels["setting"], "seed": labels["seed"]}
             key = ".".join(map(str, marks.values()))
             kept[key] = values.astype(np.float32)
+            own = staged(given.pictures, plain, frame, values, back)
+            pictures = {f"stages.{kind}.{key}": stages for kind, stages in own.items()}
             if changed is not None:
-                # Censored here: what is not in the file can be shown by no figure and no notebook.
-                pictures = example(changed, given, frame, back, sampling, seed)
-                shown[key] = publishable(pictures, explicit=concept.censored)
+                pictures[key] = example(changed, given, frame, back, sampling, seed)
+            # Censored here: what is not in the file can be shown by no figure and no notebook.
+            shown |= {each: publishable(some, explicit=concept.censored) for each, some in pictures.items()}
             frames.append(frame.assign(**marks))
     whole, every = pd.concat(frames, ignore_index=True), np.concatenate(list(kept.values()))
     whole.to_parquet(rows, index=False)
@@ -117,7 +123,8 @@ def measured(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
         for values, group in rows.groupby(keys, sort=False):
             marks, part = dict(zip(keys, values, strict=True)), seeds[group.index]
             group = group.reset_index(drop=True)
-            for line in (*of_pictures(group), *of_sets(group, part[0].size), *of_seeds(group, part)):
+            size = part[0].size
+            for line in (*of_pictures(group), *of_sets(group, size), *of_others(group, size), *of_seeds(group, part)):
                 yield {"concept": ALL} | line | marks
 
 
@@ -207,6 +214,31 @@ def example(
     return np.stack([given.pictures[rows["row"][place]], back[place], other])
 
 
+def staged(
+    pictures: np.ndarray, decoded: np.ndarray, rows: pd.DataFrame, seeds: np.ndarray, back: np.ndarray
+) -> dict[str, np.ndarray]:
+    """By set (STAGED): its first picture, what its own latents decode to, its seed, what this gives back (4, H, W, 3).
+
+    pictures, decoded: of the manifest's rows; seeds, back: of `rows`, under the own caption.
+    """
+    own = rows[(rows["kind"] == "") & (rows["caption"] == "own") & rows["set"].isin(STAGED)].drop_duplicates("set")
+    return {
+        kind: np.stack([pictures[row], decoded[row], as_picture(seeds[place], pictures.shape[1]), back[place]])
+        for place, kind, row in zip(own.index, own["set"], own["row"], strict=True)
+    }
+
+
+def as_picture(seed: np.ndarray, side: int) -> np.ndarray:
+    """A seed (c, h, w) as a picture (side, side, 3) uint8: its first three channels, black at -SPAN, white at SPAN.
+
+    No seed is stretched to its own range: that of a network which predicts no noise is to look as flat as it is.
+    """
+    shown = (
+        np.moveaxis(np.nan_to_num(seed[:3]), 0, -1).repeat(side // seed.shape[1], 0).repeat(side // seed.shape[2], 1)
+    )
+    return np.rint(255 * np.clip(0.5 + shown / (2 * SPAN), 0, 1)).astype(np.uint8)
+
+
 def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
     """Means over the pictures of each set under each caption, and how many inversions did not converge."""
     for (name, caption), group in rows[rows["kind"] == ""].groupby(["set", "caption"], sort=False):
@@ -234,6 +266,23 @@ def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
         for name, each in values.items():
             distance = statistics.bootstrapped(each, lambda some: statistics.wasserstein_to_normal(some, size))
             yield row("w1", *distance, set=name, caption=caption, n=len(each))
+
+
+def of_others(rows: pd.DataFrame, size: int) -> Iterator[dict]:
+    """The NLLs of the seeds of queries' other latents against those of R, as `of_sets` has those of E.
+
+    The source takes the supports' own seeds for R here; with one R the ratios of both levels can be compared. Intervals
+    are over queries, of those whose seeds were all found.
+    """
+    labels = {"set": "concept", "reference": "neutral", "caption": "own"}
+    plain = rows[(rows["kind"] == "") & (rows["caption"] == labels["caption"]) & rows["converged"]]
+    reference = plain.loc[plain["set"] == labels["reference"], "nll"].to_numpy()
+    for kind in LIKELY:
+        queries = [part["nll"] for _, part in rows[rows["kind"] == kind].groupby(QUERY) if part["converged"].all()]
+        if queries and len(reference) > 1:
+            found = statistics.compared(np.stack(queries), reference, size)
+            for metric in ("w1_ratio", "fitted_ratio"):
+                yield row(f"seeds_{metric}", *found[metric], kind=kind, n=len(queries), **labels)
 
 
 def of_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:

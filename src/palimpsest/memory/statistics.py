@@ -183,10 +183,13 @@ def comparison(erased: np.ndarray, reference: np.ndarray, dimensions: int) -> di
 def compared(
     erased: np.ndarray, reference: np.ndarray, dimensions: int, *, draws: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
-    """`comparison` of NLLs (n,) and (m,), each with its interval: the pictures of both sets are drawn anew."""
-    rng = np.random.default_rng(seed)
-    drawn = [values[rng.integers(len(values), size=(draws, len(values)))] for values in (erased, reference)]
-    values, spread = comparison(erased, reference, dimensions), comparison(*drawn, dimensions)
+    """`comparison` of NLLs (n,) and (m,), each with its interval: the pictures of both sets are drawn anew.
+
+    Of several NLLs of each picture, (n, k), those of one are drawn together.
+    """
+    rng, both = np.random.default_rng(seed), (erased, reference)
+    drawn = [values[rng.integers(len(values), size=(draws, len(values)))].reshape(draws, -1) for values in both]
+    values, spread = comparison(erased.ravel(), reference.ravel(), dimensions), comparison(*drawn, dimensions)
     at = percentiles(min(len(erased), len(reference)))
     ends = {name: np.quantile(found, at) for name, found in spread.items()}
     return {name: Interval(float(value), *map(float, ends[name])) for name, value in values.items()}

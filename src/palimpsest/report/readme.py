@@ -15,6 +15,7 @@ QUANTITY = re.compile(
     rf"(?P<text>.+?) = (?P<value>[<−]?[\d∞][^ ,]*|{MISSING})(?P<interval> \[[^]]*\])?(?P<sign> %)?(?:, |$)"
 )
 MOST = 8
+SECOND_HAND = "second-hand"  # what a claim says of a published value that was not read in the source itself
 
 
 def readme(
@@ -68,8 +69,8 @@ def markdown(verdicts: pd.DataFrame) -> str:
 
 
 def in_brief(published: str) -> str:
-    """What a source published, without what follows a semicolon or stands in brackets."""
-    return re.sub(r" \([^)]*\)", "", published.split("; ")[0])
+    """What a source published, without what follows a semicolon or stands in brackets, unless that is SECOND_HAND."""
+    return re.sub(rf" \((?!{SECOND_HAND}\))[^)]*\)", "", published.split("; ")[0])
 
 
 def side_by_side(ours: str) -> str:

@@ -30,6 +30,7 @@ def build(lookup: Lookup, params: dict) -> Table:
                     (name_of(kind), "to own"): own.get("seeds_distance"),
                     (name_of(kind), "CV"): own.get("seeds_variation"),
                     (name_of(kind), "z"): own.get("seeds_z"),
+                    (name_of(kind), "d_N"): own.get("seeds_w1_ratio"),
                     (name_of(kind), "PSNR"): own.get("seeds_psnr"),
                 }
             cells[("", "moved")] = here.get("seeds_moved_by_reencoding")
@@ -47,15 +48,17 @@ def build(lookup: Lookup, params: dict) -> Table:
             "to own": Format(1, interval=False),
             "CV": Format(2, "number", interval=False),
             "z": Format(1, interval=False),
+            "d_N": Format(1, interval=False),
             "PSNR": Format(1, interval=False),
             "moved": Format(1, interval=False),
         },
         group="group",
         wide=True,
         notes="Cosine: mean distance of pairs of seeds of one picture; to own: mean Euclidean distance to the seed of "
-        "its own latents, CV: the coefficient of variation of that distance; PSNR (dB): of what the seeds give back; "
-        "moved: how far the distant ones’ seeds move when the latents are decoded and encoded again first, as the "
-        f"release does. {shape['queries']} pictures of each concept, {shape['supports']} starts for each; the latents "
-        f"decode at {decoded['distant']:.0f} (distant) and {decoded['adjacent']:.0f} dB (adjacent); 95 % bootstrap "
-        f"over pictures. {described(params['inversion'])}",
+        "its own latents, CV: the coefficient of variation of that distance; z, d_N: as in the audit’s table, d_N over "
+        "the same R; PSNR (dB): of what the seeds give back; moved: how far the distant ones’ seeds move when the "
+        "latents are decoded and encoded again first, as the release does. "
+        f"{shape['queries']} pictures of each concept, {shape['supports']} starts for each; the latents decode at "
+        f"{decoded['distant']:.0f} (distant) and {decoded['adjacent']:.0f} dB (adjacent); 95 % bootstrap over "
+        f"pictures. {described(params['inversion'])}",
     )
