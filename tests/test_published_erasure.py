@@ -450,9 +450,23 @@ def test_what_others_erased_is_named_with_a_base_a_concept_and_a_file(full, tmp_
             Erasure(full).check()
 
 
-def test_every_setting_of_a_release_is_one_that_the_method_takes(full):
+def test_a_method_has_settings_of_its_own_for_a_kind_of_concepts(full):
+    plan = Erasure(full)
+    church, vangogh, nudity = (plan.made_by("scissorhands", name) for name in ("church", "vangogh", "nudity"))
+    assert church == vangogh and church["settings"] == {"share": 0.001} and nudity["settings"] == {"share": 0.005}
+    assert church["training"] == {**nudity["training"], "steps": 150, "learning_rate": 2.0e-5}
+    assert plan.made_by("erasediff", "nudity")["selection"] == "not_cross_attention"
+    guides = [plan.made_by("uce", name)["settings"]["guide"] for name in ("church", "vangogh", "nudity")]
+    assert guides == ["empty", "anchor", "empty"] and plan.made_by("uce", "church")["training"] == {}
+    assert {run["concept"]: run["settings"]["guide"] for run in plan.runs_of("comparison", "uce")}[
+        "vangogh"
+    ] == "anchor"
+
+
+@pytest.mark.parametrize("concept", ["church", "vangogh", "nudity"])
+def test_every_setting_of_a_release_is_one_that_the_method_takes(full, concept):
     for name in full["erasure"]["methods"]:
-        (run, *_) = Erasure(full).runs_of("tuning", name)
+        run = Erasure(full).made_by(name, concept)
         module = import_module(method_module("erasure", Erasure(full).module_of(name)))
         check_types(getattr(module, "edit", None) or module.direction, dict(run["settings"]), name)
         known = options_of(getattr(module, "edit", None) or module.direction)
