@@ -284,6 +284,20 @@ def test_any_user_of_diffusers_loads_an_edit(base, ran):
     assert np.abs(theirs * 255 - ours).max() <= 1.01
 
 
+def test_any_user_of_diffusers_loads_an_edit_of_the_text_encoder(base, tmp_path):
+    from diffusers import StableDiffusionPipeline
+    from safetensors.torch import load_file
+
+    edited = text_diffusion.open_model(base).network
+    edited.text_encoder.get_input_embeddings().weight.data.mul_(2)
+    path = tmp_path / "edit.safetensors"
+    assert edits.save_delta(path, edited, base) == "text_encoder"
+    pipeline = StableDiffusionPipeline.from_pretrained(base.parent.parent, local_files_only=True)
+    assert pipeline.text_encoder.load_state_dict(load_file(path), strict=False).unexpected_keys == []
+    for name, tensor in edited.text_encoder.state_dict().items():
+        assert torch.equal(pipeline.text_encoder.state_dict()[name], tensor), name
+
+
 def test_measurements_have_each_role_by_concept_and_together(ran):
     table = measurements.read([ran["esd"] / "measurements.parquet"])
     assert set(table["concept"]) == {"church", "emblem", ALL}
