@@ -271,7 +271,8 @@ def ran(world):
     readers = {"judges": [world.judges[role] for role in roles], "judge_roles": roles}
     list_networks(world.model, out / "random", out / "networks.parquet", family="erasure", model="sd")
     networks = [out / name for name in ("networks_measurements.parquet", "networks_panel.npz")]
-    common = {"model": "sd", **given, **readers}
+    attacks = {"pictures": 2, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}, "strength": 0.5, "given": 0.5}
+    common = {"model": "sd", "attacks": attacks, **given, **readers}
     place = (world.classes, bundled_path())
     judge_networks.judge(
         world.model,
@@ -304,7 +305,9 @@ def test_a_published_model_is_edited_and_judged_by_published_judges(ran, method)
     table = measurements.read([ran / method / "measurements.parquet"])
     found = {name: set(zip(rows["metric"], rows["prompts"], strict=True)) for name, rows in table.groupby("concept")}
     everywhere = {("erased", "own"), ("erased", "template"), ("appears", "unnamed"), ("kept", "rest"), ("clip", "rest")}
+    everywhere |= {("recovered", each) for each in ("own", "template", "inverted", "noised", "completed")}
     assert all(everywhere <= each for each in found.values())
+    assert ("recovered", "searched") not in set.union(*found.values())
     assert ("kept", "neighbour") in found["church"] and ("erased", "synonym") in found["vangogh"]
     # What has no label is not measured, and what has no other words is not asked.
     assert ("kept", "neighbour") not in found["hidden"] and ("erased", "synonym") not in found["hidden"]
