@@ -80,22 +80,32 @@ def test_a_picture_that_is_not_noised_comes_back_and_one_that_is_does_not(model)
     assert not torch.allclose(attacks.noised(model, clean, **draw, strength=0.5), clean, atol=0.1)
 
 
-def test_completing_keeps_the_left_half_and_draws_the_right_anew(model):
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_completing_keeps_the_left_part_and_draws_the_rest_anew(model, share):
     clean, ids = pictures(model, 2), model.ids(["a red church"] * 2)
-    found, half = attacks.completed(model, clean, pictures(model, 2, 1), ids, **SAMPLING), clean.shape[3] // 2
-    assert torch.equal(found[..., :half], clean[..., :half])
-    assert not torch.allclose(found[..., half:], clean[..., half:], atol=0.1)
+    found = attacks.completed(model, clean, pictures(model, 2, 1), ids, **SAMPLING, given=share)
+    end = int(share * clean.shape[3])
+    assert torch.equal(found[..., :end], clean[..., :end])
+    assert not torch.allclose(found[..., end:], clean[..., end:], atol=0.1)
 
 
-def test_every_attack_draws_as_many_pictures_as_are_asked_for(model):
+OF_EACH = {
+    "searched": {"words": 1, "points": 1},
+    "inverted": {"inversion": {"steps": 1, "rate": 0.1, "batch": 1}},
+    "noised": {"strength": 0.5},
+    "completed": {"given": 0.5},
+}
+
+
+@pytest.mark.parametrize("absent", [None, *OF_EACH])
+def test_every_attack_that_is_asked_for_draws_as_many_pictures_as_it_should(model, absent):
     concept = Concept("church", **CHURCH)
     rows = judging_prompts(concept, dict.fromkeys(("own", "synonym", "template", "unnamed", "neighbour", "rest"), 3), 0)
     own = {"concept": "church", "role": "concept", "prompt": "a red church", "bare": "a red thing"}
     prompts = pd.DataFrame([own] * 4)
-    params = {"pictures": 2, "words": 1, "points": 1, "strength": 0.5}
-    params["inversion"] = {"steps": 1, "rate": 0.1, "batch": 1}
+    params = {"pictures": 2}
+    for name, settings in OF_EACH.items():
+        params |= settings if name != absent else {}
     attacker = attacks.Attacker({"church.concept": pictures(model, 4).numpy()}, prompts, params)
     found = attacker.attack(model, concept, rows, SAMPLING, 0)
-    assert {name: len(latents) for name, latents in found.items()} == dict.fromkeys(
-        ("searched", "inverted", "noised", "completed"), 2
-    )
+    assert {name: len(latents) for name, latents in found.items()} == dict.fromkeys(OF_EACH.keys() - {absent}, 2)

@@ -224,6 +224,16 @@ def test_uce_reads_the_tokens_that_it_says():
     assert torch.equal(found[0], torch.cat([one for one, _ in pairs]))
     assert torch.equal(found[1], torch.cat([two for _, two in pairs]))
     assert torch.equal(found[2], others.flatten(0, 1))
+    nothing = first_network().embed(concept.none[None]).double()[0]
+    for words, count in (("last", 3), ("all", len(found[0]))):
+        concepts, empty, kept = uce.contexts(first_network(), concept, words, "empty")
+        assert len(concepts) == len(empty) == count and torch.equal(
+            kept, uce.contexts(first_network(), concept, words)[2]
+        )
+        if words == "last":
+            assert torch.equal(concepts, wanted[0]) and torch.equal(empty, nothing[:1].expand(3, -1))
+        else:
+            assert torch.equal(empty, torch.cat([nothing[: len(own[0]) - start] for start in (2, 3, 1)]))
     with pytest.raises(ValueError, match="has no token that names it"):
         uce.contexts(first_network(), conditioning(named=ids(CONCEPT) == 29), "last")
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from palimpsest.erasure import draw, erase
+from palimpsest.erasure.figures import attacks as figure_of_attacks
+from palimpsest.erasure.tables import attacks as table_of_attacks
 from palimpsest.judges import judge_networks, networks, reference, select_setting
 from palimpsest.judges.judging import summary
 from palimpsest.judges.readers import between, rightness
@@ -18,6 +20,7 @@ from palimpsest.models import edits, text_diffusion, weights
 from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.train_text_diffusion import untrained
+from palimpsest.report.lookup import Lookup
 from palimpsest.run import UserError
 from palimpsest.worlds.captions import SYNONYMS
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept, judging_prompts, training_prompts
@@ -28,7 +31,8 @@ STRIPES = {"factor": "style", "value": "stripes", "anchor": "flat"}
 EMBLEM = {"factor": "emblem", "value": "emblem"}
 CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
 SAMPLING = {"steps": 2, "guidance": 3.0}
-ATTACKS = {"pictures": 2, "words": 1, "points": 1, "strength": 0.5, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
+ATTACKS = {"pictures": 2, "words": 1, "points": 1, "strength": 0.5, "given": 0.5}
+ATTACKS["inversion"] = {"steps": 1, "rate": 0.1, "batch": 1}
 ATTACKED = {*SHOWING, "searched", "inverted", "noised", "completed"}
 BLOCKS = {
     "sample_size": 4,
@@ -280,6 +284,20 @@ def test_any_user_of_diffusers_loads_an_edit(base, ran):
     assert np.abs(theirs * 255 - ours).max() <= 1.01
 
 
+def test_any_user_of_diffusers_loads_an_edit_of_the_text_encoder(base, tmp_path):
+    from diffusers import StableDiffusionPipeline
+    from safetensors.torch import load_file
+
+    edited = text_diffusion.open_model(base).network
+    edited.text_encoder.get_input_embeddings().weight.data.mul_(2)
+    path = tmp_path / "edit.safetensors"
+    assert edits.save_delta(path, edited, base) == "text_encoder"
+    pipeline = StableDiffusionPipeline.from_pretrained(base.parent.parent, local_files_only=True)
+    assert pipeline.text_encoder.load_state_dict(load_file(path), strict=False).unexpected_keys == []
+    for name, tensor in edited.text_encoder.state_dict().items():
+        assert torch.equal(pipeline.text_encoder.state_dict()[name], tensor), name
+
+
 def test_measurements_have_each_role_by_concept_and_together(ran):
     table = measurements.read([ran["esd"] / "measurements.parquet"])
     assert set(table["concept"]) == {"church", "emblem", ALL}
@@ -301,6 +319,28 @@ def test_what_is_attacked_is_measured_by_attack(ran):
         assert found.loc[role, "value"] == pytest.approx(1 - erased[role])
     networks = measurements.read([ran["networks"] / "measurements.parquet"])
     assert set(networks[networks["metric"] == "recovered"]["concept"]) == {"church", ALL}
+
+
+def test_the_table_and_the_figure_of_attacks_show_those_that_were_made(ran, tmp_path):
+    paths = [ran[name] / "measurements.parquet" for name in ("esd", "networks")]
+    params = {"models": ["tiny"], "methods": ["esd"], "oracles": {"tiny": []}, "attacks": ATTACKS}
+    params["studies"] = {"comparison": {"concepts": list(CONCEPTS)}}
+    table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    table["variant"] = table["variant"].str.replace("tuning", "comparison")
+    fewer = table[~table["variant"].str.contains("searched|template")]
+    for rows, absent in ((table, set()), (fewer, {"Search", "Order"})):
+        path = tmp_path / "measurements.parquet"
+        rows.to_parquet(path)
+        lookup = Lookup([path], "erasure")
+        made = table_of_attacks.build(lookup, params)
+        shown = set(made.formats)
+        assert shown == {"Name", "Synonym", "Order", *table_of_attacks.ATTACKS} - absent
+        assert all(
+            (f"{title}: " in made.caption) == (title in shown) for title in ("Name", "Order", "Search", "Noised")
+        )
+        figure = figure_of_attacks.draw(lookup, [], params)
+        titles = [axes.get_title() for axes in figure.axes]
+        assert len(titles) == len(shown) and ("searched word" in titles) == ("Search" in shown)
 
 
 def test_only_the_roles_that_are_asked_for_are_judged(ran):

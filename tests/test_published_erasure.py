@@ -271,7 +271,8 @@ def ran(world):
     readers = {"judges": [world.judges[role] for role in roles], "judge_roles": roles}
     list_networks(world.model, out / "random", out / "networks.parquet", family="erasure", model="sd")
     networks = [out / name for name in ("networks_measurements.parquet", "networks_panel.npz")]
-    common = {"model": "sd", **given, **readers}
+    attacks = {"pictures": 2, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}, "strength": 0.5, "given": 0.5}
+    common = {"model": "sd", "attacks": attacks, **given, **readers}
     place = (world.classes, bundled_path())
     judge_networks.judge(
         world.model,
@@ -304,7 +305,9 @@ def test_a_published_model_is_edited_and_judged_by_published_judges(ran, method)
     table = measurements.read([ran / method / "measurements.parquet"])
     found = {name: set(zip(rows["metric"], rows["prompts"], strict=True)) for name, rows in table.groupby("concept")}
     everywhere = {("erased", "own"), ("erased", "template"), ("appears", "unnamed"), ("kept", "rest"), ("clip", "rest")}
+    everywhere |= {("recovered", each) for each in ("own", "template", "inverted", "noised", "completed")}
     assert all(everywhere <= each for each in found.values())
+    assert ("recovered", "searched") not in set.union(*found.values())
     assert ("kept", "neighbour") in found["church"] and ("erased", "synonym") in found["vangogh"]
     # What has no label is not measured, and what has no other words is not asked.
     assert ("kept", "neighbour") not in found["hidden"] and ("erased", "synonym") not in found["hidden"]
@@ -424,8 +427,8 @@ def full(tmp_path):
 
 def test_the_full_experiment_asks_for_consent_and_for_files_before_it_starts(full, tmp_path):
     Erasure(full).check()
-    # Its vocabulary is too large for the search, and what is not given is not attacked.
-    assert Erasure(full).attacks() == "" and Erasure(configuration()).attacks().startswith("--attacks")
+    # Its vocabulary is too large for the search.
+    assert full["erasure"]["attacks"].keys() == configuration()["erasure"]["attacks"].keys() - {"words", "points"}
     assert Erasure(full).prompt_files() == [str(tmp_path / "captions.csv")]
     full["erasure"]["studies"]["comparison"]["concepts"].append("nudity")
     with pytest.raises(UserError, match=r"concept nudity is explicit.*erasure\.concepts\.nudity\.consent: true"):
@@ -450,9 +453,23 @@ def test_what_others_erased_is_named_with_a_base_a_concept_and_a_file(full, tmp_
             Erasure(full).check()
 
 
-def test_every_setting_of_a_release_is_one_that_the_method_takes(full):
+def test_a_method_has_settings_of_its_own_for_a_kind_of_concepts(full):
+    plan = Erasure(full)
+    church, vangogh, nudity = (plan.made_by("scissorhands", name) for name in ("church", "vangogh", "nudity"))
+    assert church == vangogh and church["settings"] == {"share": 0.001} and nudity["settings"] == {"share": 0.005}
+    assert church["training"] == {**nudity["training"], "steps": 150, "learning_rate": 2.0e-5}
+    assert plan.made_by("erasediff", "nudity")["selection"] == "not_cross_attention"
+    guides = [plan.made_by("uce", name)["settings"]["guide"] for name in ("church", "vangogh", "nudity")]
+    assert guides == ["empty", "anchor", "empty"] and plan.made_by("uce", "church")["training"] == {}
+    assert {run["concept"]: run["settings"]["guide"] for run in plan.runs_of("comparison", "uce")}[
+        "vangogh"
+    ] == "anchor"
+
+
+@pytest.mark.parametrize("concept", ["church", "vangogh", "nudity"])
+def test_every_setting_of_a_release_is_one_that_the_method_takes(full, concept):
     for name in full["erasure"]["methods"]:
-        (run, *_) = Erasure(full).runs_of("tuning", name)
+        run = Erasure(full).made_by(name, concept)
         module = import_module(method_module("erasure", Erasure(full).module_of(name)))
         check_types(getattr(module, "edit", None) or module.direction, dict(run["settings"]), name)
         known = options_of(getattr(module, "edit", None) or module.direction)

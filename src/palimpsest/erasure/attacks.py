@@ -22,13 +22,16 @@ from palimpsest.unlearning.prefix import before, candidates_of, embed_words, gre
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
+FRESH = 2_000_000  # noise of pictures that are drawn on: no number of a judged prompt's
+
 
 @dataclass(frozen=True)
 class Attacker:
     """What an attacker has: pictures of each concept that the base drew, their prompts, and settings.
 
-    latents, prompts: as `draw` writes them; params: `pictures`, how many are used and drawn, `words` and `points` of
-    the search, `strength` of the noise, and `inversion` (steps, rate, batch).
+    latents, prompts: as `draw` writes them; params: `pictures`, how many are used and drawn, and what each attack
+    takes, which is left out where that is absent: `words` and `points` of the search, `inversion` (steps, rate, batch),
+    `strength` of the noise, `given` of what is completed.
     """
 
     latents: Mapping[str, np.ndarray]
@@ -62,20 +65,23 @@ class Attacker:
         named, bare = model.ids(own["prompt"]), model.ids(own["bare"])
         clean = torch.from_numpy(self.latents[f"{concept.name}.concept"][:count]).to(named.device)
         asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
-        word = inverted_word(model, clean, bare, **params["inversion"], seed=seed)
-        found = searched_words(
-            model, clean, named, candidates_of(model.tokenizer, concept.naming), params["words"], params["points"], seed
-        )
-        start = noise_of(model, asked["noise"].to_numpy(), seed)
-        searched = before(model.ids(asked["prompt"]), found)
-        learned = with_word(model, model.ids(without["prompt"]), word)
-        fresh = noise_of(model, 2_000_000 + np.arange(len(clean)), seed).to(clean.device)
-        return {
-            "searched": sample(model, searched, start, **sampling),
-            "inverted": sample(model, learned, noise_of(model, without["noise"].to_numpy(), seed), **sampling),
-            "noised": noised(model, clean, fresh, named, **sampling, strength=params["strength"]).cpu(),
-            "completed": completed(model, clean, fresh, named, **sampling).cpu(),
-        }
+        fresh = noise_of(model, FRESH + np.arange(len(clean)), seed).to(clean.device)
+        found = {}
+        if "words" in params:
+            candidates = candidates_of(model.tokenizer, concept.naming)
+            words = searched_words(model, clean, named, candidates, params["words"], params["points"], seed)
+            start = noise_of(model, asked["noise"].to_numpy(), seed)
+            found["searched"] = sample(model, before(model.ids(asked["prompt"]), words), start, **sampling)
+        if "inversion" in params:
+            word = inverted_word(model, clean, bare, **params["inversion"], seed=seed)
+            learned = with_word(model, model.ids(without["prompt"]), word)
+            start = noise_of(model, without["noise"].to_numpy(), seed)
+            found["inverted"] = sample(model, learned, start, **sampling)
+        if "strength" in params:
+            found["noised"] = noised(model, clean, fresh, named, **sampling, strength=params["strength"]).cpu()
+        if "given" in params:
+            found["completed"] = completed(model, clean, fresh, named, **sampling, given=params["given"]).cpu()
+        return found
 
 
 def noised_to(model: TextDiffusion, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
@@ -95,18 +101,21 @@ def noised(
 
 
 def completed(
-    model: TextDiffusion, latents: Tensor, noise: Tensor, ids: Tensor, *, steps: int, guidance: float
+    model: TextDiffusion, latents: Tensor, noise: Tensor, ids: Tensor, *, steps: int, guidance: float, given: float
 ) -> Tensor:
-    """The right half of pictures of the concept drawn anew, the left half given (Lugmayr et al. 2022, one pass)."""
-    mask = torch.zeros(latents.shape[2:], dtype=torch.bool, device=latents.device)
-    mask[:, : latents.shape[3] // 2] = True
+    """Pictures of the concept of which a left part is given, and the rest drawn anew (Lugmayr et al. 2022, one pass).
 
-    def given(found: Tensor, timestep: Tensor | None) -> Tensor:
+    given: the share of the width.
+    """
+    mask = torch.zeros(latents.shape[2:], dtype=torch.bool, device=latents.device)
+    mask[:, : round(given * latents.shape[3])] = True
+
+    def known_part(found: Tensor, timestep: Tensor | None) -> Tensor:
         """The known cells, noised as far as the next step asks."""
         known = latents if timestep is None else noised_to(model, latents, noise, timestep)
         return torch.where(mask, known, found)
 
-    return denoised(model, noise, model.network.embed(ids), steps=steps, guidance=guidance, after=given)
+    return denoised(model, noise, model.network.embed(ids), steps=steps, guidance=guidance, after=known_part)
 
 
 def inverted_word(

@@ -1,13 +1,19 @@
-"""How well a judge judges: its targets and its error rates on scenes whose factors are known."""
+"""How well a judge judges: its targets and its error rates on scenes whose factors are known.
+
+And what the judges still read in what a network gives back of scenes.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from palimpsest.judges import emblem
+from palimpsest.judges import emblem, networks
 from palimpsest.judges.boxes import best_per_image, overlap_of
 from palimpsest.judges.networks import EmblemDetector, FactorClassifier
+from palimpsest.models.pixels import mean_psnr, to_tensor
 from palimpsest.worlds.scenes import FACTORS
 
 HEADS = {**{name: len(values) for name, values in FACTORS.items()}, "emblem": 2}
@@ -55,3 +61,23 @@ def detector_quality(model: EmblemDetector, images: Tensor, masks: np.ndarray, p
         quality[f"recall_at_{threshold}"] = float((best[present] >= threshold).mean())
         quality[f"false_positive_rate_at_{threshold}"] = float((best[~present] >= threshold).mean())
     return quality
+
+
+def given_back(pictures: np.ndarray, back: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path) -> dict:
+    """PSNR (dB, mean over pictures, of 8 bits) of what comes back of scenes, and what judges read of both.
+
+    pictures, back: (n, H, W, 3) uint8; rows: of the manifest. The rates of `read` are below `pictures` and
+    `reconstructions`.
+    """
+    shown = {"pictures": pictures, "reconstructions": back}
+    rates = {name: read(each, rows, judge, detector) for name, each in shown.items()}
+    return {"psnr": mean_psnr(pictures, back), **rates}
+
+
+def read(pictures: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path) -> dict[str, float]:
+    """How often the classifier reads each factor rightly, and how often the detector finds an emblem that is there."""
+    images, worn = to_tensor(pictures), rows["emblem"].to_numpy(bool)
+    accuracy = factor_accuracy(networks.load(judge), images, rows)
+    found = emblem.best_scores(networks.load(detector), images).numpy() >= 0.5
+    rates = {name: accuracy[name] for name in FACTORS}
+    return rates | ({"emblem_recall": float(found[worn].mean())} if worn.any() else {})

@@ -7,14 +7,15 @@ classifier (a network that judges nothing later), and the divergence of the late
 from typing import Literal, NotRequired
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from palimpsest.judges import networks
+from palimpsest.judges.quality import given_back
 from palimpsest.models import autoencoder
 from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.perceptual import perceptual
-from palimpsest.models.pixels import mean_psnr
 from palimpsest.models.training import Kept, Training, built, fit_average, weighed_pictures
 from palimpsest.models.weights import filled
 from palimpsest.options import Count, Share, Size, check
@@ -40,7 +41,10 @@ def train(
     train_images: Input,
     train_masks: Input,
     test_images: Input,
+    test_manifest: Input,
     guide: Input,
+    judge: Input,
+    detector: Input,
     network: Output,
     *,
     start: Input | None = None,
@@ -87,17 +91,13 @@ def train(
     spread = float(autoencoder.encode(averaged, images[:512], scaled=False)[0].std())
     averaged.register_to_config(scaling_factor=round(1 / spread, 5))
     autoencoder.save(network, averaged)
+    pictures = np.load(test_images)
+    back = autoencoder.decode(averaged, autoencoder.encode(averaged, pictures)[0])
     return {
         "losses": losses,
-        "quality": {"psnr": ceiling(averaged, np.load(test_images))},
+        "quality": given_back(pictures, back, pd.read_parquet(test_manifest), judge, detector),
         "parameters": sum(part.numel() for part in averaged.parameters()),
     }
-
-
-def ceiling(network: AutoencoderKL, images: np.ndarray) -> float:
-    """PSNR (dB, mean over pictures, of 8 bits) of what comes back from the posterior's means."""
-    latents, _ = autoencoder.encode(network, images)
-    return mean_psnr(images, autoencoder.decode(network, latents))
 
 
 if __name__ == "__main__":

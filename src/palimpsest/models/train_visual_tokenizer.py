@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from palimpsest.judges import networks
-from palimpsest.judges.emblem import best_scores
-from palimpsest.judges.quality import factor_accuracy
+from palimpsest.judges.quality import given_back
 from palimpsest.models import visual_tokenizer
 from palimpsest.models.perceptual import perceptual
-from palimpsest.models.pixels import mean_psnr, to_tensor
 from palimpsest.models.residual_quantiser import Codes, drawn_offsets
 from palimpsest.models.scales import spans
 from palimpsest.models.training import Kept, Training, built, fit_average, weighed_pictures
@@ -26,7 +24,6 @@ from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.models.weights import filled, halved
 from palimpsest.options import Count, Share, Size, check
 from palimpsest.run import Input, Output, sha256, step, torch_device
-from palimpsest.worlds.scenes import FACTORS
 
 
 class Settings(Training):
@@ -114,30 +111,18 @@ def commitment(model: VisualTokenizer, features: Tensor, total: Tensor) -> Tenso
 def quality_of(
     network: VisualTokenizer, pictures: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path
 ) -> dict[str, float | dict | list]:
-    """PSNR (dB, mean over pictures, of 8 bits), and what the judges read of the pictures and of what comes back.
+    """What comes back of pictures, as `given_back` says it, and of each scale the mean entropy of a symbol.
 
-    emblem_recall: of pictures with an emblem, those in which the detector finds it; symbol_entropy: of each scale, the
-    mean entropy of a symbol in bits over its places: 0 where it is the same in all pictures.
+    In bits, over its places: 0 where it is the same in all pictures.
     """
     features = visual_tokenizer.encode(network, pictures)
     with torch.inference_mode():
         found = network.quantiser.quantise(features)
     back = visual_tokenizer.decode(network, found.total)
-    quality = {"psnr": mean_psnr(pictures, back)}
-    for name, shown in {"pictures": pictures, "reconstructions": back}.items():
-        quality[name] = read(shown, rows, judge, detector)
+    quality = given_back(pictures, back, rows, judge, detector)
     shares = torch.nn.functional.one_hot(found.symbols, network.quantiser.values).double().mean(0)
     entropy = -(shares * shares.clamp(min=1e-12).log2()).sum(-1)
     return quality | {"symbol_entropy": [float(entropy[part].mean()) for part in spans(network.quantiser.sizes)]}
-
-
-def read(pictures: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path) -> dict[str, float]:
-    """How often the classifier reads each factor rightly, and how often the detector finds an emblem that is there."""
-    images, worn = to_tensor(pictures), rows["emblem"].to_numpy(bool)
-    accuracy = factor_accuracy(networks.load(judge), images, rows)
-    found = best_scores(networks.load(detector), images).numpy() >= 0.5
-    rates = {name: accuracy[name] for name in FACTORS}
-    return rates | ({"emblem_recall": float(found[worn].mean())} if worn.any() else {})
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ TRAINERS = {
     "factors": ("palimpsest.judges.train_factors", (PICTURES, MANIFEST), (PICTURES, MANIFEST)),
     "vqgan": ("palimpsest.models.train_vqgan", (PICTURES, MASKS), (PICTURES,)),
     "ddpm": ("palimpsest.models.train_ddpm", (PICTURES, MANIFEST), (PICTURES,)),
-    "autoencoder": ("palimpsest.models.train_autoencoder", (PICTURES, MASKS), (PICTURES,)),
+    "autoencoder": ("palimpsest.models.train_autoencoder", (PICTURES, MASKS), (PICTURES, MANIFEST)),
     "text_diffusion": ("palimpsest.models.train_text_diffusion", (PICTURES, MASKS, MANIFEST), (MANIFEST,)),
     "visual_tokenizer": ("palimpsest.models.train_visual_tokenizer", (PICTURES, MASKS), (PICTURES, MANIFEST)),
     "var": ("palimpsest.models.train_var", (PICTURES, MASKS, MANIFEST), (PICTURES, MANIFEST)),

@@ -81,21 +81,29 @@ class ConceptStudies(Studies):
 
     def runs_of(self, study: str, method: str) -> list[dict]:
         """Every run of a method in a study; changes: what an option replaces, of the method's and of what was tuned."""
-        row, own = self.own("studies", study), self.own("methods", method)
+        row = self.own("studies", study)
         return [
             {
                 "concept": concept,
                 "setting": option["name"],
                 "seed": seed,
-                "selection": own["selection"],
-                "training": self.training_of(method),
-                "settings": own.get("settings", {}),
+                **self.made_by(method, concept),
                 "changes": {key: value for key, value in option.items() if key != "name"},
             }
             for concept in (["+".join(row["concepts"])] if row.get("together") else row["concepts"])
             for option in self.options_of(study, method)
             for seed in row["seeds"]
         ]
+
+    def made_by(self, method: str, concept: str) -> dict:
+        """Selection, training and settings of a method, and over them what it has for the concept's kind alone."""
+        own = self.own("methods", method)
+        special = own.get("kinds", {}).get(self.own("concepts").get(concept, {}).get("kind"), {})
+        return {
+            "selection": special.get("selection", own["selection"]),
+            "training": {**self.training_of(method), **special.get("training", {})},
+            "settings": {**own.get("settings", {}), **special.get("settings", {})},
+        }
 
     def training_of(self, method: str) -> dict:
         """How a method trains; nothing for one that does not."""

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -215,12 +215,28 @@ def described(option: dict) -> str:
     return ", ".join(parts) or option["name"].replace("_", " ")
 
 
-def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, columns: dict[str, str], said: str) -> Table:
+# Prompts that name the concept, which every model is judged by, and which are attacks by other words.
+WORDS = {
+    "Name": ("own", "of prompts that name it, without an attack"),
+    "Synonym": ("synonym", "of the same prompts with another word for it"),
+    "Order": ("template", "of the same prompts in another order of words"),
+}
+
+
+def made(lookup: Lookup, attacks: Iterable[str]) -> list[str]:
+    """Those of some attacks that models were attacked by."""
+    return [attack for attack in attacks if len(lookup.rows("recovered", prompts=attack))]
+
+
+def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dict[str, tuple[str, str]]) -> Table:
     """What attacks bring back, beside what they reach with networks that know less, and more.
 
-    columns: the attack of each title, the first three of them other words; said: what the rest are.
+    known: the family's attacks by title, each with what it is called in measurements, and what it is in words.
     """
     rows, concepts = [], params["studies"]["comparison"]["concepts"]
+    known = WORDS | known
+    found = made(lookup, [attack for attack, _ in known.values()])
+    columns = {title: attack for title, (attack, _) in known.items() if attack in found}
     for model in params["models"]:
         for method in rows_of(params, model):
             here = of(lookup, model, method).of(concept="all")
@@ -228,20 +244,20 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, columns: d
             title = title_of(method, params["oracles"][model], name_of)
             rows.append({"group": "" if method in NETWORKS else "edited", "Row": title} | cells)
     settings = params["attacks"]
+    words = f"; words found: {settings['words']} of the vocabulary but the concept’s" if "words" in settings else ""
     return Table(
         pd.DataFrame(rows),
-        caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. Name: of prompts "
-        "that name it, without an attack. Synonym, order: of the same prompts with another word or another order of "
-        f"words. {said}",
+        caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. "
+        + " ".join(f"{title}: {known[title][1]}." for title in columns),
         label=label,
-        formats={title: Format(0, "percent", interval=number > 2) for number, title in enumerate(columns)},
+        formats={title: Format(0, "percent", interval=title not in WORDS) for title in columns},
         group="group",
         wide=True,
         compared=[False] * len(rows),
-        notes=f"From the search on, {settings['pictures']} pictures of each of {len(concepts)} concepts, as many in "
-        f"the attacker’s hands; words found: {settings['words']} of the vocabulary but the concept’s. Intervals are "
-        "95 % (Wilson), over pictures. The oracle is the floor of an attack, the pretrained model its ceiling: what "
-        "begins with the attacker’s picture may show what that shows already.",
+        notes=f"Beyond other words, {settings['pictures']} pictures of each of {len(concepts)} concepts, as many in "
+        f"the attacker’s hands{words}. Intervals are 95 % (Wilson), over pictures. The oracle is the floor of an "
+        "attack, the pretrained model its ceiling: what begins with the attacker’s picture may show what that shows "
+        "already.",
     )
 
 
@@ -286,13 +302,17 @@ LINES = {"pretrained": "-", "oracle": "--"}
 
 
 def attack_panels(lookup: Lookup, params: dict, name_of: Names, titles: dict[str, str]) -> Figure:
-    """A panel for each attack, rows: methods; bars are 95 % intervals over pictures; lines: what was never erased."""
-    model, methods = params["models"][0], params["methods"]
-    figure, panels = plt.subplots(1, len(titles), figsize=(PAGE, 0.17 * len(methods) + 1.0), sharex=True, sharey=True)
-    places = np.arange(len(methods))[::-1]
-    for axes, (attack, title) in zip(panels, titles.items(), strict=True):
-        found = [of(lookup, model, method).get("recovered", prompts=attack, concept="all") for method in methods]
-        values, low, high = (100 * np.array([getattr(each, key) for each in found]) for key in ("value", "low", "high"))
+    """A panel for each attack that was made, rows: methods; lines: networks that nothing was erased from.
+
+    Bars are 95 % intervals over pictures.
+    """
+    model, methods, found = params["models"][0], params["methods"], made(lookup, titles)
+    size = (PAGE, 0.17 * len(methods) + 1.0)
+    figure, panels = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
+    panels, places = panels[0], np.arange(len(methods))[::-1]
+    for axes, attack in zip(panels, found, strict=True):
+        shown = [of(lookup, model, method).get("recovered", prompts=attack, concept="all") for method in methods]
+        values, low, high = (100 * np.array([getattr(each, key) for each in shown]) for key in ("value", "low", "high"))
         axes.errorbar(
             values, places, xerr=[values - low, high - values], fmt="o", color=PALETTE[0], markersize=3, linewidth=0.7
         )
@@ -300,7 +320,7 @@ def attack_panels(lookup: Lookup, params: dict, name_of: Names, titles: dict[str
             if network == "pretrained" or params["oracles"][model]:
                 share = of(lookup, model, network).get("recovered", prompts=attack, concept="all").value
                 axes.axvline(100 * share, color="black", linestyle=line, linewidth=0.8, label=name_of(network))
-        axes.set_title(title, fontsize=7)
+        axes.set_title(titles[attack], fontsize=7)
         axes.set_xlim(-5, 105)
         axes.set_xticks([0, 50, 100])
     panels[0].set_yticks(places, [name_of(method) for method in methods], fontsize=7)

@@ -31,8 +31,9 @@ FRESH = 2_000_000  # noise of pictures that are begun: no number of a judged pro
 class Attacker:
     """What an attacker has: rollouts of each concept that the base drew, their prompts, and settings.
 
-    pairs, prompts: as `pairs` writes them; params: `pictures`, how many are used and drawn, `words` and `points` of the
-    search, `scales` of the prefix, and `inversion` (steps, rate, batch).
+    pairs, prompts: as `pairs` writes them; params: `pictures`, how many are used and drawn, and what each attack takes,
+    which is left out where that is absent: `words` and `points` of the search, `inversion` (steps, rate, batch),
+    `scales` of the prefix.
     """
 
     pairs: Mapping[str, Rollouts]
@@ -59,19 +60,21 @@ class Attacker:
         own = self.pairs[concept.name].at(np.arange(min(count, len(self.pairs[concept.name]))))
         bare = model.ids(list(kept_rows(self.prompts, concept.name, "pair").head(len(own))["bare"]))
         asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
-        candidates = candidates_of(model.tokenizer, concept.naming)
-        words = searched_words(model, own, candidates, params["words"], params["points"], seed)
-        inverted, word = with_new_word(
-            model, inverted_word(model, own.own, own.own_inputs, bare, **params["inversion"], seed=seed)
-        )
-        begun = spans(model.visual.quantiser.sizes)[params["scales"] - 1].stop
-        fresh = noise_of(model, FRESH + np.arange(len(own)), seed)
-        starts = [noise_of(model, each["noise"].to_numpy(), seed) for each in (asked, without)]
-        found = {
-            "searched": sample(model, before(model.ids(list(asked["prompt"])), words), starts[0], **sampling),
-            "inverted": sample(inverted, before(model.ids(list(without["prompt"])), word), starts[1], **sampling),
-            "prefix": sample(model, own.asked, fresh, prefix=own.own[:, :begun], **sampling),
-        }
+        found = {}
+        if "words" in params:
+            candidates = candidates_of(model.tokenizer, concept.naming)
+            words = searched_words(model, own, candidates, params["words"], params["points"], seed)
+            start = noise_of(model, asked["noise"].to_numpy(), seed)
+            found["searched"] = sample(model, before(model.ids(list(asked["prompt"])), words), start, **sampling)
+        if "inversion" in params:
+            learned = inverted_word(model, own.own, own.own_inputs, bare, **params["inversion"], seed=seed)
+            inverted, word = with_new_word(model, learned)
+            start = noise_of(model, without["noise"].to_numpy(), seed)
+            found["inverted"] = sample(inverted, before(model.ids(list(without["prompt"])), word), start, **sampling)
+        if "scales" in params:
+            begun = spans(model.visual.quantiser.sizes)[params["scales"] - 1].stop
+            fresh = noise_of(model, FRESH + np.arange(len(own)), seed)
+            found["prefix"] = sample(model, own.asked, fresh, prefix=own.own[:, :begun], **sampling)
         return {name: pictures_of(model, symbols) for name, symbols in found.items()}
 
 

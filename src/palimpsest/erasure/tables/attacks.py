@@ -9,21 +9,13 @@ MEASUREMENTS = ("comparison", "networks")
 PARAMS = {"models": None, "methods": None, "oracles": None, "attacks": None, "studies": ["comparison"]}
 
 ATTACKS = {
-    "Name": "own",
-    "Synonym": "synonym",
-    "Order": "template",
-    "Search": "searched",
-    "Inverted": "inverted",
-    "Noised": "noised",
-    "Completed": "completed",
+    "Search": ("searched", "with words before them that were found with the edited model"),
+    "Inverted": ("inverted", "of prompts without the concept after a word learned from pictures"),
+    "Noised": ("noised", "pictures of it noised and drawn on"),
+    "Completed": ("completed", "pictures of it of which a part is given and the rest drawn anew"),
 }
-SAID = (
-    "Search: with words before them that were found with the edited model. Inverted: of prompts without the concept "
-    "after a word learned from pictures. Noised: pictures of it noised and drawn on. Completed: half of a picture of "
-    "it drawn anew."
-)
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: networks and methods; columns: attacks, all concepts together."""
-    return erased.attacks(lookup, params, name_of, "tab:erasure-attacks", ATTACKS, SAID)
+    """Rows: networks and methods; columns: attacks that were made, all concepts together."""
+    return erased.attacks(lookup, params, name_of, "tab:erasure-attacks", ATTACKS)

@@ -36,7 +36,8 @@ def direction(
     Needs conditioning with anchors, and targets whose conditions are rows of the concept's. share: of the trained
     weights that are the most salient over so many batches; where: which of them start anew. weight: lambda, without
     unit. projection: the update has no negative product with the forget gradient. Defaults: the release's for nudity
-    (its share for objects is 0.001); of all self-attention, it restarts that of two blocks of the decoder only.
+    (its share for objects is 0.001, at twice the rate); of all self-attention, it restarts that of two blocks of the
+    decoder only.
     """
     if "restarted" not in step.memory:
         step.memory["restarted"] = restart(step, share, batches, where)

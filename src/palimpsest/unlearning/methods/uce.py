@@ -25,6 +25,7 @@ from palimpsest.unlearning.prompts import end_of_text, last
 from palimpsest.unlearning.prompts import words as words_of
 
 Words = Literal["last", "all"]
+Guide = Literal["anchor", "empty"]
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,18 @@ def edit(
     preserve: Size = 1.0,
     ridge: Amount = 0.5,
     words: Words = "last",
+    guide: Guide = "anchor",
     pooled: bool = False,
 ) -> list[dict]:
     """Change the keys and values in place; the log has a row per matrix.
 
     Needs conditioning with anchors and named tokens. erase, preserve, ridge: weights of the three terms above, of sums
-    over tokens. words: at which tokens prompts are read (`contexts`). pooled: whether the keys and values by which a
-    next-scale model pools the text are changed too. Defaults: the second release's, which knows no pooled text. Logged
+    over tokens. words, guide: at which tokens prompts are read, and what the concept becomes (`contexts`). pooled:
+    whether the keys and values by which a next-scale model pools the text are changed too. Defaults: the second
+    release's, which knows no pooled text; but its guide is empty for objects, and the word "art" for styles. Logged
     are how far each matrix moved and its mean squared distance from the anchors' keys or values, before and after.
     """
-    found, log = contexts(network, context.part("conditioning"), words), []
+    found, log = contexts(network, context.part("conditioning"), words, guide), []
     for door in doors(network, pooled):
         dtype = door.matrices[0][1].weight.dtype
         concept, anchors, kept = (door.taken(each.to(dtype)).double() for each in found)
@@ -100,7 +103,7 @@ def transformation(
 
 
 def contexts(
-    network: Conditioned | NextScale, conditioning: Conditioning, words: Words
+    network: Conditioned | NextScale, conditioning: Conditioning, words: Words, guide: Guide = "anchor"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs of the text encoder that shall change, what each shall become, and those that shall stay, float64.
 
@@ -110,9 +113,13 @@ def contexts(
     have heard of it too; as many from the anchor's token on, or where none took its place so that both texts end
     together; and all tokens of each other prompt, of which the release takes the last word and what follows. Of a
     network that does not read what pads a text, its tokens alone.
+
+    guide: "anchor", the concept becomes its anchor; "empty", the empty text, as where nothing took its place.
     """
     concept, anchors, others = conditioning.concept, conditioning.part("anchors"), conditioning.others
     here, there = last(conditioning.part("named")), last(conditioning.part("anchors_named"))
+    if guide == "empty":
+        anchors, there = conditioning.part("none").expand_as(concept), torch.full_like(there, -1)
     if (here < 0).any():
         raise ValueError("a prompt of the concept has no token that names it")
     (concepts, read), (becomes, _), (stay, stay_read) = (embedded(network, ids) for ids in (concept, anchors, others))

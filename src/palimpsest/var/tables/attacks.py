@@ -9,20 +9,12 @@ MEASUREMENTS = ("comparison", "networks")
 PARAMS = {"models": None, "methods": None, "oracles": None, "attacks": None, "studies": ["comparison"]}
 
 ATTACKS = {
-    "Name": "own",
-    "Synonym": "synonym",
-    "Order": "template",
-    "Search": "searched",
-    "Inverted": "inverted",
-    "Prefix": "prefix",
+    "Search": ("searched", "with words before them that were found with the edited model"),
+    "Inverted": ("inverted", "of prompts without the concept after a word learned from pictures"),
+    "Prefix": ("prefix", "pictures whose first scales are given as the pretrained model drew them"),
 }
-SAID = (
-    "Search: with words before them that were found with the edited model. Inverted: of prompts without the concept "
-    "after a word learned from pictures. Prefix: pictures whose first scales are given as the "
-    "pretrained model drew them."
-)
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: networks and methods; columns: attacks, all concepts together."""
-    return erased.attacks(lookup, params, name_of, "tab:var-attacks", ATTACKS, SAID)
+    """Rows: networks and methods; columns: attacks that were made, all concepts together."""
+    return erased.attacks(lookup, params, name_of, "tab:var-attacks", ATTACKS)
