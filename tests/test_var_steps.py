@@ -19,7 +19,7 @@ from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
 from palimpsest.unlearning.runs import edited
 from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs, token_maps
-from palimpsest.var.contexts import Learned, kept_rollouts
+from palimpsest.var.contexts import Learned, by_pair, first_of, kept_rollouts
 from palimpsest.var.parts import select
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from test_erasure import judges  # noqa: F401 (a fixture)
@@ -319,13 +319,22 @@ def test_several_concepts_at_once_are_learned_from_the_pairs_of_each_and_a_rest_
     with np.load(files["rollouts.npz"]) as arrays:
         learned = Learned.read(model, concepts, files["prompts.parquet"], arrays, table)
     church, red = learned.contexts.values()
-    both = learned.of(["church", "red"], pairs=3)
-    assert torch.equal(both.target.asked, torch.cat([church.target.asked[:3], red.target.asked[:3]]))
-    assert torch.equal(both.target.own, torch.cat([church.target.own[:3], red.target.own[:3]]))
+    both, first = learned.of(["church", "red"], pairs=3), [0, 1, 2, 4, 5, 6]  # of four pairs in two rollouts
+    assert torch.equal(both.target.asked, torch.cat([church.target.asked[first], red.target.asked[first]]))
+    assert torch.equal(both.target.own, torch.cat([church.target.own[first], red.target.own[first]]))
     assert torch.equal(both.remember.asked, torch.cat([church.remember.asked[1:], red.remember.asked[1:3]]))
     assert len(both.conditioning.alone) == len(church.conditioning.alone) + len(red.conditioning.alone)
     alone = learned.of(["red"], others=1)
     assert len(alone.remember) == 1 and torch.equal(alone.target.tokens, red.target.tokens)
+
+
+def test_fewer_pairs_keep_their_rollouts_and_fewer_rollouts_every_pair():
+    kept = np.array([1, 2, 4, 0, 1, 2, 5])  # three of six pairs were kept in their first pass, four in the second
+    assert list(first_of(kept, None, None)) == list(range(7)) and list(kept[first_of(kept, 2, None)]) == [1, 0, 1]
+    alone = kept[first_of(kept, None, 1)]
+    assert sorted(alone) == sorted(set(kept)) and list(first_of(kept, None, 1)) == [0, 1, 2, 3, 6]
+    assert list(first_of(kept, 3, 1)) == [0, 1, 3]
+    assert list(by_pair(np.arange(7.0), kept)) == [3, 2, 3, 2, 6]
 
 
 def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_path):
@@ -338,6 +347,7 @@ def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_
         *out,
         model="tiny",
         concepts=CONCEPTS,
+        lengths={"one": 2},
     )
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
@@ -353,10 +363,36 @@ def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_
             losses = symbol_losses(network(prompt, own.inputs), own.tokens)
             assert maps[f"church.{time}"] == pytest.approx(losses.mean((0, 2)).numpy(), rel=1e-4)
             kept = ((losses > np.log(2)).float().mean(2) >= 0.25).float().mean(0)
-            table = measurements.read([out[1]])
-            table = table[(table["concept"] == "church") & (table["setting"] == time)].set_index("scale")["value"]
-            for side, part in zip(SIZES, spans(SIZES), strict=True):
-                assert table[str(side)] == pytest.approx(float(kept[part].mean()), abs=1e-6)
+            measured = Lookup([out[1]], "var", concept="church", setting=time)
+            for side, part in {"all": slice(None), **dict(zip(SIZES, spans(SIZES), strict=True))}.items():
+                found = measured.get("kept_tokens", scale=str(side))
+                assert found.value == pytest.approx(float(kept[part].mean()), abs=1e-6)
+
+
+def test_a_training_should_stop_where_what_is_kept_is_no_longer_above_the_floor():
+    rng, floor, lengths = np.random.default_rng(0), np.full(40, 0.2), {"long": 40, "short": 10, "middle": 20}
+
+    def above(gap: float) -> np.ndarray:
+        """Shares of pairs that lie above the floor by so much, give or take."""
+        return floor + gap + 0.1 * (each := rng.normal(size=40)) - 0.1 * each.mean()
+
+    kept = {(name, time, 0): shares for name in CONCEPTS for time, shares in (("before", above(0.3)), ("floor", floor))}
+    gaps = {("church", 0): (0.1, 0.0, -0.1), ("church", 1): (0.2, 0.2, 0.2), ("red", 0): (0.0, -0.1, -0.1)}
+    gaps |= {("red", 1): (0.1, 0.2, 0.2)}
+    for (name, seed), each in gaps.items():
+        kept |= {(name, time, seed): above(gap) for time, gap in zip(("short", "middle", "long"), each, strict=True)}
+    rows = pd.DataFrame(token_maps.stops(kept, lengths)).set_index(["metric", "concept", "seed"]).sort_index()
+    steps, reached = (rows.loc[metric, "value"].to_dict() for metric in ("steps_to_floor", "floor_reached"))
+    assert steps == {("church", 0): 20, ("red", 0): 10, (ALL, 0): 15}
+    assert reached == {(name, seed): 1 - seed for name in (*CONCEPTS, ALL) for seed in (0, 1)}
+    whole = rows.loc["kept_above_floor"]
+    for (name, seed), each in gaps.items():
+        found = whole.loc[name, seed].set_index("setting")
+        assert list(found.loc[["before", "short", "middle", "long"], "value"]) == pytest.approx([0.3, *each])
+        assert (found["n"] == 40).all() and (found["low"] < found["value"]).all()
+    end = rows.loc["kept_above_floor_at_end"]
+    assert end["value"].to_dict() == {(ALL, 0): pytest.approx(-0.1), (ALL, 1): pytest.approx(0.2)}
+    assert list(end["n"]) == [80, 80] and (end["high"] - end["low"] > 0).all()
 
 
 def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
@@ -372,7 +408,7 @@ def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
         rows.to_parquet(edits_of)
         out = tmp_path / "maps.npz", tmp_path / "measured"
         inputs = base, files["rollouts.npz"], files["prompts.parquet"], edits_of
-        token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS)
+        token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS, lengths={"one": 2})
         with np.load(out[0]) as maps:
             kept = Lookup([out[1]], "var", concept="church", setting="one", scale="1").get("kept_tokens").value
             found[name] = maps["church.one"], kept
@@ -408,6 +444,16 @@ def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):
     assert all(".feed." in name for name in moved[1]) and moved[1] < moved[0]
     with pytest.raises(UserError, match=r"red\.tuned\.0: .*method vare_filtered"):
         list(edited(every[:1], {"settings": {"none": 1}}, *given))
+
+
+@pytest.mark.parametrize("learned", [{"rollout": 1}, {"rollouts": 0}])
+def test_what_a_run_learns_from_is_refused_before_anything_is_read(tmp_path, learned):
+    run = {"concept": "red", "setting": "fewer", "seed": 0, "changes": {"learned": learned}}
+    with pytest.raises(UserError, match=r"study ablation, fewer: learned: .*rollout"):
+        erase.erase(
+            *[tmp_path / "none"] * 12, model="tiny", study="ablation", method="vare", module="vare",
+            plan={"runs": [run]}, concepts=CONCEPTS, sampling=SAMPLING,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

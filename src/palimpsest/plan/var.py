@@ -56,6 +56,10 @@ class Var(ConceptStudies):
         study = self.own("course_study")
         return f"{self.root}/{wildcards.model}/{study}/{self.methods_of(study)[0]}/edits.parquet"
 
+    def course_lengths(self) -> str:
+        """The steps of each of its settings, as an argument."""
+        return as_json({each["name"]: each["training"]["steps"] for each in self.tried(self.own("course_study"))})
+
     def real(self, file: str) -> str | list:
         """A file of the real pictures whose likelihood is measured; no input where there are none."""
         return f"<results>/data/{self.own('real')}/{file}" if "real" in self.own() else []
