@@ -14,6 +14,7 @@ from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
 from palimpsest.report.lookup import Lookup
+from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
@@ -251,6 +252,11 @@ def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):
         assert {name.split(".")[1] for name in file} == {
             "safe_rollout", "own_rollout", "safe_safe", "concept_safe", "concept_own", "concept_blank",
         }  # fmt: skip
+    shown = {"models": ["tiny"], "studies": {"comparison": {"concepts": list(CONCEPTS)}}, "pictures": 2}
+    figure = part_of("var", "figures", "feeding").draw(Lookup([out[0]], "var"), [out[1]], shown)
+    for place, (metric, unit) in enumerate({"loss": 1, "wrong": 100, "kept": 100}.items()):
+        line = figure.axes[2 * place + 1].get_lines()[2].get_ydata()  # its own tokens, of red
+        assert list(line) == pytest.approx([unit * named[f"token_{metric}", str(side)] for side in SIZES])
 
 
 def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
@@ -393,6 +399,36 @@ def test_a_training_should_stop_where_what_is_kept_is_no_longer_above_the_floor(
     end = rows.loc["kept_above_floor_at_end"]
     assert end["value"].to_dict() == {(ALL, 0): pytest.approx(-0.1), (ALL, 1): pytest.approx(0.2)}
     assert list(end["n"]) == [80, 80] and (end["high"] - end["low"] > 0).all()
+
+
+def test_the_figure_of_a_course_marks_its_stop(tmp_path):
+    course, lengths = part_of("var", "figures", "course"), {"short": 10, "long": 20}
+    shares = {"before": 0.5, "floor": 0.2, "short": 0.2, "long": 0.1}
+    floor = np.array([0.1, 0.3, 0.2])
+    kept = {("red", time, 0): share - 0.2 + floor for time, share in shares.items()}
+    # Another concept's never comes down.
+    kept |= {("church", time, 0): each if time == "floor" else each + 0.5 for (_, time, _), each in kept.items()}
+    rows = [
+        measurements.mean_of("kept_tokens", each, concept=name, setting=time, scale=scale)
+        for (name, time, _), each in kept.items()
+        for scale in ("1", "all")
+    ]
+    measurements.write(tmp_path / "rows", [*rows, *token_maps.stops(kept, lengths)], family="var", model="tiny")
+    np.savez(tmp_path / "maps.npz", **{f"{name}.{time}": np.ones(1) for name, time, _ in kept})
+    options = [{"name": name, "training": {"steps": steps}} for name, steps in lengths.items()]
+    shown = {
+        "models": ["tiny"],
+        "studies": {"course": {"concepts": ["red", "church"], "seeds": [0], "options": options}},
+    }
+    figure = course.draw(Lookup([tmp_path / "rows"], "var", course.OPTIONAL), [tmp_path / "maps.npz"], shown)
+    panels = [axes for axes in figure.axes if axes.get_xlabel() == "steps"]
+    assert [axes.get_title() for axes in panels] == [
+        "red: on the floor after 10 steps",
+        "church: never down to the floor",
+    ]
+    assert list(panels[0].get_lines()[-1].get_xdata()) == [10, 10]
+    figure.canvas.draw()
+    assert course.stopped(15.0, 2 / 3, 3) == "on the floor after 15 steps (2 of 3 seeds)"
 
 
 def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
