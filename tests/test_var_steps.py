@@ -1,5 +1,6 @@
 """The steps of the family of next-scale models, from pairs to measurements, on an untrained model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ CONCEPTS = {
 }
 SAMPLING = {"guidance": 2.0, "temperature": 0.5, "top_p": 0.97}
 COUNTS = {"concept": 6, "rollouts": 2, "others": 4}
-ATTACKS = {"pictures": 2, "words": 1, "points": 1, "scales": 2, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
+ATTACKS = {"pictures": 2, "words": 1, "points": 1, "scales": [2, 1], "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
 
 
 class Stub:
@@ -175,9 +176,32 @@ def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
     assert set(table["concept"]) == {*CONCEPTS, ALL}
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
-    assert set(table[table["metric"] == "recovered"]["prompts"]) == {*SHOWING, "searched", "inverted", "prefix"}
+    assert set(table[table["metric"] == "recovered"]["prompts"]) == {
+        *SHOWING,
+        "searched",
+        "inverted",
+        "prefix",
+        "prefix_1",
+    }
     known = measurements.read([ran["networks_measured"]])
     assert set(known["method"]) == {"pretrained", "random"}
+
+
+def test_prefixes_are_of_the_scales_that_are_asked_for_and_stand_in_their_order(base, ran):
+    model = var.open_model(base)
+    attacker = attacks.Attacker({}, pd.DataFrame(), ATTACKS)
+    assert attacker.begun(model) == {"prefix": SIZES[0] ** 2 + SIZES[1] ** 2, "prefix_1": SIZES[0] ** 2}
+    for wrong in (0, len(SIZES)):
+        with pytest.raises(UserError, match=rf"a prefix of {wrong} of the model's {len(SIZES)} scales"):
+            replace(attacker, params={**ATTACKS, "scales": [1, wrong]}).begun(model)
+    params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": []}, "attacks": ATTACKS}
+    params["studies"] = {"comparison": {"concepts": list(CONCEPTS)}}
+    lookup = Lookup([ran["measured"], ran["networks_measured"]], "var")
+    table = part_of("var", "tables", "attacks").build(lookup, params).frame
+    assert list(table.columns[-2:]) == ["Prefix 1", "Prefix 2"] and table["Row"].iloc[-1] == "VARE"
+    for title, attack in (("Prefix 1", "prefix_1"), ("Prefix 2", "prefix")):
+        wanted = lookup.get("recovered", method="vare", concept=ALL, prompts=attack)
+        assert table[title].iloc[-1].value == wanted.value
 
 
 def test_a_given_prefix_reaches_the_model_and_a_learned_word_is_its_embedding(base, files):
