@@ -506,16 +506,6 @@ def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):
         list(edited(every[:1], {"settings": {"none": 1}}, *given))
 
 
-@pytest.mark.parametrize("learned", [{"rollout": 1}, {"rollouts": 0}])
-def test_what_a_run_learns_from_is_refused_before_anything_is_read(tmp_path, learned):
-    run = {"concept": "red", "setting": "fewer", "seed": 0, "changes": {"learned": learned}}
-    with pytest.raises(UserError, match=r"study ablation, fewer: learned: .*rollout"):
-        erase.erase(
-            *[tmp_path / "none"] * 12, model="tiny", study="ablation", method="vare", module="vare",
-            plan={"runs": [run]}, concepts=CONCEPTS, sampling=SAMPLING,
-        )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("method", "selection", "kind"),
     [

@@ -10,7 +10,6 @@ import torch
 
 from palimpsest.models.var import Var
 from palimpsest.models.words import named_tokens
-from palimpsest.options import Positive
 from palimpsest.run import UserError
 from palimpsest.unlearning.context import Conditioning, Context
 from palimpsest.unlearning.rollouts import Rollouts, unpacked
@@ -122,12 +121,7 @@ class Learned:
         return cls(concepts, contexts, numbers, rest)
 
     def of(
-        self,
-        names: list[str],
-        *,
-        pairs: Positive | None = None,
-        rollouts: Positive | None = None,
-        others: Positive | None = None,
+        self, names: list[str], pairs: int | None = None, rollouts: int | None = None, others: int | None = None
     ) -> Context:
         """What methods may see of some concepts at once: the first pairs of each, and of the rest what names none.
 

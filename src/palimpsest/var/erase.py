@@ -11,7 +11,7 @@ from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import var
 from palimpsest.models.edit_table import write as list_edits
-from palimpsest.options import Count, check
+from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.context import Context
 from palimpsest.unlearning.runs import RunFiles, edited
@@ -57,8 +57,6 @@ def erase(
     changes may have `learned`: of how many `pairs`, `rollouts` of each, and `others` (`Learned.of`). The rest as in
     `erasure.erase`, with methods of palimpsest.var.methods and selections of `var.parts`.
     """
-    for run in plan["runs"]:
-        check(Learned.of, run.get("changes", {}).get("learned", {}), f"study {study}, {run['setting']}: learned")
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = var.open_model(network, place)
     chosen = json.loads(selected.read_text(encoding="utf-8")) if selected else {}
