@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from palimpsest.errors import UserError
 from palimpsest.plan.base import as_json, one_of
 from palimpsest.plan.concepts import ConceptStudies
 
@@ -69,7 +70,11 @@ class Var(ConceptStudies):
         super().check()
         if "real" in self.own():
             self.setting("datasets", self.own("real"))
-        self.own("studies", self.own("course_study"))
+        for option in self.tried(study := self.own("course_study")):
+            if "steps" not in option.get("training", {}):
+                raise UserError(
+                    f"var.studies.{study}: the option {option['name']} has no length. Give it `training: {{steps: 10}}`"
+                )
         for name in self.own().get("fed", []):
             self.network(name)
 
