@@ -49,6 +49,10 @@ MADE = {
         ),
         *(erased(method, 0.9, 0.9) for method in ("vare", "vare_filtered")),
     ],
+    "floor_passed": [
+        ("kept_above_floor_at_end", {}, -0.1, 0.1),
+        ("floor_reached", {}, 1.0, 0.0),
+    ],
     "preservation_spares": [
         *KEPT,
         of("kept", "vare_filtered", "neighbour", 0.6, 0.6),

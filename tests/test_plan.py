@@ -1,5 +1,6 @@
 """From the configuration to runs and files: how it is composed, and what the plans of the families say."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -179,15 +180,29 @@ def test_a_study_tries_its_options_of_what_was_tuned_and_may_erase_several_conce
     grid = var.runs_of("tuning", "s_vare")
     assert {run["setting"] for run in grid} == {option["name"] for option in var.own("methods", "s_vare", "grid")}
     assert all(run["changes"]["training"]["learning_rate"] for run in grid)
+    tried = {name: len(var.own("methods", name, "grid")) for name in var.methods_of("tuning")}
+    assert tried == {name: 1 if name == "negative_prompt" else 3 for name in tried}
     assert {run["setting"] for run in var.runs_of("comparison", "vare")} == {"tuned"}
     changed = {run["setting"]: run["changes"] for run in var.runs_of("ablation", "s_vare_corrected")}
     assert changed["as_tuned"] == {} and changed["no_wide_preservation"] == {"settings": {"wide_weight": 0.0}}
     assert changed["6_pairs"] == {"learned": {"pairs": 6}}
+    # One rollout of each pair is fewer than there are.
+    assert changed["1_rollout"] == {"learned": {"rollouts": 1}} and var.own("pairs", "rollouts") > 1
     assert list(changed) == [option["name"] for option in var.own("studies", "ablation", "options")]
     assert {run["concept"] for run in var.runs_of("together", "s_vare")} == {"stripes+red+church+truck"}
     fewer = Var(configuration())
     reported = set(fewer.methods_of("comparison"))
     assert set(fewer.lists()["methods"]) == reported < set(fewer.methods_of("tuning"))
+
+
+def test_a_course_is_made_of_lengths(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = configuration()
+    Var(config).check()
+    assert json.loads(Var(config).course_lengths()) == {"10_steps": 10, "20_steps": 20, "40_steps": 40}
+    del config["var"]["studies"]["course"]["options"]
+    with pytest.raises(UserError, match=r"var\.studies\.course: the option tuned has no length"):
+        Var(config).check()
 
 
 def test_reported_edits_come_first_and_of_them_those_that_are_listed_last():

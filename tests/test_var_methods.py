@@ -300,6 +300,21 @@ def test_the_corrected_method_is_one_sum_whose_teachers_ask_nothing_of_the_pretr
     assert torch.allclose(whole, sum(parts) - bare, atol=1e-5 * float(whole.abs().max()))
 
 
+def test_the_corrected_method_can_filter_by_contrast_and_feed_the_concepts_own_tokens():
+    off = {"pair_weight": 0.0, "wide_weight": 0.0}
+    for contrast, some in ((0.0, False), (0.01, True)):
+        given = step()
+        found = s_vare_corrected.direction(given, contrast=contrast, **off)
+        assert torch.allclose(found, vare_contrast.direction(step(), contrast=contrast), atol=1e-7)
+        assert given.seen["kept"] < 1 if some else given.seen["kept"] == 1
+    own = s_vare_corrected.direction(step(), threshold=0.0, context="own", **off)
+    assert torch.allclose(own, naive.direction(step()), atol=1e-7)
+    assert not torch.allclose(own, s_vare_corrected.direction(step(), threshold=0.0, **off), rtol=0.1)
+    # What holds the safe prompt is given its own tokens all the same: to the pretrained network it asks for nothing.
+    held = s_vare_corrected.direction(step(), threshold=0.0, context="own", pair_weight=100.0, wide_weight=0.0)
+    assert torch.allclose(held, own, atol=0.02 * float(own.abs().max()))
+
+
 def test_a_filter_by_contrast_keeps_what_the_concepts_word_decides():
     assert torch.allclose(vare_contrast.direction(step(), contrast=0.0), vare.direction(step()), atol=1e-7)
     batch = step().forget

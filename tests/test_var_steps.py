@@ -1,5 +1,6 @@
 """The steps of the family of next-scale models, from pairs to measurements, on an untrained model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
 from palimpsest.report.lookup import Lookup
+from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
 from palimpsest.unlearning.rollouts import Rollouts, packed, unpacked
 from palimpsest.unlearning.runs import edited
 from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs, token_maps
 from palimpsest.var.code_replacement import at_random, by_rule, rule_of
-from palimpsest.var.contexts import Learned, kept_rollouts
+from palimpsest.var.contexts import Learned, by_pair, first_of, kept_rollouts
 from palimpsest.var.parts import select
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
 from test_erasure import judges  # noqa: F401 (a fixture)
@@ -32,7 +34,7 @@ CONCEPTS = {
 }
 SAMPLING = {"guidance": 2.0, "temperature": 0.5, "top_p": 0.97}
 COUNTS = {"concept": 6, "rollouts": 2, "others": 4}
-ATTACKS = {"pictures": 2, "words": 1, "points": 1, "scales": 2, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
+ATTACKS = {"pictures": 2, "words": 1, "points": 1, "scales": [2, 1], "inversion": {"steps": 1, "rate": 0.1, "batch": 1}}
 
 
 class Stub:
@@ -175,9 +177,32 @@ def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
     assert set(table["concept"]) == {*CONCEPTS, ALL}
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
-    assert set(table[table["metric"] == "recovered"]["prompts"]) == {*SHOWING, "searched", "inverted", "prefix"}
+    assert set(table[table["metric"] == "recovered"]["prompts"]) == {
+        *SHOWING,
+        "searched",
+        "inverted",
+        "prefix",
+        "prefix_1",
+    }
     known = measurements.read([ran["networks_measured"]])
     assert set(known["method"]) == {"pretrained", "random"}
+
+
+def test_prefixes_are_of_the_scales_that_are_asked_for_and_stand_in_their_order(base, ran):
+    model = var.open_model(base)
+    attacker = attacks.Attacker({}, pd.DataFrame(), ATTACKS)
+    assert attacker.begun(model) == {"prefix": SIZES[0] ** 2 + SIZES[1] ** 2, "prefix_1": SIZES[0] ** 2}
+    for wrong in (0, len(SIZES)):
+        with pytest.raises(UserError, match=rf"a prefix of {wrong} of the model's {len(SIZES)} scales"):
+            replace(attacker, params={**ATTACKS, "scales": [1, wrong]}).begun(model)
+    params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": []}, "attacks": ATTACKS}
+    params["studies"] = {"comparison": {"concepts": list(CONCEPTS)}}
+    lookup = Lookup([ran["measured"], ran["networks_measured"]], "var")
+    table = part_of("var", "tables", "attacks").build(lookup, params).frame
+    assert list(table.columns[-2:]) == ["Prefix 1", "Prefix 2"] and table["Row"].iloc[-1] == "VARE"
+    for title, attack in (("Prefix 1", "prefix_1"), ("Prefix 2", "prefix")):
+        wanted = lookup.get("recovered", method="vare", concept=ALL, prompts=attack)
+        assert table[title].iloc[-1].value == wanted.value
 
 
 def test_a_given_prefix_reaches_the_model_and_a_learned_word_is_its_embedding(base, files):
@@ -252,6 +277,11 @@ def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):
         assert {name.split(".")[1] for name in file} == {
             "safe_rollout", "own_rollout", "safe_safe", "concept_safe", "concept_own", "concept_blank",
         }  # fmt: skip
+    shown = {"models": ["tiny"], "studies": {"comparison": {"concepts": list(CONCEPTS)}}, "pictures": 2}
+    figure = part_of("var", "figures", "feeding").draw(Lookup([out[0]], "var"), [out[1]], shown)
+    for place, (metric, unit) in enumerate({"loss": 1, "wrong": 100, "kept": 100}.items()):
+        line = figure.axes[2 * place + 1].get_lines()[2].get_ydata()  # its own tokens, of red
+        assert list(line) == pytest.approx([unit * named[f"token_{metric}", str(side)] for side in SIZES])
 
 
 def test_an_exchange_of_all_tokens_is_the_other_picture(base, files):
@@ -381,13 +411,22 @@ def test_several_concepts_at_once_are_learned_from_the_pairs_of_each_and_a_rest_
     with np.load(files["rollouts.npz"]) as arrays:
         learned = Learned.read(model, concepts, files["prompts.parquet"], arrays, table)
     church, red = learned.contexts.values()
-    both = learned.of(["church", "red"], pairs=3)
-    assert torch.equal(both.target.asked, torch.cat([church.target.asked[:3], red.target.asked[:3]]))
-    assert torch.equal(both.target.own, torch.cat([church.target.own[:3], red.target.own[:3]]))
+    both, first = learned.of(["church", "red"], pairs=3), [0, 1, 2, 4, 5, 6]  # of four pairs in two rollouts
+    assert torch.equal(both.target.asked, torch.cat([church.target.asked[first], red.target.asked[first]]))
+    assert torch.equal(both.target.own, torch.cat([church.target.own[first], red.target.own[first]]))
     assert torch.equal(both.remember.asked, torch.cat([church.remember.asked[1:], red.remember.asked[1:3]]))
     assert len(both.conditioning.alone) == len(church.conditioning.alone) + len(red.conditioning.alone)
     alone = learned.of(["red"], others=1)
     assert len(alone.remember) == 1 and torch.equal(alone.target.tokens, red.target.tokens)
+
+
+def test_fewer_pairs_keep_their_rollouts_and_fewer_rollouts_every_pair():
+    kept = np.array([1, 2, 4, 0, 1, 2, 5])  # three of six pairs were kept in their first pass, four in the second
+    assert list(first_of(kept, None, None)) == list(range(7)) and list(kept[first_of(kept, 2, None)]) == [1, 0, 1]
+    alone = kept[first_of(kept, None, 1)]
+    assert sorted(alone) == sorted(set(kept)) and list(first_of(kept, None, 1)) == [0, 1, 2, 3, 6]
+    assert list(first_of(kept, 3, 1)) == [0, 1, 3]
+    assert list(by_pair(np.arange(7.0), kept)) == [3, 2, 3, 2, 6]
 
 
 def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_path):
@@ -400,6 +439,7 @@ def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_
         *out,
         model="tiny",
         concepts=CONCEPTS,
+        lengths={"one": 2},
     )
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:
@@ -415,10 +455,66 @@ def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_
             losses = symbol_losses(network(prompt, own.inputs), own.tokens)
             assert maps[f"church.{time}"] == pytest.approx(losses.mean((0, 2)).numpy(), rel=1e-4)
             kept = ((losses > np.log(2)).float().mean(2) >= 0.25).float().mean(0)
-            table = measurements.read([out[1]])
-            table = table[(table["concept"] == "church") & (table["setting"] == time)].set_index("scale")["value"]
-            for side, part in zip(SIZES, spans(SIZES), strict=True):
-                assert table[str(side)] == pytest.approx(float(kept[part].mean()), abs=1e-6)
+            measured = Lookup([out[1]], "var", concept="church", setting=time)
+            for side, part in {"all": slice(None), **dict(zip(SIZES, spans(SIZES), strict=True))}.items():
+                found = measured.get("kept_tokens", scale=str(side))
+                assert found.value == pytest.approx(float(kept[part].mean()), abs=1e-6)
+
+
+def test_a_training_should_stop_where_what_is_kept_is_no_longer_above_the_floor():
+    rng, floor, lengths = np.random.default_rng(0), np.full(40, 0.2), {"long": 40, "short": 10, "middle": 20}
+
+    def above(gap: float) -> np.ndarray:
+        """Shares of pairs that lie above the floor by so much, give or take."""
+        return floor + gap + 0.1 * (each := rng.normal(size=40)) - 0.1 * each.mean()
+
+    kept = {(name, time, 0): shares for name in CONCEPTS for time, shares in (("before", above(0.3)), ("floor", floor))}
+    gaps = {("church", 0): (0.1, 0.0, -0.1), ("church", 1): (0.2, 0.2, 0.2), ("red", 0): (0.0, -0.1, -0.1)}
+    gaps |= {("red", 1): (0.1, 0.2, 0.2)}
+    for (name, seed), each in gaps.items():
+        kept |= {(name, time, seed): above(gap) for time, gap in zip(("short", "middle", "long"), each, strict=True)}
+    rows = pd.DataFrame(token_maps.stops(kept, lengths)).set_index(["metric", "concept", "seed"]).sort_index()
+    steps, reached = (rows.loc[metric, "value"].to_dict() for metric in ("steps_to_floor", "floor_reached"))
+    assert steps == {("church", 0): 20, ("red", 0): 10, (ALL, 0): 15}
+    assert reached == {(name, seed): 1 - seed for name in (*CONCEPTS, ALL) for seed in (0, 1)}
+    whole = rows.loc["kept_above_floor"]
+    for (name, seed), each in gaps.items():
+        found = whole.loc[name, seed].set_index("setting")
+        assert list(found.loc[["before", "short", "middle", "long"], "value"]) == pytest.approx([0.3, *each])
+        assert (found["n"] == 40).all() and (found["low"] < found["value"]).all()
+    end = rows.loc["kept_above_floor_at_end"]
+    assert end["value"].to_dict() == {(ALL, 0): pytest.approx(-0.1), (ALL, 1): pytest.approx(0.2)}
+    assert list(end["n"]) == [80, 80] and (end["high"] - end["low"] > 0).all()
+
+
+def test_the_figure_of_a_course_marks_its_stop(tmp_path):
+    course, lengths = part_of("var", "figures", "course"), {"short": 10, "long": 20}
+    shares = {"before": 0.5, "floor": 0.2, "short": 0.2, "long": 0.1}
+    floor = np.array([0.1, 0.3, 0.2])
+    kept = {("red", time, 0): share - 0.2 + floor for time, share in shares.items()}
+    # Another concept's never comes down.
+    kept |= {("church", time, 0): each if time == "floor" else each + 0.5 for (_, time, _), each in kept.items()}
+    rows = [
+        measurements.mean_of("kept_tokens", each, concept=name, setting=time, scale=scale)
+        for (name, time, _), each in kept.items()
+        for scale in ("1", "all")
+    ]
+    measurements.write(tmp_path / "rows", [*rows, *token_maps.stops(kept, lengths)], family="var", model="tiny")
+    np.savez(tmp_path / "maps.npz", **{f"{name}.{time}": np.ones(1) for name, time, _ in kept})
+    options = [{"name": name, "training": {"steps": steps}} for name, steps in lengths.items()]
+    shown = {
+        "models": ["tiny"],
+        "studies": {"course": {"concepts": ["red", "church"], "seeds": [0], "options": options}},
+    }
+    figure = course.draw(Lookup([tmp_path / "rows"], "var", course.OPTIONAL), [tmp_path / "maps.npz"], shown)
+    panels = [axes for axes in figure.axes if axes.get_xlabel() == "steps"]
+    assert [axes.get_title() for axes in panels] == [
+        "red: on the floor after 10 steps",
+        "church: never down to the floor",
+    ]
+    assert list(panels[0].get_lines()[-1].get_xdata()) == [10, 10]
+    figure.canvas.draw()
+    assert course.stopped(15.0, 2 / 3, 3) == "on the floor after 15 steps (2 of 3 seeds)"
 
 
 def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
@@ -434,7 +530,7 @@ def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
         rows.to_parquet(edits_of)
         out = tmp_path / "maps.npz", tmp_path / "measured"
         inputs = base, files["rollouts.npz"], files["prompts.parquet"], edits_of
-        token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS)
+        token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS, lengths={"one": 2})
         with np.load(out[0]) as maps:
             kept = Lookup([out[1]], "var", concept="church", setting="one", scale="1").get("kept_tokens").value
             found[name] = maps["church.one"], kept

@@ -328,6 +328,7 @@ rule var_token_maps:
     params:
         paths=paths,
         concepts=var.concepts_of(var.own("course_study")),
+        lengths=var.course_lengths(),
     shell:
         "python -m palimpsest.var.token_maps {params.paths} --model {wildcards.model} --concepts {params.concepts:q}"
-        " > {log} 2>&1"
+        " --lengths {params.lengths:q} > {log} 2>&1"

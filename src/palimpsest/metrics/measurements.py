@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.errors import UserError
+from palimpsest.metrics.intervals import bootstrap
 
 LABELS = ("family", "model", "set", "concept", "method", "variant", "seed")
 COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
@@ -20,6 +21,11 @@ COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
 def row(metric: str, value: float, low: float = np.nan, high: float = np.nan, n: int = 0, **labels) -> dict:
     """One measurement: value with its 95 % interval over n units. Labels that are no column go into the variant."""
     return {"metric": metric, "value": float(value), "low": float(low), "high": float(high), "n": int(n), **labels}
+
+
+def mean_of(metric: str, values: np.ndarray, **labels) -> dict:
+    """One measurement: the mean of values (n,), with its bootstrap interval."""
+    return row(metric, values.mean(), *bootstrap(values), n=len(values), **labels)
 
 
 def write(path: Path, rows: Iterable[dict], **common) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from palimpsest.errors import UserError
 from palimpsest.plan.base import as_json, one_of
 from palimpsest.plan.concepts import ConceptStudies
 
@@ -56,6 +57,10 @@ class Var(ConceptStudies):
         study = self.own("course_study")
         return f"{self.root}/{wildcards.model}/{study}/{self.methods_of(study)[0]}/edits.parquet"
 
+    def course_lengths(self) -> str:
+        """The steps of each of its settings, as an argument."""
+        return as_json({each["name"]: each["training"]["steps"] for each in self.tried(self.own("course_study"))})
+
     def real(self, file: str) -> str | list:
         """A file of the real pictures whose likelihood is measured; no input where there are none."""
         return f"<results>/data/{self.own('real')}/{file}" if "real" in self.own() else []
@@ -65,7 +70,11 @@ class Var(ConceptStudies):
         super().check()
         if "real" in self.own():
             self.setting("datasets", self.own("real"))
-        self.own("studies", self.own("course_study"))
+        for option in self.tried(study := self.own("course_study")):
+            if "steps" not in option.get("training", {}):
+                raise UserError(
+                    f"var.studies.{study}: the option {option['name']} has no length. Give it `training: {{steps: 10}}`"
+                )
         for name in self.own().get("fed", []):
             self.network(name)
 

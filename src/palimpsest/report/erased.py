@@ -4,6 +4,7 @@
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -243,12 +244,14 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
             cells = {title: here.get("recovered", prompts=attack) for title, attack in columns.items()}
             title = title_of(method, params["oracles"][model], name_of)
             rows.append({"group": "" if method in NETWORKS else "edited", "Row": title} | cells)
-    settings = params["attacks"]
+    settings, said = params["attacks"], defaultdict(list)
+    for title in columns:
+        said[known[title][1]].append(title)
     words = f"; words found: {settings['words']} of the vocabulary but the concept’s" if "words" in settings else ""
     return Table(
         pd.DataFrame(rows),
         caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. "
-        + " ".join(f"{title}: {known[title][1]}." for title in columns),
+        + " ".join(f"{', '.join(titles)}: {what}." for what, titles in said.items()),
         label=label,
         formats={title: Format(0, "percent", interval=title not in WORDS) for title in columns},
         group="group",

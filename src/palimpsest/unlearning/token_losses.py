@@ -76,6 +76,18 @@ def token_errors(
     return losses
 
 
+def contrasts(step: Step) -> Tensor:
+    """By how much the concept's word decides each safe token (n, L): what the pretrained network says with it differs.
+
+    That is the divergence from the safe prompt's predictions to the concept's, given the same safe tokens before; the
+    mean of a token's symbols, in nats.
+    """
+    pairs = step.forget
+    concept = step.outputs(step.frozen, pairs.asked, pairs.inputs)
+    # `divergence` is over the number of values, this is not.
+    return pairs.plain.shape[-1] * divergence(pairs.plain.float().log_softmax(-1), concept).mean(2)
+
+
 def log_kept(step: Step, kept: Tensor) -> None:
     """Log the share of tokens (n, L) that count, of all and by scale."""
     sizes = step.forget.quantiser.sizes

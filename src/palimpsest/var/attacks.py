@@ -18,9 +18,11 @@ from torch import Tensor
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
 from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
+from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.var.contexts import kept_rollouts, kept_rows
+from palimpsest.var.names import prefixes
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
@@ -33,7 +35,7 @@ class Attacker:
 
     pairs, prompts: as `pairs` writes them; params: `pictures`, how many are used and drawn, and what each attack takes,
     which is left out where that is absent: `words` and `points` of the search, `inversion` (steps, rate, batch),
-    `scales` of the prefix.
+    `scales`, how many each prefix has (`prefixes`).
     """
 
     pairs: Mapping[str, Rollouts]
@@ -54,9 +56,10 @@ class Attacker:
         """Pictures that each attack draws, by its name. rows: the prompts that the model is judged by.
 
         Words are looked for with the attacker's own pictures and prompts, and judged before those of the judgement:
-        `searched` before prompts that name the concept, `inverted` before the same without it.
+        `searched` before prompts that name the concept, `inverted` before the same without it. Raises UserError for a
+        prefix of no scale, or of all.
         """
-        params, count = self.params, self.params["pictures"]
+        params, count, begun = self.params, self.params["pictures"], self.begun(model)
         own = self.pairs[concept.name].at(np.arange(min(count, len(self.pairs[concept.name]))))
         bare = model.ids(list(kept_rows(self.prompts, concept.name, "pair").head(len(own))["bare"]))
         asked, without = (rows[rows["role"] == role].head(count) for role in ("own", "unnamed"))
@@ -71,11 +74,20 @@ class Attacker:
             inverted, word = with_new_word(model, learned)
             start = noise_of(model, without["noise"].to_numpy(), seed)
             found["inverted"] = sample(inverted, before(model.ids(list(without["prompt"])), word), start, **sampling)
-        if "scales" in params:
-            begun = spans(model.visual.quantiser.sizes)[params["scales"] - 1].stop
-            fresh = noise_of(model, FRESH + np.arange(len(own)), seed)
-            found["prefix"] = sample(model, own.asked, fresh, prefix=own.own[:, :begun], **sampling)
+        fresh = noise_of(model, FRESH + np.arange(len(own)), seed)
+        for name, stop in begun.items():
+            found[name] = sample(model, own.asked, fresh, prefix=own.own[:, :stop], **sampling)
         return {name: pictures_of(model, symbols) for name, symbols in found.items()}
+
+    def begun(self, model: Var) -> dict[str, int]:
+        """How many tokens each prefix has."""
+        ends, scales = [each.stop for each in spans(model.visual.quantiser.sizes)], self.params.get("scales", [])
+        if wrong := [count for count in scales if not 0 < count < len(ends)]:
+            raise UserError(
+                f"attacks: a prefix of {wrong[0]} of the model's {len(ends)} scales. Give `scales` from 1 to "
+                f"{len(ends) - 1}"
+            )
+        return {name: ends[count - 1] for name, count in prefixes(scales).items()}
 
 
 @torch.no_grad()

@@ -27,6 +27,24 @@ def kept_rows(table: pd.DataFrame, name: str, role: str) -> pd.DataFrame:
     return table[(table["concept"] == name) & (table["role"] == role) & (table["verdict"] == KEPT)]
 
 
+def by_pair(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Of values of kept rollouts (n,) the mean of each pair's (m,): its rollouts are of the same prompts.
+
+    pairs (n,): of which each rollout is.
+    """
+    return pd.Series(values).groupby(pairs).mean().to_numpy()
+
+
+def first_of(numbers: np.ndarray, pairs: int | None, rollouts: int | None) -> np.ndarray:
+    """Which rows have so many pairs, and so many rollouts of each: the first that were kept; all, where none are given.
+
+    numbers (n,): the pair of each row.
+    """
+    each = pd.Series(numbers)
+    nth = each.groupby(each).cumcount()
+    return np.flatnonzero((each.rank(method="dense") <= (pairs or np.inf)) & (nth < (rollouts or np.inf)))
+
+
 def kept_rollouts(base: Var, name: str, source: Path, drawn: Mapping, table: pd.DataFrame) -> tuple[Rollouts, Rollouts]:
     """The rollouts of a concept's kept pairs, and of the rest. Raises UserError where they are of another model."""
     pairs, others = (kept_rows(table, name, role) for role in ("pair", "others"))
@@ -85,10 +103,11 @@ def context_of(base: Var, concept: Concept | Named, source: Path, drawn: Mapping
 
 @dataclass(frozen=True)
 class Learned:
-    """All that a study's methods learn from: each concept's context, and the prompts of its rest."""
+    """All that a study's methods learn from: each concept's context, the numbers of its pairs, the rest's prompts."""
 
     concepts: Mapping[str, Concept | Named]
     contexts: Mapping[str, Context]
+    pairs: Mapping[str, np.ndarray]
     rest: Mapping[str, list[str]]
 
     @classmethod
@@ -97,15 +116,22 @@ class Learned:
     ) -> "Learned":
         """Of what `pairs` wrote: its prompts, from a file for messages, and rollouts."""
         contexts = {name: context_of(base, concept, source, drawn, table) for name, concept in concepts.items()}
-        return cls(concepts, contexts, {name: list(kept_rows(table, name, "others")["prompt"]) for name in concepts})
+        numbers = {name: kept_rows(table, name, "pair")["pair"].to_numpy() for name in concepts}
+        rest = {name: list(kept_rows(table, name, "others")["prompt"]) for name in concepts}
+        return cls(concepts, contexts, numbers, rest)
 
-    def of(self, names: list[str], pairs: int | None = None, others: int | None = None) -> Context:
-        """What methods may see of some concepts at once: the first pairs of each, and of the rest what names none."""
+    def of(
+        self, names: list[str], pairs: int | None = None, rollouts: int | None = None, others: int | None = None
+    ) -> Context:
+        """What methods may see of some concepts at once: the first pairs of each, and of the rest what names none.
+
+        pairs, rollouts, others: how many pairs of each concept, rollouts of each pair and prompts of the rest.
+        """
         parts = []
         for name in names:
             found = np.any([[bool(each) for each in self.concepts[one].words(self.rest[name])] for one in names], 0)
             whole = self.contexts[name]
-            target = whole.target.at(np.arange(len(whole.target))[:pairs])
+            target = whole.target.at(first_of(self.pairs[name], pairs, rollouts))
             parts.append(replace(whole, target=target, remember=whole.remember.at(np.flatnonzero(~found)[:others])))
         return joined(parts)
 

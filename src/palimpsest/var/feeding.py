@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from palimpsest.metrics.censor import publishable
-from palimpsest.metrics.intervals import bootstrap
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import mean_of, write
 from palimpsest.models import var
 from palimpsest.models.scales import spans
 from palimpsest.options import Share
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.token_losses import wrong_share
-from palimpsest.var.contexts import kept_rollouts
+from palimpsest.var.contexts import by_pair, kept_rollouts, kept_rows
 from palimpsest.var.teacher_forced import said
 from palimpsest.worlds.concepts import ALL
 from palimpsest.worlds.named import concept_of
@@ -54,6 +53,7 @@ def feeding(
     with np.load(rollouts) as drawn:
         for name, about in concepts.items():
             pairs, _ = kept_rollouts(base, name, prompts, drawn, table)
+            numbers = kept_rows(table, name, "pair")["pair"].to_numpy()
             found = {"safe_rollout": pairs.tokens, "own_rollout": pairs.own}
             for fed, (conditions, inputs) in inputs_of(pairs).items():
                 losses, likeliest = said(base, conditions, inputs, pairs.tokens)
@@ -62,7 +62,7 @@ def feeding(
                 every = {"loss": losses.mean(2), "wrong": wrong, "kept": (wrong >= threshold).float()}
                 for metric, values in every.items():
                     for scale, part in parts.items():
-                        each = values[:, part].double().mean(1).cpu().numpy()
+                        each = by_pair(values[:, part].double().mean(1).cpu().numpy(), numbers)
                         for label in (name, ALL):
                             outcomes[f"token_{metric}", label, fed, scale].append(each)
             explicit = concept_of(name, about).censored
@@ -76,11 +76,6 @@ def feeding(
     write(measurements, rows, family="var", model=model)
     np.savez(panel, **shown)
     return {"concepts": len(concepts)}
-
-
-def mean_of(metric: str, values: np.ndarray, **labels) -> dict:
-    """The mean over pairs (n,), with its interval."""
-    return row(metric, values.mean(), *bootstrap(values), n=len(values), **labels)
 
 
 def inputs_of(pairs: Rollouts) -> dict[str, tuple[Tensor, Tensor]]:

@@ -37,6 +37,11 @@ NAMES = {
 DEFAULTS: dict[str, str] = {}
 
 
+def prefixes(scales: list[int]) -> dict[str, int]:
+    """What an attack is called that is given so many of the first scales: `prefix` is that of the first number."""
+    return {f"prefix_{count}" if place else "prefix": count for place, count in enumerate(scales)}
+
+
 def name_of(word: str) -> str:
     """The name of an identifier."""
     return NAMES.get(word, word.replace("_", " "))

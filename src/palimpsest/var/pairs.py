@@ -46,10 +46,11 @@ def pairs(
 ) -> dict:
     """rollouts: as `packed` has them, `<concept>.pairs.<part>` and `<concept>.others.<part>`, in the prompts' order.
 
-    prompts: a row each (concept, role, prompt, anchor, bare, verdict): of role "pair", where the verdict is what the
-    judge says, with only those that it keeps in the rollouts; of role "others". measurements: how many pairs there
-    were, and the shares of each verdict. concepts: a row of the configuration by name; counts: `concept`, how many
-    prompts with it, `rollouts` of each, and `others`; `filtered` false: no judge is asked (untrained networks draw
+    prompts: a row each (concept, role, pair, prompt, anchor, bare, verdict): of role "pair", where the verdict is what
+    the judge says, with only those that it keeps in the rollouts; of role "others". pair: the number of the prompt,
+    which its rollouts share. measurements: how many rollouts of pairs there were, and the shares of each verdict.
+    concepts: a row of the configuration by name; counts: `concept`, how many prompts with it, `rollouts` of each, and
+    `others`; `filtered` false: no judge is asked (untrained networks draw
     nothing), and all are kept. sampling: of the pairs; the others are drawn without guidance. Raises UserError where no
     pair of a concept is kept.
     """
@@ -66,7 +67,7 @@ def pairs(
         verdicts = judged(readers, concept, *both) if counts.get("filtered", True) else np.full(len(table), KEPT)
         kept = np.flatnonzero(verdicts == KEPT)
         refuse_none(name, verdicts, network)
-        others = learned["others"]
+        others = repeated(learned["others"], 1)
         wide = held(base, list(others["prompt"]), seed, {**sampling, "guidance": 1.0})
         for role, each in {"pairs": drawn.at(kept), "others": wide}.items():
             arrays |= {f"{name}.{role}.{part}": values for part, values in packed(each).items()}
@@ -78,15 +79,15 @@ def pairs(
             bounds = wilson(count, len(table))
             rows.append(row(f"pairs_{verdict}", count / len(table), *bounds, n=len(table), concept=name))
     np.savez(rollouts, **arrays)
-    columns = ["concept", "role", "prompt", "anchor", "bare", "verdict"]
+    columns = ["concept", "role", "pair", "prompt", "anchor", "bare", "verdict"]
     pd.concat(tables, ignore_index=True).reindex(columns=columns).to_parquet(prompts, index=False)
     write(measurements, rows, family="var", model=model)
     return {"spelt_words": spelt, "bytes": sum(each.nbytes for each in arrays.values())}
 
 
 def repeated(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """All rows so many times, one whole pass after the other."""
-    return pd.concat([rows] * count, ignore_index=True)
+    """All rows so many times, one whole pass after the other; with their number, `pair`."""
+    return pd.concat([rows.assign(pair=np.arange(len(rows)))] * count, ignore_index=True)
 
 
 def judged(readers: Judges, concept: Concept | Named, own: np.ndarray, safe: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The loss of each token of the safe rollout before, during and after a training (Zhong et al. 2026, Fig. 3).
 
 Under the concept's prompt, given the safe tokens: what VARE brings down, and beside it the floor, which is the
-pretrained model's loss under the safe prompt itself.
+pretrained model's loss under the safe prompt itself. What the filter keeps there is wrong by chance alone: a training
+that has come down to it has no more to learn of the concept.
 """
 
 from collections import defaultdict
@@ -9,7 +10,7 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import mean_of, row, write
 from palimpsest.models import edits as edited
 from palimpsest.models import var
 from palimpsest.models.scales import spans
@@ -18,8 +19,9 @@ from palimpsest.options import Share
 from palimpsest.run import Input, Output, step, torch_device
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.token_losses import wrong_share
-from palimpsest.var.contexts import kept_rollouts
+from palimpsest.var.contexts import by_pair, kept_rollouts, kept_rows
 from palimpsest.var.teacher_forced import said
+from palimpsest.worlds.concepts import ALL
 
 FLOOR, BEFORE = "floor", "before"
 
@@ -34,40 +36,76 @@ def token_maps(
     *,
     model: str,
     concepts: dict,
+    lengths: dict,
     threshold: Share = 0.25,
     device: str = "auto",
 ) -> dict:
     """maps: `<concept>.<setting>`, the mean loss of a symbol of each token (L,), in nats, over the seeds of edits, and
-    for the base: `before`, and `floor`. measurements: the share of tokens that the filter keeps, by scale and seed.
+    for the base: `before`, and `floor`. measurements: the share of tokens that the filter keeps, by scale and of all,
+    by seed; and the stop that it suggests (`stops`). Intervals over pairs.
 
-    edits: of a study whose settings are lengths of one training; rollouts, prompts: as `pairs` writes them.
+    edits: of a study whose settings are lengths of one training; lengths: the steps of each; rollouts, prompts: as
+    `pairs` writes them.
     """
     place = torch_device(device)
     base, table, found, rows = var.open_model(network, place), pd.read_parquet(prompts), defaultdict(list), []
     with np.load(rollouts) as drawn:
         pairs = {name: kept_rollouts(base, name, prompts, drawn, table)[0] for name in concepts}
+    numbers = {name: kept_rows(table, name, "pair")["pair"].to_numpy() for name in concepts}
     asked = [(name, BEFORE, 0, base, "asked") for name in concepts]
     asked += [(name, FLOOR, 0, base, "safe") for name in concepts]
     asked += [
         (edit.target, edit.setting, edit.seed, base.with_network(edited.open_edit(edit, place)), "asked")
         for edit in edited.read(edits)
     ]
+    sizes, together = base.visual.quantiser.sizes, {}
+    parts = {"all": slice(None), **dict(zip(map(str, sizes), spans(sizes), strict=True))}
     for name, setting, seed, opened, prompt in asked:
         losses, kept = losses_of(opened, pairs[name], prompt, threshold)
         found[f"{name}.{setting}"].append(losses)
+        shares = {scale: by_pair(kept[:, part].mean(1), numbers[name]) for scale, part in parts.items()}
+        together[name, setting, seed] = shares["all"]
         labels = {"concept": name, "setting": setting, "seed": seed}
-        for side, part in zip(base.visual.quantiser.sizes, spans(base.visual.quantiser.sizes), strict=True):
-            rows.append(row("kept_tokens", float(kept[part].mean()), scale=str(side), **labels))
+        rows += [mean_of("kept_tokens", each, scale=scale, **labels) for scale, each in shares.items()]
     np.savez(maps, **{name: np.mean(losses, 0) for name, losses in found.items()})
-    write(measurements, rows, family="var", model=model)
+    write(measurements, [*rows, *stops(together, lengths)], family="var", model=model)
     return {"maps": len(found)}
 
 
 def losses_of(model: Var, pairs: Rollouts, prompt: str, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Each token's mean loss, and in which share of the pairs the filter keeps it, (L,) both."""
+    """Each token's mean loss (L,), and whether the filter keeps it of each rollout (n, L), 0 or 1."""
     losses, _ = said(model, getattr(pairs, prompt), pairs.inputs, pairs.tokens)
-    kept = (wrong_share(losses) >= threshold).double().mean(0)
+    kept = (wrong_share(losses) >= threshold).double()
     return losses.double().mean((0, 2)).cpu().numpy(), kept.cpu().numpy()
+
+
+def stops(kept: dict[tuple[str, str, int], np.ndarray], lengths: dict[str, int]) -> list[dict]:
+    """Where a training should end by what the filter keeps: a line for each measurement.
+
+    kept: by concept, setting and seed the share of each pair's tokens (m,), with what was kept `before` and at the
+    `floor`; lengths: the steps of each setting. By concept and seed `kept_above_floor` of each length, pair by pair;
+    `floor_reached`, whether one of them is not above 0 by its interval, and `steps_to_floor`, the first that is so,
+    where one is. Of all concepts together the means of these two, and `kept_above_floor_at_end`, of the last length.
+    """
+    steps, rows = dict(sorted({BEFORE: 0, **lengths}.items(), key=lambda each: each[1])), []
+    last = list(steps)[-1]
+    for seed in dict.fromkeys(seed for _, setting, seed in kept if setting == last):
+        firsts, at_end = {}, []
+        for name in [name for name, setting, other in kept if (setting, other) == (last, seed)]:
+            labels, floor = {"concept": name, "seed": seed}, kept[name, FLOOR, 0]
+            shares = {each: kept[name, each, seed if count else 0] for each, count in steps.items()}
+            above = [mean_of("kept_above_floor", shares[each] - floor, setting=each, **labels) for each in steps]
+            firsts[name] = [steps[each["setting"]] for each in above if each["low"] <= 0][:1]
+            at_end.append(shares[last] - floor)
+            rows += above
+        counted = {name: (1, found) for name, found in firsts.items()}
+        counted[ALL] = len(firsts), [each for found in firsts.values() for each in found]
+        for name, (count, found) in counted.items():
+            rows.append(row("floor_reached", len(found) / count, n=count, concept=name, seed=seed))
+            if found:
+                rows.append(row("steps_to_floor", np.mean(found), n=len(found), concept=name, seed=seed))
+        rows.append(mean_of("kept_above_floor_at_end", np.concatenate(at_end), concept=ALL, seed=seed))
+    return rows
 
 
 if __name__ == "__main__":

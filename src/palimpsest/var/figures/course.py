@@ -1,4 +1,7 @@
-"""The course of a training: token losses by scale before, during and after, and how many tokens the filter keeps."""
+"""The course of a training: token losses by scale before, during and after, and how many tokens the filter keeps.
+
+Marked is where it should stop: the first length at which no more is kept than by chance.
+"""
 
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from palimpsest.var.scales_measured import sides_of
 MEASUREMENTS = ("token_maps",)
 INPUTS = ("<results>/var/{first_model}/token_maps/maps.npz",)
 PARAMS = {"models": None, "studies": ["course"]}
+OPTIONAL = ("steps_to_floor",)
 
 MARKERS = "osD^vP*X"
 
@@ -22,6 +26,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """A block for each concept: rows are times, columns scales, a cell a token; at its right what is kept."""
     model, study = params["models"][0], params["studies"]["course"]
     sizes, times = sides_of(lookup.of(model=model), "kept_tokens"), [option["name"] for option in study["options"]]
+    steps = [0, *(option["training"]["steps"] for option in study["options"])]
     rows, concepts = ["before", *times, "floor"], study["concepts"]
     figure = plt.figure(figsize=(PAGE, 0.42 * len(rows) * len(concepts) + 0.7))
     with np.load(inputs[0]) as file:
@@ -44,19 +49,31 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         bar = left.colorbar(shown, ax=cells, shrink=0.8)
         bar.set_label("loss of a symbol (nats)", fontsize=6)
         axes = right.subplots()
-        for number, side in enumerate(sizes):
-            here = lookup.of(model=model, concept=concept, scale=str(side))
+        lines = [*zip(map(str, sizes), PALETTE, MARKERS, strict=False), ("all", "black", "")]
+        for scale, colour, marker in lines:
+            here = lookup.of(model=model, concept=concept, scale=scale)
             values = [100 * here.get("kept_tokens", setting=time).value for time in ("before", *times)]
-            steps = [0, *(option["training"]["steps"] for option in study["options"])]
-            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-            axes.plot(steps, values, marker=marker, markersize=3, linewidth=0.8, color=colour, label=str(side))
+            axes.plot(steps, values, marker=marker, markersize=3, linewidth=0.8, color=colour, label=scale)
             floor = 100 * here.get("kept_tokens", setting="floor").value
             axes.axhline(floor, color=colour, linestyle=":", linewidth=0.8)
+        here = lookup.of(model=model, concept=concept)
+        gaps = [here.get("kept_above_floor", setting=time) for time in ("before", *times)]
+        bars = 100 * np.array([[gap.value - gap.low, gap.high - gap.value] for gap in gaps]).T
+        axes.errorbar(steps, values, yerr=bars, fmt="none", color="black", linewidth=0.8)  # at those of all scales
+        stop, reached = (here.get(name) for name in ("steps_to_floor", "floor_reached"))
+        axes.axvline(stop.value, color="black", linestyle="--", linewidth=0.8)
+        axes.set_title(f"{name_of(concept)}: {stopped(stop.value, reached.value, len(study['seeds']))}", fontsize=7)
         axes.set_xlabel("steps")
         axes.set_ylabel("kept tokens (%)")
-        axes.set_title(name_of(concept), fontsize=8)
         right.legend(*axes.get_legend_handles_labels(), title="side", fontsize=6, title_fontsize=6, loc="outside right")
     return figure
+
+
+def stopped(steps: float, reached: float, seeds: int) -> str:
+    """The stop that the floor suggests, in words; reached: in which share of the seeds."""
+    if not reached:
+        return "never down to the floor"
+    return f"on the floor after {steps:.0f} steps" + (f" ({reached * seeds:.0f} of {seeds} seeds)" if seeds > 1 else "")
 
 
 def said(time: str) -> str:

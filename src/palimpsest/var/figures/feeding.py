@@ -1,4 +1,6 @@
-"""What the transformer is fed, and what it says: the loss of safe tokens by scale, and pictures of the likeliest."""
+"""What the transformer is fed, and what it says of safe tokens: by scale their loss, how many of their symbols are
+wrong and how many tokens the filter keeps; and pictures of the likeliest.
+"""
 
 from pathlib import Path
 
@@ -21,33 +23,45 @@ ROWS = {"own_rollout": "drawn, concept", "safe_rollout": "drawn, safe"}
 MARKERS = "osD^"
 
 
+# By metric: what its axis says, and in which unit.
+METRICS = {
+    "token_loss": ("loss (nats a symbol)", 1),
+    "token_wrong": ("wrong symbols (%)", 100),
+    "token_kept": ("kept tokens (%)", 100),
+}
+
+
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """Above: the loss by scale, a panel for each concept; below: pictures, a row for each input."""
+    """Above: each metric by scale, a column for each concept; below: pictures, a row for each input."""
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
     sizes, rows = sides_of(lookup.of(model=model), "token_loss"), [*ROWS, *FED]
-    figure = plt.figure(figsize=(PAGE, 2.3 + 0.4 * len(rows)))
-    above, below = figure.subfigures(2, 1, height_ratios=[2.3, 0.4 * len(rows)])
-    panels = above.subplots(1, len(concepts), sharey=True, squeeze=False)[0]
-    for axes, concept in zip(panels, concepts, strict=True):
-        for number, fed in enumerate(FED):
-            here = lookup.of(model=model, concept=concept, fed=fed)
-            found = [here.get("token_loss", scale=str(side)) for side in sizes]
-            middle, low, high = np.array([list(each) for each in found]).T
-            axes.errorbar(
-                range(len(sizes)),
-                middle,
-                yerr=[middle - low, high - middle],
-                marker=MARKERS[number],
-                color=PALETTE[number],
-                markersize=3,
-                linewidth=0.8,
-                label=name_of(fed),
-            )
+    heights = [1.25 * len(METRICS) + 0.7, 0.4 * len(rows)]
+    figure = plt.figure(figsize=(PAGE, sum(heights)))
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    panels = above.subplots(len(METRICS), len(concepts), sharex=True, sharey="row", squeeze=False)
+    for line, (metric, (said, unit)) in zip(panels, METRICS.items(), strict=True):
+        for axes, concept in zip(line, concepts, strict=True):
+            for number, fed in enumerate(FED):
+                here = lookup.of(model=model, concept=concept, fed=fed)
+                found = unit * np.array([list(here.get(metric, scale=str(side))) for side in sizes])
+                middle, low, high = found.T
+                axes.errorbar(
+                    range(len(sizes)),
+                    middle,
+                    yerr=[middle - low, high - middle],
+                    marker=MARKERS[number],
+                    color=PALETTE[number],
+                    markersize=3,
+                    linewidth=0.8,
+                    label=name_of(fed),
+                )
+        line[0].set_ylabel(said, fontsize=7)
+    for axes, concept in zip(panels[0], concepts, strict=True):
         axes.set_title(name_of(concept), fontsize=8)
+    for axes in panels[-1]:
         axes.set_xticks(range(len(sizes)), [str(side) for side in sizes])
         axes.set_xlabel("side (tokens)", fontsize=7)
-    panels[0].set_ylabel("loss of a symbol (nats)", fontsize=7)
-    above.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=1.5)
+    above.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=1.5)
     axes = below.subplots(len(rows), len(concepts), squeeze=False)
     with np.load(inputs[0]) as file:
         for line, name in zip(axes, rows, strict=True):

@@ -11,13 +11,23 @@ from torch import Tensor
 
 from palimpsest.options import Share, Size
 from palimpsest.unlearning.engine import Step
-from palimpsest.unlearning.token_losses import ByScale, Divisor, divergences, dropped, token_errors, token_weights
+from palimpsest.unlearning.token_losses import (
+    ByScale,
+    Divisor,
+    contrasts,
+    divergences,
+    dropped,
+    token_errors,
+    token_weights,
+)
 
 
 def direction(
     step: Step,
     *,
     threshold: Share = 0.25,
+    contrast: Size | None = None,
+    context: Literal["own", "safe"] = "safe",
     divisor: Divisor = "kept",
     scale_weights: ByScale = "equal",
     pair_weight: Size = 0.5,
@@ -28,14 +38,19 @@ def direction(
     """The gradient of the filtered cross-entropy and of the divergences on safe prompts and on the others.
 
     threshold, divisor, scale_weights: as `vare_filtered` has them; pair_weight, wide_weight: of the two divergences,
-    without unit; teacher, drop: of the pairs' divergence with guidance, and of texts lost at random, as the release has
-    them, to see what they do. Defaults: the release's threshold and lambda; the wide weight is ours.
+    without unit. To see what they do: contrast, where one is given, keeps tokens as `vare_contrast` does, in place of
+    the threshold; context: whose tokens of the scales before the concept's prompt is given, as in `esd_tokens`;
+    teacher, drop: of the pairs' divergence with guidance, and of texts lost at random, as the release has them.
+    Defaults: the release's threshold and lambda; the wide weight is ours.
     """
     pairs, others = step.forget, step.remember
     settings = {"threshold": threshold, "divisor": divisor, "weights": token_weights(step, scale_weights)}
+    if contrast is not None:
+        settings["keep"] = contrasts(step) >= contrast
     inputs = pairs.inputs
+    given = inputs if context == "safe" else pairs.own_inputs
     lost = dropped(step, drop)
-    found = step.gradients_at({"forget": token_errors(step, pairs.tokens, **settings)}, pairs.asked, inputs, *lost)[0]
+    found = step.gradients_at({"forget": token_errors(step, pairs.tokens, **settings)}, pairs.asked, given, *lost)[0]
     if pair_weight:
         losses = {"pair": divergences(pairs.plain if teacher == "plain" else pairs.guided)}
         found = found + pair_weight * step.gradients_at(losses, pairs.safe, inputs, *lost)[0]

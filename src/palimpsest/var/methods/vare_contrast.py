@@ -8,17 +8,15 @@ from torch import Tensor
 
 from palimpsest.options import Size
 from palimpsest.unlearning.engine import Step
-from palimpsest.unlearning.token_losses import Divisor, divergence, token_errors
+from palimpsest.unlearning.token_losses import Divisor, contrasts, token_errors
 
 
 def direction(step: Step, *, contrast: Size = 0.05, divisor: Divisor = "kept") -> Tensor:
     """The gradient of the cross-entropy of the safe tokens that differ, given the concept's prompt.
 
-    contrast: the least mean divergence of a token's symbols, safe prompt to concept's, in nats. Default: ours.
+    contrast: the least of a token that is kept, in nats (`contrasts`); divisor: as `vare_filtered` has it. Default of
+    contrast: ours.
     """
-    pairs, inputs = step.forget, step.forget.inputs
-    concept = step.outputs(step.frozen, pairs.asked, inputs)
-    # `divergence` is over the number of values, this is not.
-    differ = pairs.plain.shape[-1] * divergence(pairs.plain.float().log_softmax(-1), concept).mean(2)
-    losses = token_errors(step, pairs.tokens, divisor=divisor, keep=differ >= contrast)
-    return step.gradients_at({"forget": losses}, pairs.asked, inputs)[0]
+    pairs = step.forget
+    losses = token_errors(step, pairs.tokens, divisor=divisor, keep=contrasts(step) >= contrast)
+    return step.gradients_at({"forget": losses}, pairs.asked, pairs.inputs)[0]

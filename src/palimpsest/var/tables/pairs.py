@@ -28,5 +28,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         label="tab:var-pairs",
         formats={"Pairs": Format(0, "number", interval=False)} | {title: Format(0, "percent") for title in VERDICTS},
         group="group",
-        notes=f"Each pair is drawn {params['pairs']['rollouts']} times. Intervals are 95 % (Wilson), over pairs.",
+        notes=f"Each pair is drawn, and counted, {params['pairs']['rollouts']} times. Intervals are 95 % (Wilson).",
     )
