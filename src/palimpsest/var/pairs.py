@@ -102,7 +102,7 @@ def refuse_none(name: str, verdicts: np.ndarray, network: Path) -> None:
         raise UserError(
             f"concept {name}: no pair of {len(verdicts)} is left. Of {counts[MISSING]} the model {network} does not "
             f"draw the concept when it is asked for, of {counts[REMAINS]} it still does when it is not. Give more "
-            "pairs (`var.pictures`), another anchor, or a concept that this model draws"
+            "pairs (`var.pairs`), another anchor, or a concept that this model draws"
         )
 
 
