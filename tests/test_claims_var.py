@@ -84,7 +84,7 @@ def test_every_claim_has_its_measurements():
 def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
     (claim,) = [claim for claim in CLAIMS if claim["id"] == name]
     rows = [
-        {"model": "tiny_var", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        {"model": "tiny_var"} | claim["where"] | labels | around(metric, values[side], 1e-3)
         for metric, labels, *values in MADE[name]
     ]
     measurements.write(tmp_path / "rows.parquet", rows, family="var")

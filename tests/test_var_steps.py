@@ -13,6 +13,7 @@ from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
+from palimpsest.report import erased
 from palimpsest.report.lookup import Lookup
 from palimpsest.run import UserError
 from palimpsest.unlearning.prefix import before, embed_words
@@ -21,7 +22,8 @@ from palimpsest.unlearning.runs import edited
 from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs, token_maps
 from palimpsest.var.contexts import Learned, kept_rollouts
 from palimpsest.var.parts import select
-from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, WITH_ORACLE, Concept
+from synthetic_measurements import around
 from test_erasure import judges  # noqa: F401 (a fixture)
 from test_var import BITS, CODES, LENGTH, SIZES, model_of
 
@@ -79,7 +81,8 @@ def ran(base, judges, files, tmp_path_factory) -> dict:  # noqa: F811
     counts = dict.fromkeys(ROLES, 2)
     reference.reference(base, asked, pictures, concepts=CONCEPTS, counts=counts, sampling=SAMPLING)
     given = {"concepts": CONCEPTS, "sampling": SAMPLING, "attacks": ATTACKS}
-    list_networks(base, folder / "random", folder / "networks.parquet", family="var", model="tiny")
+    known = {"oracles": [base], "targets": ["church"]}
+    list_networks(base, folder / "random", folder / "networks.parquet", family="var", model="tiny", **known)
     outputs = [folder / f"networks.{name}" for name in ("measurements", "panel.npz")]
     judge_networks.judge(
         base, folder / "networks.parquet", asked, pictures, *judges, files["rollouts.npz"], files["prompts.parquet"],
@@ -93,7 +96,8 @@ def ran(base, judges, files, tmp_path_factory) -> dict:  # noqa: F811
     made = {name: folder / name for name in ("weights", "log", "edits.parquet", "measured", "panel.npz")}
     erase.erase(
         base, files["rollouts.npz"], files["prompts.parquet"], asked, pictures, *judges, *made.values(),
-        model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, **given,
+        model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, oracles=["church"],
+        **given,
     )  # fmt: skip
     known = {"networks": folder / "networks.parquet", "networks_measured": outputs[0]}
     return {**made, **known, "prompts": asked, "pictures": pictures}
@@ -171,12 +175,45 @@ def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ra
 
 def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
     table = measurements.read([ran["measured"]])
-    assert set(table["concept"]) == {*CONCEPTS, ALL}
+    assert set(table["concept"]) == {*CONCEPTS, ALL, WITH_ORACLE}
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
     assert set(table[table["metric"] == "recovered"]["prompts"]) == {*SHOWING, "searched", "inverted", "prefix"}
     known = measurements.read([ran["networks_measured"]])
-    assert set(known["method"]) == {"pretrained", "random"}
+    assert set(known["method"]) == {"pretrained", "oracle", "random"}
+    # What is set beside the oracle is of the concept that it lacks.
+    for rows in (table, *(known[known["method"] == name] for name in ("pretrained", "oracle", "random"))):
+        like, own = (
+            rows[(rows["concept"] == name) & (rows["metric"] != "unfinished")].set_index(["metric", "prompts"])
+            for name in (WITH_ORACLE, "church")
+        )
+        assert len(like) and like.index.equals(own.index)
+        np.testing.assert_array_equal(like[["value", "n"]], own[["value", "n"]])
+
+
+def test_what_is_set_beside_an_oracle_is_of_the_concepts_that_it_lacks(tmp_path):
+    """The pretrained model shows the church always and red never, the oracle and the method neither in any picture."""
+    shown = {"pretrained": {"church": 1.0, "red": 0.0}, "oracle": {"church": 0.0}, "vare": {"church": 0.0, "red": 0.5}}
+    rows = []
+    for method, values in {**shown, "random": {"church": 0.0, "red": 0.0}}.items():
+        groups = {ALL: list(values.values()), WITH_ORACLE: [values["church"]]}
+        rows += [
+            around("recovered", np.mean(each), 0.01, n=7 * len(each), method=method, concept=concept, prompts="prefix")
+            | {"study": "comparison" if method == "vare" else "networks"}
+            for concept, each in groups.items()
+        ]
+    measurements.write(tmp_path / "rows", rows, family="var", model="tiny")
+    lookup = Lookup([tmp_path / "rows"], "var")
+    params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": ["church"]}, "attacks": {"words": 1}}
+    params |= {"studies": {"comparison": {"concepts": list(CONCEPTS)}}}
+    made = erased.attacks(lookup, params, str, "tab:attacks", {"Prefix": "prefix"}, "")
+    table = made.frame.set_index("Row")["Prefix"].map(lambda each: each.value)
+    assert table.to_dict() == {
+        "pretrained": 0.5, "pretrained: church": 1.0, "oracle: church": 0.0, "random": 0.0, "vare": 0.25,
+    }  # fmt: skip
+    assert "prefix 14." in made.notes
+    points, *lines = erased.attack_panels(lookup, params, str, {"prefix": "", "own": ""}).axes[0].lines
+    assert points.get_xdata() == [0.0] and [line.get_xdata()[0] for line in lines] == [100.0, 0.0]
 
 
 def test_a_given_prefix_reaches_the_model_and_a_learned_word_is_its_embedding(base, files):
@@ -298,6 +335,11 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, files, ran, tmp_path
     known = found.sort_index()
     assert known.loc[("forgotten", "pretrained", ALL, "concept"), "value"].item() == 0
     loss = known.xs("picture_loss")
+    for method in ("pretrained", "oracle", "random", "vare"):
+        like, own = (
+            loss.loc[(method, name, "concept")].set_index("caption")["value"] for name in (WITH_ORACLE, "church")
+        )
+        assert like.equals(own)
     for method in ("pretrained", "vare"):
         means = loss.loc[(method, "red", "concept")].set_index("caption")["value"]
         words = known.loc[("words_add", method, "red", "concept"), "value"].item()

@@ -47,6 +47,7 @@ def erase(
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
     roles: list[str] | None = None,
+    oracles: list[str] | None = None,
     attacks: dict | None = None,
     judging_seed: Count = 0,
     device: str = "auto",
@@ -70,7 +71,7 @@ def erase(
             own = {name: each.target for name, each in learned.contexts.items()}
             attack = partial(Attacker(own, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         readers, draw = readers_of(classifier, detector, judge_roles, judges), drawing(sampling, judging_seed)
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or ())
 
         def of_run(run: dict) -> Context:
             return learned.of(named[run["concept"]], **run.get("changes", {}).get("learned", {}))
