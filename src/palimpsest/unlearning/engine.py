@@ -298,7 +298,7 @@ def train(
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
     parameters = FlatParameters(network)
     optimiser = AdamW(parameters.values, betas, weight_decay)
-    mean = parameters.values.clone()
+    mean = parameters.values.clone() if average else None
     first_time = context.timesteps - 1 if timesteps == "last" else 0
     memory, log, first_loss, own = {}, [], None, own_places(batch)
     for index in tqdm(range(steps), mininterval=5):
@@ -328,8 +328,9 @@ def train(
         )
         clipped = found * min(1.0, clip / max(length, 1e-12))
         optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
-        # The average starts close behind the weights, so that a short run is not mostly its start.
-        mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
+        if average:
+            # It starts close behind the weights, so that a short run is not mostly its start.
+            mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
         forget_loss = step.seen.get("forget_loss")
         first_loss = forget_loss if first_loss is None else first_loss
         if stop_above is not None and forget_loss is not None and forget_loss > stop_above * first_loss:
