@@ -150,6 +150,19 @@ def test_a_concept_without_pairs_is_refused_with_what_was_rejected(base, tmp_pat
     assert not (tmp_path / "rollouts.npz").exists()
 
 
+def test_a_pair_of_equal_prompts_is_refused_by_concept_and_prompt(base, tmp_path, monkeypatch):
+    judge, read = Stub([True], [False]), var.Var.ids
+
+    def alike(model: var.Var, prompts: list[str]) -> torch.Tensor:
+        return read(model, [prompt.replace("church", "tree") for prompt in prompts])
+
+    monkeypatch.setattr(var.Var, "ids", alike)
+    concepts = {"red": CONCEPTS["red"], "church": CONCEPTS["church"]}
+    with pytest.raises(UserError, match=r"concept church: .*church.*tree.* alike.*`anchor` \(`var\.concepts\.church"):
+        drawn(base, tmp_path, judge, concepts)
+    assert len(judge.seen) == 2 and not any(tmp_path.iterdir())  # before anything was drawn
+
+
 def test_rollouts_of_another_model_are_refused(base, files, tmp_path):
     other = tmp_path / "transformer/model.safetensors"
     other.parent.mkdir()

@@ -146,7 +146,8 @@ class Step:
             except (RuntimeError, MemoryError) as error:
                 if not _says_out_of_memory(error) or size == 1:
                     raise
-                self.memory["micro_batch"] = (size + 1) // 2
+                self.memory["micro_batch"] = half = (size + 1) // 2
+                print(f"step {self.index}: memory does not suffice for {size} at a time; from now on {half} are taken")
 
     def gradient(
         self,
