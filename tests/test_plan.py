@@ -144,6 +144,16 @@ def test_a_tuned_study_waits_for_what_the_tuning_chose():
     assert plan.selected(wildcards(study="weight", **given)) == []
 
 
+@pytest.mark.parametrize(("experiment", "scales"), [("full", 7), ("classes", 10)])
+def test_what_takes_several_steps_an_iteration_is_given_all_of_them(experiment, scales):
+    """The release's 500 iterations of S-VARE are two steps each, EAR's 50 a step for each scale."""
+    plan = Var(configuration(experiment))
+    steps = {name: plan.training_of(name)["steps"] for name in ("vare", "s_vare", "ear_windows")}
+    assert steps == {"vare": 500, "s_vare": 2 * 500, "ear_windows": 50 * scales}
+    course = [row["training"]["steps"] for row in plan.tried("course")]
+    assert [each % 2 for each in course] == [0, 0, 0] and course[-1] == steps["s_vare"]
+
+
 def test_a_network_is_released_trained_or_converted():
     plan = Sources(configuration())
     assert plan.network("tiny_vq") == "resources/models/tiny_vq.safetensors"
