@@ -154,6 +154,19 @@ def test_what_takes_several_steps_an_iteration_is_given_all_of_them(experiment, 
     assert [each % 2 for each in course] == [0, 0, 0] and course[-1] == steps["s_vare"]
 
 
+def test_what_is_reported_is_measured_on_the_concepts_of_the_oracles_too():
+    given = wildcards(model="tiny_var", study="comparison")
+    assert "--oracles church red " in Var(configuration("small")).judged(given)
+    plan = Var(configuration())
+    assert "--oracles church " in plan.judged(given)
+    assert "oracles" not in plan.judged(wildcards(model="tiny_var", study="tuning"))
+    # One whose concept is not reported is none to compare with.
+    config = configuration()
+    config["var"]["studies"]["comparison"]["concepts"] = ["emblem", "stripes"]
+    assert "oracles" not in Var(config).judged(given) and Var(config).lists()["oracles"] == {"tiny_var": []}
+    assert "oracles" not in Var(configuration("full")).judged(wildcards(model="infinity_2b_256", study="comparison"))
+
+
 def test_a_network_is_released_trained_or_converted():
     plan = Sources(configuration())
     assert plan.network("tiny_vq") == "resources/models/tiny_vq.safetensors"
