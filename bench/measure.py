@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from palimpsest.run import torch_device
+
 COLUMNS = (
     "measure",
     "size",
@@ -99,6 +101,18 @@ def compared(measure: str, size: str, unit: str, original: Taken, ours: Taken, s
         "processor gain": original.processor[stage] / ours.processor[stage],
     }
     return row(measure, size, unit, 1 / ours.wall[stage], original=1 / original.wall[stage], **gains, **columns)
+
+
+def product_per_second(side: int, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a product of square matrices."""
+    one = torch.randn(side, side, device=torch_device()).to(dtype)
+
+    def run(watch: Stopwatch) -> None:
+        one @ one
+        with watch("all", 1):
+            one @ one
+
+    return 2 * side**3 / take_turns({"product": run}, 3)["product"].wall["all"]
 
 
 def peak_of_process(function: Callable[..., None], *arguments) -> float:

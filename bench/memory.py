@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.measure import Stopwatch, Taken, compared, row, take_turns
+from bench.measure import Stopwatch, Taken, compared, product_per_second, row, take_turns
 from bench.networks import conditional_unet
 from palimpsest.judges import emblem, networks
 from palimpsest.memory.ddim import Predict, Transition, inverted, schedule_of, transitions
@@ -334,18 +334,6 @@ def on_a_card(card: Card) -> list[dict]:
             label = f"{'/'.join(map(str, card.channels))}, {card.side} x {card.side} latents, batch {batch}"
             found.append(row(f"inversion, {name}", label, "inversions/s", 1 / taken.wall["all"], remark))
     return found
-
-
-def product_per_second(side: int, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a product of square matrices."""
-    one = torch.randn(side, side, device=torch_device()).to(dtype)
-
-    def run(watch: Stopwatch) -> None:
-        one @ one
-        with watch("all", 1):
-            one @ one
-
-    return 2 * side**3 / take_turns({"product": run}, 3)["product"].wall["all"]
 
 
 def seeds(network: UNet2DConditionModel, card: Card, dtype: torch.dtype, tolerance: float, watch: Stopwatch):

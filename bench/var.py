@@ -10,7 +10,7 @@ written anew from a description, see the same pairs, and do both losses.
 import copy
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
-from bench.measure import Stopwatch, compared, peak_of_process, row, take_turns
+from bench.measure import Stopwatch, compared, peak_of_process, product_per_second, row, take_turns
 from palimpsest.models import var
 from palimpsest.models.next_scale import NextScaleTransformer, Seen, symbol_losses
 from palimpsest.models.scales import spans
@@ -41,7 +42,10 @@ UNSAFE, SAFE = "a red church in the sea", "a red tree in the sea"
 
 @dataclass(frozen=True)
 class Size:
-    """A transformer over scales of bits; pairs, of a batch too; iterations, and how often the ways take turns."""
+    """A transformer over scales of bits; pairs, of a batch too; iterations, and how often the ways take turns.
+
+    matrix: the side of the matrices whose product says what a card can do.
+    """
 
     width: int
     depth: int
@@ -52,9 +56,10 @@ class Size:
     batch: int
     iterations: int
     repetitions: int
+    matrix: int = 8192
 
 
-TINY = Size(16, 1, 2, (1, 2, 3), 4, 2, 2, 1, 1)
+TINY = Size(16, 1, 2, (1, 2, 3), 4, 2, 2, 1, 1, 64)
 # Infinity's bits and the scales of its 256 pixels, but the largest.
 MEDIUM = Size(256, 8, 8, (1, 2, 4, 6, 8, 12), 32, 8, 2, 4, 3)
 INFINITY = Size(2048, 32, 16, (1, 2, 4, 6, 8, 12, 16), 32, 8, 2, 10, 3)  # for a GPU
@@ -63,29 +68,49 @@ INFINITY = Size(2048, 32, 16, (1, 2, 4, 6, 8, 12, 16), 32, 8, 2, 10, 3)  # for a
 def rows(size: Size) -> list[dict]:
     """The table's rows of this family."""
     told = f"{size.width} x {size.depth}, {sum(side**2 for side in size.sizes)} tokens of {size.bits} bits"
-    memory = {way: peak_of_process(peak, size, way) for way in ("original", "ours")}
-    ways = {"original": partial(train_original, size), "ours": partial(train_ours, size)}
-    taken = take_turns(ways, size.repetitions)
+    ways, columns = WAYS["training"], memory_of("training", size)
+    taken = take_turns({way: partial(run, size) for way, run in ways.items()}, size.repetitions)
     gap = float((taken["original"].result - taken["ours"].result).abs().max())
     seconds = " against ".join(f"{taken[way].wall['training']:.3g}" for way in ways) + " s an iteration"
-    columns = {"original MB": memory["original"], "ours MB": memory["ours"], "memory": "process"}
-    found = [
-        compared(
-            "S-VARE iteration", f"{told}, batch {size.batch}", "iterations/s", *taken.values(), "training", **columns,
-            remark=f"{seconds}; weights differ by at most {gap:.0e}",
-        )
-    ]  # fmt: skip
+    remark = f"{seconds}; weights differ by at most {gap:.0e}{of_a_card('training', size, taken['ours'].wall)}"
+    label = f"{told}, batch {size.batch}"
+    found = [compared("S-VARE iteration", label, "iterations/s", *taken.values(), "training", remark=remark, **columns)]
     pairs = rollouts(model_of(size), size)
     released, kept = (sum(each.nbytes for each in made(pairs).values()) / size.pairs for made in (stored, packed))
     remark = f"{released / 1e3:.4g} against {kept / 1e3:.4g} kB"
     found.append(
         row("kept of a pair", told, "pairs/MB", 1e6 / kept, remark, original=1e6 / released, gain=released / kept)
     )
-    ways = {"original": partial(draw_original, size), "ours": partial(draw_ours, size)}
-    taken = take_turns(ways, size.repetitions)
+    ways, columns = WAYS["drawing"], memory_of("drawing", size)
+    taken = take_turns({way: partial(run, size) for way, run in ways.items()}, size.repetitions)
     same = float((taken["original"].result == taken["ours"].result).float().mean())
-    remark = f"{100 * same:.4g} % of the bits alike"
-    return [*found, compared("draw", told, "tokens/s", *taken.values(), "drawing", remark=remark)]
+    remark = f"{100 * same:.4g} % of the bits alike{of_a_card('drawing', size, taken['ours'].wall)}"
+    return [*found, compared("draw", told, "tokens/s", *taken.values(), "drawing", remark=remark, **columns)]
+
+
+def memory_of(stage: str, size: Size) -> dict:
+    """The columns of peak memory of a stage, both ways."""
+    peaks = {f"{way} MB": peak_of_process(peak, stage, size, way) for way in WAYS[stage]}
+    return {**peaks, "memory": "process"}
+
+
+def of_a_card(stage: str, size: Size, seconds: dict[str, float]) -> str:
+    """What of a card our way of a stage reaches, for the remark; seconds: of an item. Nothing without a card."""
+    return f"; {share_of_card(stage, size, seconds)}" if torch.cuda.is_available() else ""
+
+
+def share_of_card(stage: str, size: Size, seconds: dict[str, float]) -> str:
+    """Floating-point operations a second of our way, and their share of those of a large product."""
+    counter, items = FlopCounterMode(display=False), []
+
+    def counted(_: str, count: int) -> FlopCounterMode:
+        items.append(count)
+        return counter
+
+    WAYS[stage]["ours"](replace(size, iterations=1), counted)
+    rate = counter.get_total_flops() / items[0] / seconds[stage]
+    share = rate / product_per_second(size.matrix, torch.float32)
+    return f"{rate / 1e12:.3g} TFLOP/s: {share:.0%} of a product of {size.matrix} x {size.matrix} matrices in float32"
 
 
 def model_of(size: Size) -> Var:
@@ -198,11 +223,6 @@ def train_ours(size: Size, watch: Stopwatch) -> Tensor:
     return torch.cat([each.detach().reshape(-1) for each in parameters])
 
 
-def peak(size: Size, way: str) -> None:
-    """One training, in a process of its own."""
-    {"original": train_original, "ours": train_ours}[way](size, Stopwatch())
-
-
 # Drawing -------------------------------------------------------------------------------------------------------------
 
 
@@ -246,3 +266,14 @@ def so_far(model: Var, told, fed: list[Tensor], count: int) -> Tensor:
     for block in transformer.blocks:
         tokens = block(tokens, told.blocks, told.words, transformer.allowed[:count, :count])
     return transformer.logits(tokens, told)
+
+
+WAYS = {
+    "training": {"original": train_original, "ours": train_ours},
+    "drawing": {"original": draw_original, "ours": draw_ours},
+}
+
+
+def peak(stage: str, size: Size, way: str) -> None:
+    """One run of a stage, in a process of its own."""
+    WAYS[stage][way](size, Stopwatch())

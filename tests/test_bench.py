@@ -156,6 +156,16 @@ def test_the_rows_of_a_gpu_can_be_had_on_a_small_network_too():
     assert len(rows) == 4 and all(row["ours"] > 0 and "evaluations" in row["remark"] for row in rows)
 
 
+@pytest.mark.parametrize("stage", ["training", "drawing"])
+def test_the_share_of_a_card_can_be_had_on_a_processor_too(stage):
+    """Half the time an item is twice the operations a second, of as many."""
+    rates = [float(var.share_of_card(stage, var.TINY, {stage: each}).split()[0]) for each in (1e-3, 5e-4)]
+    assert rates[0] > 0 and rates[1] == pytest.approx(2 * rates[0], rel=0.02)
+    # Both losses forwards and backwards through the blocks' layers alone are more than this.
+    tokens, batch, width = 14, var.TINY.batch, var.TINY.width
+    assert stage == "drawing" or rates[0] * 1e12 * 1e-3 > 2 * 2 * (2 * tokens * batch * 8 * width**2)
+
+
 def test_the_stopwatch_counts_items():
     taken = take_turns({"way": lambda watch: lcr._timed(lambda: 7, 5, watch)}, 3)["way"]
     assert taken.result == 7 and taken.wall["all"] > 0

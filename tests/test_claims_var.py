@@ -1,19 +1,15 @@
 """Claims of next-scale models: each can hold and can fail over measurements that decide it."""
 
-from pathlib import Path
-
 import pytest
 
+from conftest import ROOT, configuration
 from palimpsest.metrics import measurements
 from palimpsest.report import claims
 from palimpsest.report.lookup import Lookup
+from palimpsest.var.tables import comparison
 from synthetic_measurements import around
 
-CLAIMS = [
-    claim
-    for claim in claims.read([Path(__file__).parent.parent / "config/claims/var.yaml"])
-    if claim["family"] == "var"
-]
+CLAIMS = [claim for claim in claims.read([ROOT / "config/claims/var.yaml"]) if claim["family"] == "var"]
 
 
 def of(metric: str, method: str, prompts: str, hold: float, fail: float) -> tuple:
@@ -84,6 +80,25 @@ MADE = {
 }
 
 
+@pytest.mark.parametrize("experiment", ["mini", "small", "full", "classes"])
+def test_the_prose_names_the_scales_that_are_trained_alone(experiment):
+    text = (ROOT / "paper/sections/var.tex").read_text(encoding="utf-8")
+    scales = configuration(experiment)["var"]["methods"]["first_scale_only"]["settings"]["scales"]
+    assert f"to train the first {('', 'one', 'two', 'three')[scales]} scales alone" in text
+
+
+def test_what_is_published_stands_beside_ours(tmp_path):
+    rows = [
+        around("erased", value, method=method, prompts="own", concept="all", study="comparison")
+        for method, value in (("s_vare", 0.42), ("vare", 0.9))
+    ]
+    measurements.write(tmp_path / "rows.parquet", rows, family="var", model="tiny_var")
+    lookup = Lookup([tmp_path / "rows.parquet"], "var")
+    params = {"models": ["tiny_var"], "methods": ["s_vare"], "published": 0.97}
+    assert comparison.beside_published(lookup, params).endswith("near 97 % erased, here it is 42 %.")
+    assert comparison.beside_published(lookup, {**params, "methods": ["vare"]}) == ""
+
+
 def test_every_claim_has_its_measurements():
     assert {claim["id"] for claim in CLAIMS} == MADE.keys() and len(CLAIMS) >= 10
 
@@ -93,7 +108,7 @@ def test_every_claim_has_its_measurements():
 def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
     (claim,) = [claim for claim in CLAIMS if claim["id"] == name]
     rows = [
-        {"model": "tiny_var", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        {"model": "tiny_var"} | claim["where"] | labels | around(metric, values[side], 1e-3)
         for metric, labels, *values in MADE[name]
     ]
     measurements.write(tmp_path / "rows.parquet", rows, family="var")

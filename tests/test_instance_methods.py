@@ -358,11 +358,12 @@ def test_where_memory_does_not_suffice_smaller_batches_give_the_same_network(nam
     assert torch.allclose(plain.slope, cramped.slope, atol=1e-5)
 
 
-def test_memory_that_suffices_for_no_image_and_other_errors_are_raised():
+def test_memory_that_suffices_for_no_image_and_other_errors_are_raised(capsys):
     step = recorded_step(network=Cramped(out_of_memory("gpu"), room=0))
     with pytest.raises(torch.OutOfMemoryError):
         step.error_gradient("forget", step.forget, step.forget.noise)
     assert step.memory["micro_batch"] == 1
+    assert "step 0: memory does not suffice for 8 at a time; from now on 4 are taken" in capsys.readouterr().out
     step = recorded_step(network=Cramped(RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
     with pytest.raises(RuntimeError, match="mat1"):
         step.error_gradient("forget", step.forget, step.forget.noise)

@@ -145,6 +145,29 @@ def test_a_tuned_study_waits_for_what_the_tuning_chose():
     assert plan.selected(wildcards(study="weight", **given)) == []
 
 
+@pytest.mark.parametrize(("experiment", "scales"), [("full", 7), ("classes", 10)])
+def test_what_takes_several_steps_an_iteration_is_given_all_of_them(experiment, scales):
+    """The release's 500 iterations of S-VARE are two steps each, EAR's 50 a step for each scale."""
+    plan = Var(configuration(experiment))
+    steps = {name: plan.training_of(name)["steps"] for name in ("vare", "s_vare", "ear_windows")}
+    assert steps == {"vare": 500, "s_vare": 2 * 500, "ear_windows": 50 * scales}
+    course = [row["training"]["steps"] for row in plan.tried("course")]
+    assert [each % 2 for each in course] == [0, 0, 0] and course[-1] == steps["s_vare"]
+
+
+def test_what_is_reported_is_measured_on_the_concepts_of_the_oracles_too():
+    given = wildcards(model="tiny_var", study="comparison")
+    assert "--oracles church red " in Var(configuration("small")).judged(given)
+    plan = Var(configuration())
+    assert "--oracles church " in plan.judged(given)
+    assert "oracles" not in plan.judged(wildcards(model="tiny_var", study="tuning"))
+    # One whose concept is not reported is none to compare with.
+    config = configuration()
+    config["var"]["studies"]["comparison"]["concepts"] = ["emblem", "stripes"]
+    assert "oracles" not in Var(config).judged(given) and Var(config).lists()["oracles"] == {"tiny_var": []}
+    assert "oracles" not in Var(configuration("full")).judged(wildcards(model="infinity_2b_256", study="comparison"))
+
+
 def test_a_network_is_released_trained_or_converted():
     plan = Sources(configuration())
     assert plan.network("tiny_vq") == "resources/models/tiny_vq.safetensors"

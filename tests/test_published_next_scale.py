@@ -204,6 +204,24 @@ def test_a_published_infinity_gives_the_logits_of_its_public_form(folders, model
         assert np.abs(found[row] - wanted).max() < 1e-4 < np.abs(wanted).max() / 100
 
 
+@pytest.mark.parametrize("length", [13, 24])
+def test_the_text_of_none_is_as_long_as_the_file_has_it(folders, tmp_path, length):
+    """Files have it in several lengths: the shape tells how long texts may be, a picture of none takes its first."""
+    folder = Path(shutil.copytree(folders["infinity"], tmp_path / "copy"))
+    state = imitation.infinity_state(**{**INFINITY, "length": length})
+    torch.save(state, folder / "infinity_1m.pth")
+    model, public = read(folder), Public(state)
+    ids = model.ids(["a tree"])
+    assert model.network.transformer.config["length"] == length == ids.shape[1]
+    inputs = torch.randn(1, sum(side**2 for side in INFINITY_SIZES) - 1, 6, generator=torch.Generator().manual_seed(0))
+    count = len(model.tokenizer("a tree")["input_ids"])
+    wanted = public.infinity(state["cfg_uncond"][:count].double().numpy(), inputs[0].double().numpy())
+    found = model.network(ids, inputs, torch.tensor([True])).flatten(2).numpy()[0]
+    assert np.abs(found - wanted).max() < 1e-4 < np.abs(wanted).max() / 100
+    with pytest.raises(UserError, match=rf"the text encoder of .* takes {length}"):
+        model.ids(["a tree " * length])
+
+
 def test_the_imitated_texts_can_be_read(models):
     assert unreadable_words(models["infinity"].tokenizer, ["church", "a"]) == []
     assert unreadable_words(models["infinity"].tokenizer, ["Käse"]) == ["Käse"]

@@ -1,9 +1,11 @@
 """The rehearsal: it runs what the full experiment runs, on files in the published layouts, and its paper says so."""
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 from conftest import ROOT, configuration, snakemake
 from palimpsest.imitations import pictures, torchscript, write
 from palimpsest.judges import inception, lpips_alex, nudenet, sscd
+from palimpsest.plan.var import Var
 from palimpsest.report import numbers
 from palimpsest.run import UserError, sha256
 
@@ -37,7 +40,7 @@ def rules(tmp_path_factory):
     overlay.write_text(yaml.safe_dump(brought), encoding="utf-8")
     found = {}
     experiments = {"full": (FULL, str(overlay)), "rehearsal": (REHEARSAL,)}
-    experiments |= {name: (f"config/{name}.yaml",) for name in ("classes", "rehearsal_classes")}
+    experiments |= {name: (f"config/{name}.yaml",) for name in ("classes", "rehearsal_classes", "rehearsal_gpu")}
     for name, files in experiments.items():
         text = snakemake(ROOT, "--dry-run", "--nolock", "--configfile", *files).stdout
         table = text.split("Job stats:")[1].split("\n\n")[0]
@@ -49,6 +52,19 @@ def test_every_rule_of_the_full_experiment_is_rehearsed(rules):
     assert {"instance_evaluate_prompt", "lcr_locality", "memory_crossed", "convert", "detect"} <= rules["full"]
     assert rules["full"] - rules["rehearsal"] == NOT_REHEARSED & rules["full"]
     assert rules["rehearsal"] - rules["full"] == {"imitate_checkpoint", "imitate_collection"}
+    assert rules["rehearsal_gpu"] == rules["rehearsal"]
+
+
+def test_where_there_is_a_gpu_every_network_of_the_full_experiment_is_whole():
+    full, rehearsed = configuration("full"), configuration("rehearsal_gpu")
+    for row in rehearsed["networks"].values():
+        random = rehearsed["checkpoints"].get(row["published"], {}).get("random", {})
+        assert not {"layers", "text_layers", "size"} & random.keys(), row
+    assert rehearsed["networks"] == full["networks"]
+    assert rehearsed["var"]["models"] == full["var"]["models"] == ["infinity_2b_256"]
+    plan, given = Var(rehearsed), SimpleNamespace(model="infinity_2b_256", study="comparison", method="s_vare")
+    # Both losses of S-VARE are taken once, and what is trained is kept in halves.
+    assert json.loads(plan.plan_of(given))["runs"][0]["training"]["steps"] == 2 and plan.kept() == "--half true"
 
 
 def test_every_rule_of_a_model_of_classes_is_rehearsed(rules):

@@ -499,14 +499,20 @@ def test_pictures_of_another_size_are_named(texts):
         visual_tokenizer.encode(texts.visual, np.zeros((1, 24, 32, 3), np.uint8))
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(("part", "kind"), [("transformer", "delta"), ("text_encoder", "text_encoder")])
-def test_an_edited_model_is_kept_as_what_changed(tmp_path, base, part, kind):
+def test_an_edited_model_is_kept_as_what_changed(tmp_path, base, part, kind, half):
     network = var.open_model(base).network
     name, parameter = next(iter(getattr(network, part).named_parameters()))
-    parameter.data += 1
-    path = tmp_path / "edit.safetensors"
-    assert edits.save_delta(path, network, base) == kind
-    assert list(load_file(path)) == [name]
+    parameter.data += torch.randn(parameter.shape)
+    trained, path = parameter.data.clone(), tmp_path / "edit.safetensors"
+    assert edits.save_delta(path, network, base, half) == kind
+    assert {key: each.dtype for key, each in load_file(path).items()} == {
+        name: torch.bfloat16 if half else torch.float32
+    }
+    # In halves the network itself is rounded: what is judged afterwards is what the file holds.
+    assert torch.equal(parameter, trained) != half
+    torch.testing.assert_close(parameter.data, trained, rtol=2**-8, atol=0)
     row = {"path": path, "format": kind, "base": "tiny", "method": "x", "target": "church", "setting": "s"}
     edit_table.write(tmp_path / "edits.parquet", [row], base_path=base, family="var", seed=0)
     (edit,) = edits.read(tmp_path / "edits.parquet")

@@ -14,6 +14,7 @@ from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
+from palimpsest.report import erased
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
@@ -24,7 +25,8 @@ from palimpsest.var import attacks, erase, exchange, feeding, likelihoods, pairs
 from palimpsest.var.code_replacement import at_random, by_rule, rule_of
 from palimpsest.var.contexts import Learned, by_pair, first_of, kept_rollouts
 from palimpsest.var.parts import select
-from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, WITH_ORACLE, Concept
+from synthetic_measurements import around
 from test_erasure import judges  # noqa: F401 (a fixture)
 from test_var import BITS, CODES, LENGTH, SIZES, model_of
 
@@ -82,7 +84,8 @@ def ran(base, judges, files, tmp_path_factory) -> dict:  # noqa: F811
     counts = dict.fromkeys(ROLES, 2)
     reference.reference(base, asked, pictures, concepts=CONCEPTS, counts=counts, sampling=SAMPLING)
     given = {"concepts": CONCEPTS, "sampling": SAMPLING, "attacks": ATTACKS}
-    list_networks(base, folder / "random", folder / "networks.parquet", family="var", model="tiny")
+    known = {"oracles": [base], "targets": ["church"]}
+    list_networks(base, folder / "random", folder / "networks.parquet", family="var", model="tiny", **known)
     outputs = [folder / f"networks.{name}" for name in ("measurements", "panel.npz")]
     judge_networks.judge(
         base, folder / "networks.parquet", asked, pictures, *judges, files["rollouts.npz"], files["prompts.parquet"],
@@ -96,7 +99,8 @@ def ran(base, judges, files, tmp_path_factory) -> dict:  # noqa: F811
     made = {name: folder / name for name in ("weights", "log", "edits.parquet", "measured", "panel.npz")}
     erase.erase(
         base, files["rollouts.npz"], files["prompts.parquet"], asked, pictures, *judges, *made.values(),
-        model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, **given,
+        model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, oracles=["church"],
+        **given,
     )  # fmt: skip
     known = {"networks": folder / "networks.parquet", "networks_measured": outputs[0]}
     return {**made, **known, "prompts": asked, "pictures": pictures}
@@ -149,6 +153,19 @@ def test_a_concept_without_pairs_is_refused_with_what_was_rejected(base, tmp_pat
     assert not (tmp_path / "rollouts.npz").exists()
 
 
+def test_a_pair_of_equal_prompts_is_refused_by_concept_and_prompt(base, tmp_path, monkeypatch):
+    judge, read = Stub([True], [False]), var.Var.ids
+
+    def alike(model: var.Var, prompts: list[str]) -> torch.Tensor:
+        return read(model, [prompt.replace("church", "tree") for prompt in prompts])
+
+    monkeypatch.setattr(var.Var, "ids", alike)
+    concepts = {"red": CONCEPTS["red"], "church": CONCEPTS["church"]}
+    with pytest.raises(UserError, match=r"concept church: .*church.*tree.* alike.*`anchor` \(`var\.concepts\.church"):
+        drawn(base, tmp_path, judge, concepts)
+    assert len(judge.seen) == 2 and not any(tmp_path.iterdir())  # before anything was drawn
+
+
 def test_rollouts_of_another_model_are_refused(base, files, tmp_path):
     other = tmp_path / "transformer/model.safetensors"
     other.parent.mkdir()
@@ -174,7 +191,7 @@ def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ra
 
 def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
     table = measurements.read([ran["measured"]])
-    assert set(table["concept"]) == {*CONCEPTS, ALL}
+    assert set(table["concept"]) == {*CONCEPTS, ALL, WITH_ORACLE}
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
     assert set(table[table["metric"] == "recovered"]["prompts"]) == {
@@ -185,7 +202,40 @@ def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
         "prefix_1",
     }
     known = measurements.read([ran["networks_measured"]])
-    assert set(known["method"]) == {"pretrained", "random"}
+    assert set(known["method"]) == {"pretrained", "oracle", "random"}
+    # What is set beside the oracle is of the concept that it lacks.
+    for rows in (table, *(known[known["method"] == name] for name in ("pretrained", "oracle", "random"))):
+        like, own = (
+            rows[(rows["concept"] == name) & (rows["metric"] != "unfinished")].set_index(["metric", "prompts"])
+            for name in (WITH_ORACLE, "church")
+        )
+        assert len(like) and like.index.equals(own.index)
+        np.testing.assert_array_equal(like[["value", "n"]], own[["value", "n"]])
+
+
+def test_what_is_set_beside_an_oracle_is_of_the_concepts_that_it_lacks(tmp_path):
+    """The pretrained model shows the church always and red never, the oracle and the method neither in any picture."""
+    shown = {"pretrained": {"church": 1.0, "red": 0.0}, "oracle": {"church": 0.0}, "vare": {"church": 0.0, "red": 0.5}}
+    rows = []
+    for method, values in {**shown, "random": {"church": 0.0, "red": 0.0}}.items():
+        groups = {ALL: list(values.values()), WITH_ORACLE: [values["church"]]}
+        rows += [
+            around("recovered", np.mean(each), 0.01, n=7 * len(each), method=method, concept=concept, prompts="prefix")
+            | {"study": "comparison" if method == "vare" else "networks"}
+            for concept, each in groups.items()
+        ]
+    measurements.write(tmp_path / "rows", rows, family="var", model="tiny")
+    lookup = Lookup([tmp_path / "rows"], "var")
+    params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": ["church"]}, "attacks": {"words": 1}}
+    params |= {"studies": {"comparison": {"concepts": list(CONCEPTS)}}}
+    made = erased.attacks(lookup, params, str, "tab:attacks", {"Prefix": "prefix"}, "")
+    table = made.frame.set_index("Row")["Prefix"].map(lambda each: each.value)
+    assert table.to_dict() == {
+        "pretrained": 0.5, "pretrained: church": 1.0, "oracle: church": 0.0, "random": 0.0, "vare": 0.25,
+    }  # fmt: skip
+    assert "prefix 14." in made.notes
+    points, *lines = erased.attack_panels(lookup, params, str, {"prefix": "", "own": ""}).axes[0].lines
+    assert points.get_xdata() == [0.0] and [line.get_xdata()[0] for line in lines] == [100.0, 0.0]
 
 
 def test_prefixes_are_of_the_scales_that_are_asked_for_and_stand_in_their_order(base, ran):
@@ -390,6 +440,11 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, 
     assert counts["pretrained", ALL] == 4 and counts["vare", "red"] == counts["vare", ALL] / 2 == 2
     assert known.loc[("forgotten", "pretrained", ALL, "concept"), "value"].item() == 0
     loss = known.xs("picture_loss")
+    for method in ("pretrained", "oracle", "random", "vare"):
+        like, own = (
+            loss.loc[(method, name, "concept")].set_index("caption")["value"] for name in (WITH_ORACLE, "church")
+        )
+        assert like.equals(own)
     for method in ("pretrained", "vare"):
         means = loss.loc[(method, "red", "concept")].set_index("caption")["value"]
         words = known.loc[("words_add", method, "red", "concept"), "value"].item()

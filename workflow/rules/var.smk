@@ -115,10 +115,11 @@ rule var_erase:
         sampling=as_json(var.own("sampling")),
         plan=var.plan_of,
         judged=var.judged,
+        kept=var.kept(),
     shell:
         "python -m palimpsest.var.erase {params.paths} {params.readers} --model {wildcards.model} --study {wildcards.study}"
         " --method {wildcards.method} --module {params.module} --concepts {params.concepts:q}"
-        " --sampling {params.sampling:q} --plan {params.plan:q} {params.judged} > {log} 2>&1"
+        " --sampling {params.sampling:q} --plan {params.plan:q} {params.judged} {params.kept} > {log} 2>&1"
 
 
 rule var_judge_networks:

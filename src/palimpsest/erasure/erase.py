@@ -57,6 +57,7 @@ def erase(
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
     roles: list[str] | None = None,
+    oracles: list[str] | None = None,
     attacks: dict | None = None,
     judging_seed: Count = 0,
     device: str = "auto",
@@ -70,8 +71,8 @@ def erase(
     ended, and the measurement `unfinished` is 1. After any other failure the step fails.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
     the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them. roles: of
-    the prompts, those that are judged, or all; attacks: settings of the attacks on the edited models (`Attacker`),
-    where there are any.
+    the prompts, those that are judged, or all; oracles: concepts that there is an oracle of; attacks: settings of the
+    attacks on the edited models (`Attacker`), where there are any.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = text_diffusion.open_model(network, place)
@@ -86,7 +87,7 @@ def erase(
         if attacks:
             attack = partial(Attacker(drawn, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         draw = drawing(sampling, judging_seed)
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or ())
 
         def of_run(run: dict) -> Context:
             return contexts[run["concept"]]

@@ -42,9 +42,10 @@ def judge(
     """measurements: of each row of edits on its concept, on all of them where it names none; panel: pictures.
 
     prompts, pictures: as `reference` writes them, which also says what the seed and the sampling mean; pooled: the
-    concepts that are also measured together; judges: further ones, by their roles; drawn, learned: what methods of the
-    family learn from, and their prompts, which an attacker has too; attacks: settings of the family's `Attacker`, where
-    there are any. A row that names a concept is measured on that one alone.
+    concepts that are also measured together, and those of them that an oracle lacks once more; judges: further ones, by
+    their roles; drawn, learned: what methods of the family learn from, and their prompts, which an attacker has too;
+    attacks: settings of the family's `Attacker`, where there are any. A row that names a concept is measured on that
+    one alone.
     """
     place = torch_device(device)
     base, table = text_to_image.open_model(network, place), pd.read_parquet(prompts)
@@ -54,8 +55,11 @@ def judge(
         attack = partial(kind.read(base, drawn, learned, pooled, attacks).pictures, sampling=sampling, seed=seed)
     with np.load(pictures) as before:
         readers = readers_of(classifier, detector, judge_roles, judges)
-        judging = Judging(readers, table, before, concepts, pooled, drawing(sampling, seed), attack)
-        for edit in edited.read(edits):
+        listed = edited.read(edits)
+        oracles = [edit.target for edit in listed if edit.method == "oracle"]
+        draw = drawing(sampling, seed)
+        judging = Judging(readers, table, before, concepts, pooled, draw, attack, oracles=oracles)
+        for edit in listed:
             changed = base.with_network(edited.open_edit(edit, place))
             for name in [edit.target] if edit.target else concepts:
                 judging.judge(changed, name, edit.method, edit.setting, edit.seed)

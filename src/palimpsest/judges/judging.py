@@ -16,7 +16,7 @@ from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.intervals import bootstrap, wilson
 from palimpsest.metrics.measurements import row
 from palimpsest.models.text_to_image import draw
-from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, WITH_ORACLE, Concept
 from palimpsest.worlds.named import Named, concept_of
 
 SHOWN = 6  # pictures of each role that figures show
@@ -39,7 +39,8 @@ class Judging:
 
     prompts: with their role, what they ask for and the number of their noise; before: what the base drew for them, by
     concept; concepts: factor, value and anchor by name; pooled: those that are also measured together, and attacked
-    where there is an attack; roles: of the prompts that are judged.
+    where there is an attack; oracles: those of them that there is an oracle of, which are measured together too; roles:
+    of the prompts that are judged.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Judging:
         draw: Draw,
         attack: Attack | None = None,
         roles: Sequence[str] = ROLES,
+        oracles: Sequence[str] = (),
     ):
         self.readers, self.prompts, self.before, self.concepts = readers, prompts, before, concepts
-        self.pooled, self.draw, self.attack, self.roles = pooled, draw, attack, roles
+        self.groups = {ALL: pooled, WITH_ORACLE: [name for name in pooled if name in oracles]}
+        self.draw, self.attack, self.roles = draw, attack, roles
         self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
 
     def judge(self, model: Any, name: str, method: str, setting: str, seed: int) -> None:
@@ -64,10 +67,10 @@ class Judging:
         rows, before = rows[asked].reset_index(drop=True), self.before[name][asked]
         made, concept = self.draw(model, rows), concept_of(name, self.concepts[name])
         found = self.readers.compare(concept, rows, made, before)
-        if self.attack is not None and name in self.pooled:
+        if self.attack is not None and name in self.groups[ALL]:
             found |= self.recovered(model, concept, rows, found)
         for key, values in found.items():
-            for label in (name, ALL) if name in self.pooled else (name,):
+            for label in (name, *(group for group, members in self.groups.items() if name in members)):
                 self.found[method, label, setting, seed][key].append(values)
         picks = rows.groupby("role").head(SHOWN).index.to_numpy()
         # Censored here: what is not in the file can be shown by no figure and no notebook.

@@ -78,9 +78,11 @@ def is_var(path: Path) -> bool:
     return (path.parent.parent / VISUAL).is_dir()
 
 
-def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
+@torch.no_grad()
+def save_delta(path: Path, network: nn.Module, base_path: Path, half: bool = False) -> str:
     """Write the tensors of a network that differ from its base's; they replace the base's when they are read.
 
+    half: in bfloat16, of half the size; the network's own are rounded to it, so that it is what its file says.
     Or, of a network that steers what it draws, its steering: its weights are to be the base's. Gives the row's format.
     Of a text-to-image model either the UNet (or the transformer) or the text encoder may differ, and the names are
     those of the part alone, as diffusers and transformers load them.
@@ -93,6 +95,10 @@ def save_delta(path: Path, network: nn.Module, base_path: Path) -> str:
         for name, tensor in edited.items()
         if not torch.equal(tensor.detach().cpu(), base[name])
     }
+    if half:
+        changed = {name: tensor.bfloat16() for name, tensor in changed.items()}
+        for name, tensor in changed.items():
+            edited[name].copy_(tensor)
     if (steering := getattr(network, "steering", None)) is not None:
         if changed:
             raise ValueError(f"the network steers and its weights differ from {base_path}: {list(changed)[:3]}")

@@ -121,10 +121,20 @@ class ConceptStudies(Studies):
         return f"{self.root}/{wildcards.model}/{self.own('tuning_study')}/{wildcards.method}/selected.json"
 
     def judged(self, wildcards) -> str:
-        """What of a study's models is judged: some roles of prompts or all; the reported study's are also attacked."""
+        """What of a study's models is judged: some roles of prompts or all.
+
+        The reported study's are also attacked, and compared with the oracles.
+        """
         roles = arguments({key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"})
-        attacked = wildcards.study == self.own("reported_study")
-        return f"{roles} {self.attacks()}".strip() if attacked else roles
+        if wildcards.study != self.own("reported_study"):
+            return roles
+        oracles = self.oracles_compared(wildcards.model)
+        return " ".join(filter(None, [roles, arguments({"oracles": oracles} if oracles else {}), self.attacks()]))
+
+    def oracles_compared(self, model: str) -> list[str]:
+        """Of the concepts of the reported study those that there is an oracle of."""
+        reported = self.own("studies", self.own("reported_study"), "concepts")
+        return [name for name in self.oracles(model) if name in reported]
 
     def attacks(self) -> str:
         """How edited models are attacked, as an argument; none where the configuration attacks none."""
@@ -162,7 +172,7 @@ class ConceptStudies(Studies):
             "models": self.own("models"),
             "methods": self.methods_of(self.own("reported_study")),
             "concepts": self.own("concepts"),
-            "oracles": {model: list(self.oracles(model)) for model in self.own("models")},
+            "oracles": {model: self.oracles_compared(model) for model in self.own("models")},
             "others": {model: self.others(model) for model in self.own("models")},
             "studies": {
                 name: {"concepts": row["concepts"], "seeds": row["seeds"], "options": self.tried(name)}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.plan.base import as_json, one_of
+from palimpsest.plan.base import arguments, as_json, one_of
 from palimpsest.plan.concepts import ConceptStudies
 
 
@@ -43,6 +43,10 @@ class Var(ConceptStudies):
         """The tables of the models that were edited in the reported study."""
         study = self.own("reported_study")
         return [f"{self.root}/{wildcards.model}/{study}/{each}/edits.parquet" for each in self.methods_of(study)]
+
+    def kept(self) -> str:
+        """In which precision edited models are kept, as an argument; as they were trained unless the family says."""
+        return arguments({"half": self.own("half_edits")} if "half_edits" in self.own() else {})
 
     def priority(self, wildcards) -> int:
         """Of the edits of a study: those of the reported one come first, as most of what follows reads them.

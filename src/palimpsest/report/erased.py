@@ -5,7 +5,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from palimpsest.report.typeset import Estimate, Format, Table
 
 Names = Callable[[str], str]
 NETWORKS = ("pretrained", "oracle", "random")
+ALL, WITH_ORACLE = "all", "with_oracle"  # the concepts of measurements over several together, as judges name them
 BASIS = (
     "Intervals are 95 %, over prompts (Wilson’s for shares, bootstrap for means); each method was tuned on other "
     "concepts, with one seed of training for each listed."
@@ -38,9 +39,39 @@ def rows_of(params: dict, model: str) -> list[str]:
     return [*networks, *params["methods"]]
 
 
-def title_of(method: str, oracles: list[str], name_of: Names) -> str:
-    """How a row is called; oracles: the concepts that there are oracles of."""
-    return f"{name_of(method)}: {', '.join(map(name_of, oracles))}" if method == "oracle" else name_of(method)
+def title_on(network: str, concepts: list[str], name_of: Names) -> str:
+    """How the row of a network on some concepts alone is called."""
+    return f"{name_of(network)}: {', '.join(map(name_of, concepts))}"
+
+
+def rows_together(lookup: Lookup, params: dict, model: str, name_of: Names) -> Iterator[tuple[str, str, Lookup]]:
+    """Method, title and measurements of each row of a model, on all concepts together.
+
+    Its oracles stand on the concepts that they lack, and the pretrained model on the same once more: of other concepts
+    another share may be shown.
+    """
+    for method in rows_of(params, model):
+        if method != "oracle":
+            yield method, name_of(method), of(lookup, model, method).of(concept=ALL)
+            continue
+        for network in ("pretrained", "oracle"):
+            title = title_on(network, params["oracles"][model], name_of)
+            yield network, title, of(lookup, model, network).of(concept=WITH_ORACLE)
+
+
+def comparable(params: dict, model: str) -> str:
+    """The concepts on which a model's edits can be set beside its oracles: all of them where there is none."""
+    return WITH_ORACLE if params["oracles"][model] else ALL
+
+
+def beside_oracles(params: dict) -> str:
+    """What the oracles are, and on which concepts they stand; nothing where there are none."""
+    if not any(params["oracles"].values()):
+        return ""
+    return (
+        "The oracle: networks trained without a concept, on the concepts that there is one of; on these the pretrained "
+        "model stands once more. "
+    )
 
 
 FORMATS = {
@@ -62,12 +93,11 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
     """Erased against kept on all concepts together: the networks that nothing was erased from, then the methods."""
     rows, concepts = [], params["studies"]["comparison"]["concepts"]
     for model in params["models"]:
-        for method in rows_of(params, model):
-            here = of(lookup, model, method).of(concept="all")
+        for method, title, here in rows_together(lookup, params, model, name_of):
             rows.append(
                 {
                     "group": "" if method in NETWORKS else "edited",
-                    "Row": name_of(method),
+                    "Row": title,
                     **measured(here),
                     "On": erasures(here, concepts, params["erased"], params["kept"]),
                 }
@@ -90,8 +120,7 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         compared=[row["group"] != "" for row in rows],
         notes=f"Of each concept {counts['own']} prompts by name, {counts['synonym']}, {counts['template']} and "
         f"{counts['unnamed']} by other words, {counts['neighbour']} of neighbours, {counts['rest']} others; all of "
-        f"combinations that no training showed. The oracle: networks trained without a concept, where there are some "
-        f"({', '.join(sorted({name_of(name) for names in params['oracles'].values() for name in names}))}). {BASIS}",
+        f"combinations that no training showed. {beside_oracles(params)}{BASIS}",
     )
 
 
@@ -239,15 +268,14 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
     found = made(lookup, [attack for attack, _ in known.values()])
     columns = {title: attack for title, (attack, _) in known.items() if attack in found}
     for model in params["models"]:
-        for method in rows_of(params, model):
-            here = of(lookup, model, method).of(concept="all")
+        for method, row, here in rows_together(lookup, params, model, name_of):
             cells = {title: here.get("recovered", prompts=attack) for title, attack in columns.items()}
-            title = title_of(method, params["oracles"][model], name_of)
-            rows.append({"group": "" if method in NETWORKS else "edited", "Row": title} | cells)
+            rows.append({"group": "" if method in NETWORKS else "edited", "Row": row} | cells)
     settings, said = params["attacks"], defaultdict(list)
     for title in columns:
         said[known[title][1]].append(title)
-    words = f"; words found: {settings['words']} of the vocabulary but the concept’s" if "words" in settings else ""
+    drawn = pictures_of(of(lookup, params["models"][0], "pretrained").of(concept=ALL), columns)
+    words = f" Words found: {settings['words']} of the vocabulary but the concept’s." if "words" in settings else ""
     return Table(
         pd.DataFrame(rows),
         caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. "
@@ -257,11 +285,16 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
         group="group",
         wide=True,
         compared=[False] * len(rows),
-        notes=f"Beyond other words, {settings['pictures']} pictures of each of {len(concepts)} concepts, as many in "
-        f"the attacker’s hands{words}. Intervals are 95 % (Wilson), over pictures. The oracle is the floor of an "
-        "attack, the pretrained model its ceiling: what begins with the attacker’s picture may show what that shows "
-        "already.",
+        notes=f"Pictures of all {len(concepts)} concepts, with each seed of training: {drawn}.{words} Intervals are 95 % "
+        f"(Wilson), over pictures. {beside_oracles(params)}The oracle is the floor of an attack, the pretrained model "
+        "its ceiling: what begins with the attacker’s picture may show what that shows already.",
     )
+
+
+def pictures_of(here: Lookup, columns: dict[str, str]) -> str:
+    """How many pictures were judged in each column: an attacker has no more than the model drew of the concept."""
+    counts = {title: here.rows("recovered", prompts=attack)["n"] for title, attack in columns.items()}
+    return ", ".join(f"{title.lower()} {int(each.iloc[0])}" for title, each in counts.items() if len(each))
 
 
 MARKERS = "osD^vP*Xd<>ph8"
@@ -271,10 +304,11 @@ PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
 def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
     """Erased against kept: one panel for neighbours, one for the rest; bars are 95 % intervals over prompts."""
     model = params["models"][0]
+    oracles = params["oracles"][model]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9), sharex=True)
     for axes, (role, title) in zip(panels, PANELS.items(), strict=True):
         for number, method in enumerate(rows_of(params, model)):
-            here = of(lookup, model, method).of(concept="all")
+            here = of(lookup, model, method).of(concept=WITH_ORACLE if method == "oracle" else ALL)
             across, up = here.get("erased", prompts="own"), here.get("kept", prompts=role)
             known = method in NETWORKS
             axes.errorbar(
@@ -288,7 +322,7 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
                 markersize=5,
                 linewidth=0.6,
                 linestyle="none",
-                label=name_of(method),
+                label=title_on(method, oracles, name_of) if method == "oracle" else name_of(method),
             )
         axes.set_xlabel("erased, of prompts that name the concept (%)")
         axes.set_ylabel(title)
@@ -307,21 +341,22 @@ LINES = {"pretrained": "-", "oracle": "--"}
 def attack_panels(lookup: Lookup, params: dict, name_of: Names, titles: dict[str, str]) -> Figure:
     """A panel for each attack that was made, rows: methods; lines: networks that nothing was erased from.
 
-    Bars are 95 % intervals over pictures.
+    Bars are 95 % intervals over pictures. Of the concepts that there is an oracle of, so that its line is of what the
+    methods are.
     """
     model, methods, found = params["models"][0], params["methods"], made(lookup, titles)
-    size = (PAGE, 0.17 * len(methods) + 1.0)
+    concept, size = comparable(params, model), (PAGE, 0.17 * len(methods) + 1.0)
     figure, panels = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
     panels, places = panels[0], np.arange(len(methods))[::-1]
     for axes, attack in zip(panels, found, strict=True):
-        shown = [of(lookup, model, method).get("recovered", prompts=attack, concept="all") for method in methods]
+        shown = [of(lookup, model, method).get("recovered", prompts=attack, concept=concept) for method in methods]
         values, low, high = (100 * np.array([getattr(each, key) for each in shown]) for key in ("value", "low", "high"))
         axes.errorbar(
             values, places, xerr=[values - low, high - values], fmt="o", color=PALETTE[0], markersize=3, linewidth=0.7
         )
         for network, line in LINES.items():
             if network == "pretrained" or params["oracles"][model]:
-                share = of(lookup, model, network).get("recovered", prompts=attack, concept="all").value
+                share = of(lookup, model, network).get("recovered", prompts=attack, concept=concept).value
                 axes.axvline(100 * share, color="black", linestyle=line, linewidth=0.8, label=name_of(network))
         axes.set_title(titles[attack], fontsize=7)
         axes.set_xlim(-5, 105)

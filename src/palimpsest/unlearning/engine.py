@@ -146,7 +146,8 @@ class Step:
             except (RuntimeError, MemoryError) as error:
                 if not _says_out_of_memory(error) or size == 1:
                     raise
-                self.memory["micro_batch"] = (size + 1) // 2
+                self.memory["micro_batch"] = half = (size + 1) // 2
+                print(f"step {self.index}: memory does not suffice for {size} at a time; from now on {half} are taken")
 
     def gradient(
         self,
@@ -298,7 +299,7 @@ def train(
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
     parameters = FlatParameters(network)
     optimiser = AdamW(parameters.values, betas, weight_decay)
-    mean = parameters.values.clone()
+    mean = parameters.values.clone() if average else None
     first_time = context.timesteps - 1 if timesteps == "last" else 0
     memory, log, first_loss, own = {}, [], None, own_places(batch)
     for index in tqdm(range(steps), mininterval=5):
@@ -328,8 +329,9 @@ def train(
         )
         clipped = found * min(1.0, clip / max(length, 1e-12))
         optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
-        # The average starts close behind the weights, so that a short run is not mostly its start.
-        mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
+        if average:
+            # It starts close behind the weights, so that a short run is not mostly its start.
+            mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
         forget_loss = step.seen.get("forget_loss")
         first_loss = forget_loss if first_loss is None else first_loss
         if stop_above is not None and forget_loss is not None and forget_loss > stop_above * first_loss:

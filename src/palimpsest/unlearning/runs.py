@@ -74,17 +74,20 @@ def edited(
 
 
 class RunFiles:
-    """What a step writes of its runs: each one's changed tensors, its row, its log, whether it ended early."""
+    """What a step writes of its runs: each one's changed tensors, its row, its log, whether it ended early.
 
-    def __init__(self, weights: Path, base_path: Path, method: str):
+    half: whether the tensors are kept in bfloat16.
+    """
+
+    def __init__(self, weights: Path, base_path: Path, method: str, half: bool = False):
         weights.mkdir(parents=True)
-        self.weights, self.base_path, self.method = weights, base_path, method
+        self.weights, self.base_path, self.method, self.half = weights, base_path, method, half
         self.rows, self.logs, self.ended = [], [], []
 
     def add(self, made: Edited, network: nn.Module) -> dict:
-        """Save a run's network, as the base's kind has it; its labels."""
+        """Save a run's network, as the base's kind has it; its labels. In halves the network is rounded too."""
         path, labels = self.weights / f"{made.name}.safetensors", {key: made.run[key] for key in ("setting", "seed")}
-        concept, kind = made.run["concept"], save_delta(path, network, self.base_path)
+        concept, kind = made.run["concept"], save_delta(path, network, self.base_path, self.half)
         self.logs.append(pd.DataFrame(made.log).assign(concept=concept, **labels))
         self.rows.append({"target": concept, "path": path, "format": kind, "failure": made.failure, **labels})
         self.ended.append(row("unfinished", bool(made.failure), concept=concept, method=self.method, n=1, **labels))

@@ -47,20 +47,23 @@ def erase(
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
     roles: list[str] | None = None,
+    oracles: list[str] | None = None,
     attacks: dict | None = None,
+    half: bool = False,
     judging_seed: Count = 0,
     device: str = "auto",
 ) -> dict:
     """weights: a folder with the changed tensors of each run; log: a row per step; edits: a row per run.
 
     rollouts, prompts: as `pairs` writes them; a run of several concepts at once has their names with "+" between; its
-    changes may have `learned`: of how many `pairs`, `rollouts` of each, and `others` (`Learned.of`). The rest as in
-    `erasure.erase`, with methods of palimpsest.var.methods and selections of `var.parts`.
+    changes may have `learned`: of how many `pairs`, `rollouts` of each, and `others` (`Learned.of`). half: whether edited
+    models are kept in bfloat16; they are judged as they are kept. The rest as in `erasure.erase`, with methods of
+    palimpsest.var.methods and selections of `var.parts`.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = var.open_model(network, place)
     chosen = json.loads(selected.read_text(encoding="utf-8")) if selected else {}
-    files, judged = RunFiles(weights, network, method), pd.read_parquet(judged_prompts)
+    files, judged = RunFiles(weights, network, method, half), pd.read_parquet(judged_prompts)
     named = {run["concept"]: run["concept"].split("+") for run in plan["runs"]}
     pooled = list(dict.fromkeys(name for names in named.values() for name in names))
     with np.load(rollouts) as drawn, np.load(judged_pictures) as before:
@@ -70,7 +73,7 @@ def erase(
             own = {name: each.target for name, each in learned.contexts.items()}
             attack = partial(Attacker(own, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         readers, draw = readers_of(classifier, detector, judge_roles, judges), drawing(sampling, judging_seed)
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES)
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or ())
 
         def of_run(run: dict) -> Context:
             return learned.of(named[run["concept"]], **run.get("changes", {}).get("learned", {}))

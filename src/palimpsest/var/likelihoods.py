@@ -26,7 +26,7 @@ from palimpsest.run import Input, Output, UserError, step, torch_device
 from palimpsest.var.contexts import kept_rollouts
 from palimpsest.var.teacher_forced import said
 from palimpsest.worlds.captions import caption
-from palimpsest.worlds.concepts import ALL, Concept
+from palimpsest.worlds.concepts import ALL, WITH_ORACLE, Concept
 from palimpsest.worlds.named import concept_of
 
 FRESH = 4_000_000  # noise of what a model goes on with: no number of another picture's
@@ -150,14 +150,15 @@ def losses_of(model: Var, tokens: Tensor, inputs: Tensor, conditions: Tensor, em
 
 
 def measured(table: pd.DataFrame) -> list[dict]:
-    """Means over pictures of each concept and of all together, and what two captions, or two sets, differ by."""
-    rows = []
+    """Means over pictures of each concept and of several together, and what two captions, or two sets, differ by."""
+    rows, lacked = [], set(table.loc[table["method"] == "oracle", "concept"])
     for labels, own in [*table.groupby(["method", "setting", "seed"], sort=False)]:
         about = dict(zip(("method", "setting", "seed"), labels, strict=True))
-        concepts = list(own["concept"].unique())
-        base = table[(table["method"] == "pretrained") & table["concept"].isin(concepts)]
-        for name in [*concepts, ALL]:
-            some, before = (each if name == ALL else each[each["concept"] == name] for each in (own, base))
+        concepts, base = list(own["concept"].unique()), table[table["method"] == "pretrained"]
+        groups = {name: [name] for name in concepts} | {ALL: concepts}
+        groups |= {WITH_ORACLE: known} if (known := [name for name in concepts if name in lacked]) else {}
+        for name, members in groups.items():
+            some, before = (each[each["concept"].isin(members)] for each in (own, base))
             for (key, how), part in some.groupby(["set", "caption"], sort=False):
                 rows.append(mean_of("picture_loss", part["loss"], set=key, caption=how, concept=name, **about))
             for key in (DRAWN, REAL):

@@ -50,24 +50,27 @@ def pairs(
     the judge says, with only those that it keeps in the rollouts; of role "others". pair: the number of the prompt,
     which its rollouts share. measurements: how many rollouts of pairs there were, and the shares of each verdict.
     concepts: a row of the configuration by name; counts: `concept`, how many prompts with it, `rollouts` of each, and
-    `others`; `filtered` false: no judge is asked (untrained networks draw
-    nothing), and all are kept. sampling: of the pairs; the others are drawn without guidance. Raises UserError where no
-    pair of a concept is kept.
+    `others`; `filtered` false: no judge is asked (untrained networks draw nothing), and all are kept. sampling: of the
+    pairs; the others are drawn without guidance. Raises UserError for a pair of equal prompts, and where no pair of a
+    concept is kept.
     """
     base, readers = var.open_model(network, torch_device(device)), readers_of(classifier, detector, judge_roles, judges)
     every = {name: concept_of(name, each) for name, each in concepts.items()}
+    learned = {name: learned_prompts(concept, counts, seed) for name, concept in every.items()}
+    for name, prompts_of in learned.items():
+        refuse_equal(base, name, *(list(prompts_of[role]["prompt"]) for role in ("concept", "anchor")))
     spelt = {name: words for name, concept in every.items() if (words := check_words(base, concept))}
     arrays, tables, rows = {}, [], []
     for name, concept in every.items():
-        learned = learned_prompts(concept, counts, seed)
-        table = repeated(learned["concept"].assign(anchor=learned["anchor"]["prompt"]), counts["rollouts"])
+        with_it, without = learned[name]["concept"], learned[name]["anchor"]
+        table = repeated(with_it.assign(anchor=without["prompt"]), counts["rollouts"])
         asked, safe = base.ids(list(table["prompt"])), base.ids(list(table["anchor"]))
         drawn = rolled_out(base, asked, safe, var.noise_of(base, np.arange(len(table)), seed), **sampling)
         both = (var.pictures_of(base, tokens) for tokens in (drawn.own, drawn.tokens))
         verdicts = judged(readers, concept, *both) if counts.get("filtered", True) else np.full(len(table), KEPT)
         kept = np.flatnonzero(verdicts == KEPT)
         refuse_none(name, verdicts, network)
-        others = repeated(learned["others"], 1)
+        others = repeated(learned[name]["others"], 1)
         wide = held(base, list(others["prompt"]), seed, {**sampling, "guidance": 1.0})
         for role, each in {"pairs": drawn.at(kept), "others": wide}.items():
             arrays |= {f"{name}.{role}.{part}": values for part, values in packed(each).items()}
@@ -96,6 +99,18 @@ def judged(readers: Judges, concept: Concept | Named, own: np.ndarray, safe: np.
     return np.where(~shows, MISSING, np.where(still, REMAINS, KEPT))
 
 
+def refuse_equal(model: Var, name: str, prompts: list[str], anchors: list[str]) -> None:
+    """Raise UserError for a prompt that is the same to the model with the anchor in the concept's place."""
+    asked, safe = model.ids(prompts), model.ids(anchors)
+    same = (asked == safe).reshape(len(prompts), -1).all(1).tolist()
+    if any(same):
+        prompt, anchor = prompts[same.index(True)], anchors[same.index(True)]
+        raise UserError(
+            f"concept {name}: the model reads its prompt {prompt!r} and the one without it, {anchor!r}, alike, so that "
+            f"nothing could be learned from them. Give another `anchor` (`var.concepts.{name}`)"
+        )
+
+
 def refuse_none(name: str, verdicts: np.ndarray, network: Path) -> None:
     """Raise UserError where the judge keeps no pair."""
     if not (verdicts == KEPT).any():
@@ -103,7 +118,7 @@ def refuse_none(name: str, verdicts: np.ndarray, network: Path) -> None:
         raise UserError(
             f"concept {name}: no pair of {len(verdicts)} is left. Of {counts[MISSING]} the model {network} does not "
             f"draw the concept when it is asked for, of {counts[REMAINS]} it still does when it is not. Give more "
-            "pairs (`var.pictures`), another anchor, or a concept that this model draws"
+            "pairs (`var.pairs`), another anchor, or a concept that this model draws"
         )
 
 

@@ -17,6 +17,7 @@ from palimpsest.worlds.scenes import FACTORS, combinations
 
 EMBLEM = "emblem"
 ALL = "all"  # the concept of measurements over several together, each with as many prompts
+WITH_ORACLE = "with_oracle"  # the same over those that there is an oracle of: what is set beside it is of these
 # What prompts of a judgement ask for: the concept by its name, by another word, by other templates; the same without
 # it; its nearest relatives (other values of its factor, which for the emblem are figures without one); anything else.
 ROLES = ("own", "synonym", "template", "unnamed", "neighbour", "rest")

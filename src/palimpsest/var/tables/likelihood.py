@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from palimpsest.report.erased import NETWORKS, rows_of
+from palimpsest.report.erased import NETWORKS, comparable, rows_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 from palimpsest.var.names import name_of
@@ -18,7 +18,7 @@ def build(lookup: Lookup, params: dict) -> Table:
     rows = []
     for model in params["models"]:
         for method in rows_of(params, model):
-            here = lookup.of(model=model, method=method, concept="all")
+            here = lookup.of(model=model, method=method, concept=comparable(params, model))
             cells = {("", "Row"): name_of(method)}
             for title, (key, others) in SETS.items():
                 cells |= {
@@ -44,6 +44,12 @@ def build(lookup: Lookup, params: dict) -> Table:
         formats=plain | {"words": Format(3, interval=False), "forgotten": Format(3), "completed": Format(0, "percent")},
         wide=True,
         compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
-        notes=f"All concepts together, {params['likelihood']['count']} pictures of each set and concept at most; each "
+        notes=f"{together(params)}, {params['likelihood']['count']} pictures of each set and concept at most; each "
         "edited model is asked of the concept that it forgot. Intervals are 95 % (t), over pictures.",
     )
+
+
+def together(params: dict) -> str:
+    """Which concepts the rows are of."""
+    oracles = [name for model in params["models"] for name in params["oracles"][model]]
+    return f"The concepts that there is an oracle of ({', '.join(oracles)})" if oracles else "All concepts together"
