@@ -228,7 +228,7 @@ def test_what_is_set_beside_an_oracle_is_of_the_concepts_that_it_lacks(tmp_path)
     lookup = Lookup([tmp_path / "rows"], "var")
     params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": ["church"]}, "attacks": {"words": 1}}
     params |= {"studies": {"comparison": {"concepts": list(CONCEPTS)}}}
-    made = erased.attacks(lookup, params, str, "tab:attacks", {"Prefix": "prefix"}, "")
+    made = erased.attacks(lookup, params, str, "tab:attacks", {"Prefix": ("prefix", "begun")})
     table = made.frame.set_index("Row")["Prefix"].map(lambda each: each.value)
     assert table.to_dict() == {
         "pretrained": 0.5, "pretrained: church": 1.0, "oracle: church": 0.0, "random": 0.0, "vare": 0.25,
@@ -434,8 +434,8 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, 
     known = found.sort_index()
     completed = known.xs("completed").reset_index()
     assert set(completed["caption"]) == {"own", "neutral"} and set(completed["set"]) == {"real_concept"}
-    # Two pictures of both concepts under the base and the random network, of its own under each edited one.
-    assert len(given) == 2 * (2 * 2 + 2)
+    # Two pictures of both concepts under the base and the random network, of its own under the oracle and each edit.
+    assert len(given) == 2 * (2 * 2 + 1 + 2)
     counts = completed.groupby(["method", "concept"])["n"].first()
     assert counts["pretrained", ALL] == 4 and counts["vare", "red"] == counts["vare", ALL] / 2 == 2
     assert known.loc[("forgotten", "pretrained", ALL, "concept"), "value"].item() == 0

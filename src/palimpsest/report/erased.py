@@ -285,9 +285,9 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
         group="group",
         wide=True,
         compared=[False] * len(rows),
-        notes=f"Pictures of all {len(concepts)} concepts, with each seed of training: {drawn}.{words} Intervals are 95 % "
-        f"(Wilson), over pictures. {beside_oracles(params)}The oracle is the floor of an attack, the pretrained model "
-        "its ceiling: what begins with the attacker’s picture may show what that shows already.",
+        notes=f"Pictures of all {len(concepts)} concepts, with each seed of training: {drawn}.{words} Intervals are "
+        f"95 % (Wilson), over pictures. {beside_oracles(params)}The oracle is the floor of an attack, the pretrained "
+        "model its ceiling: what begins with the attacker’s picture may show what that shows already.",
     )
 
 

@@ -56,9 +56,9 @@ def erase(
     """weights: a folder with the changed tensors of each run; log: a row per step; edits: a row per run.
 
     rollouts, prompts: as `pairs` writes them; a run of several concepts at once has their names with "+" between; its
-    changes may have `learned`: of how many `pairs`, `rollouts` of each, and `others` (`Learned.of`). half: whether edited
-    models are kept in bfloat16; they are judged as they are kept. The rest as in `erasure.erase`, with methods of
-    palimpsest.var.methods and selections of `var.parts`.
+    changes may have `learned`: of how many `pairs`, `rollouts` of each, and `others` (`Learned.of`). half: whether
+    edited models are kept in bfloat16; they are judged as they are kept. The rest as in `erasure.erase`, with methods
+    of palimpsest.var.methods and selections of `var.parts`.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = var.open_model(network, place)
