@@ -125,7 +125,8 @@ rule memory_compare:
     input:
         code=code_of("palimpsest.memory.compare"),
         rows=lambda wildcards: [
-            f"<results>/memory/{wildcards.model}/audit/{name}/pictures.parquet" for name in memory.audited(wildcards.model)
+            f"<results>/memory/{wildcards.model}/audit/{name}/pictures.parquet"
+            for name in memory.audited(wildcards.model)
         ],
         erasure=memory.measured_by_erasure,
     output:
