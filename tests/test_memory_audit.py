@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from palimpsest.judges.readers import Readers
 from palimpsest.memory import audit as audits
@@ -16,7 +17,8 @@ from palimpsest.models import text_diffusion
 from palimpsest.models.list_networks import list_networks
 from palimpsest.report import style
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.parts import part_of
+from palimpsest.report.parts import optional_of, part_of
+from palimpsest.report.typeset import Table
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 from palimpsest.worlds.captions import SYNONYMS
@@ -24,12 +26,13 @@ from palimpsest.worlds.concepts import ROLES, Concept, judging_prompts
 from test_erasure import CHURCH, EMBLEM, SAMPLING, tiny
 
 CONCEPTS = {"church": CHURCH, "emblem": EMBLEM}
-INVERSION = {"solver": "anderson", "steps": 4, "iterations": 8, "tolerance": 1e-4}
+INVERSION = {"solver": "anderson", "steps": 4, "iterations": 12, "tolerance": 1e-4}
 CASES = {
     "pretrained": {"own": ["concept", "neutral", "real", "scrambled"], "empty": ["concept"], "guided": ["concept"]},
     "random": {"own": ["concept", "neutral"]},
     "zero": {"own": ["concept", "neutral"]},
 }
+THEIRS = {"method": "esd_x", "target": "church", "setting": "theirs", "format": "published_unet"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,8 +49,16 @@ def truthful_judges():
 def base(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("base") / "unet/diffusion_pytorch_model.safetensors"
     path.parent.mkdir()
-    text_diffusion.save(path, tiny())
+    text_diffusion.save(path, tame(0))
     return path
+
+
+def tame(seed: int) -> text_diffusion.TextDiffusion:
+    """An untrained model that bends little, so that its sampler can be inverted."""
+    model = tiny(seed)
+    with torch.no_grad():
+        model.network.unet.conv_out.weight.mul_(0.1)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +150,12 @@ def decoded(base, collected) -> Path:
     return collected
 
 
-def run(base: Path, folder: Path, concepts: dict) -> pd.DataFrame:
-    list_networks(base, folder / "random", folder / "edits.parquet", family="erasure", model="tiny")
-    names = ("rows_of_pictures.parquet", "seeds.npz", "panel.npz", "measurements.parquet")
+def run(base: Path, folder: Path, concepts: dict, cases: dict = CASES, out: str = "") -> pd.DataFrame:
+    theirs = folder / "theirs.safetensors"
+    save_file(tame(1).network.unet.state_dict(), theirs)
+    others = {"others": [theirs], "about": {"rows": [THEIRS]}}
+    list_networks(base, folder / "random", folder / "edits.parquet", family="erasure", model="tiny", **others)
+    names = [f"{out}{name}" for name in ("rows_of_pictures.parquet", "seeds.npz", "panel.npz", "measurements.parquet")]
     audits.audit(
         base,
         folder / "edits.parquet",
@@ -151,7 +165,7 @@ def run(base: Path, folder: Path, concepts: dict) -> pd.DataFrame:
         *(folder / name for name in names),
         model="tiny",
         concepts=concepts,
-        cases=CASES,
+        cases=cases,
         inversion=INVERSION,
         sampling=SAMPLING,
     )
@@ -192,6 +206,8 @@ def test_every_case_is_inverted_for_every_concept_and_written_down(decoded, audi
     assert {"church", "emblem", "all"} == set(found["concept"])
     whole = measurements.select(found, metric="psnr", method="pretrained", concept="all", set="concept", caption="own")
     own = plain[(plain["method"] == "pretrained") & (plain["set"] == "concept") & (plain["caption"] == "own")]
+    assert own["converged"].any()
+    own = own[own["converged"]]
     assert whole["value"].item() == pytest.approx(own["psnr"].mean()) and whole["n"].item() == len(own)
     with np.load(decoded / "seeds.npz") as seeds:
         assert sum(len(seeds[name]) for name in seeds.files) == len(audited)
@@ -280,6 +296,156 @@ def stays_on_its_page(figure) -> None:
     style.plt.close(figure)
 
 
+def test_what_others_edited_is_audited_on_its_own_concept_and_kept_apart(base, decoded, audited):
+    assert set(audited["method"]) == set(CASES)  # a job audits what its cases name
+    rows = run(base, decoded, CONCEPTS, {"esd_x": CASES["random"]}, "others_")
+    names = {"method": "esd_x", "concept": "church", "setting": "theirs", "checkpoint": "theirs"}
+    assert all(rows[column].eq(name).all() for column, name in names.items())
+    # Beside an edit of ours by the same method: who asks for the method means that.
+    ours, files = decoded / "ours.parquet", [decoded / "others_measurements.parquet"]
+    audits.write(
+        ours,
+        audits.measured(
+            rows.assign(setting="tuned", checkpoint="", z=7.0),
+            np.load(decoded / "others_seeds.npz")["esd_x.church.theirs.0"],
+        ),
+        family="memory",
+        model="tiny",
+    )
+    lookup = Lookup([*files, ours], "memory", method="esd_x", concept="church", set="concept", caption="own")
+    assert lookup.get("z").value == 7
+    own = rows[(rows["kind"] == "") & (rows["set"] == "concept")]
+    assert lookup.get("z", checkpoint="theirs").value == pytest.approx(own.loc[own["converged"], "z"].mean())
+    paths = [decoded / name for name in ("rows_of_pictures.parquet", "others_rows_of_pictures.parquet")]
+    judged = decoded / "judged.parquet"
+    measurements.write(judged, [measurements.row("erased", 0.5, method="uce", prompts="own", setting="")], family="e")
+    comparing.compare(paths, [judged], decoded / "compared.parquet", decoded / "points.parquet", model="tiny")
+    params = {"models": ["tiny"], "inversion": INVERSION}
+    params |= {"others": {"tiny": {"theirs": {"method": "esd_x", "concept": "church"}}}}
+    made = table_of("others", [decoded / "measurements.parquet", *files, decoded / "compared.parquet"], params)
+    shown = made.frame.set_index("Checkpoint").loc["theirs"]
+    assert shown["z(E)"].value == lookup.get("z", checkpoint="theirs").value and shown["Concept"] == "church"
+    assert (
+        shown["shift"].value
+        == value(measurements.read([decoded / "compared.parquet"]), "shift", checkpoint="theirs", concept="church")[
+            "value"
+        ]
+    )
+
+
+def table_of(name: str, files: list[Path], params: dict) -> Table:
+    """A table of the family, which typesets."""
+    module = part_of("memory", "tables", name)
+    made = module.build(Lookup(files, "memory", optional_of(module)), params)
+    assert r"\begin{" in made.latex() and made.html()
+    return made
+
+
+def found_by_hand(some: float = 1.0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows and seeds of an audit: z of E is 0 to 5, of R 0 to 3, and each seed of a query is at a distance it names."""
+    rng, lines, seeds = np.random.default_rng(0), [], []
+    for name, count in (("concept", 6), ("neutral", 4)):
+        for picture in range(count):
+            lines.append({"set": name, "picture": picture, "kind": "", "support": -1, "z": float(picture)})
+            seeds.append(rng.normal(size=(1, 2, 2)))
+    for query in range(3):
+        for kind in ("own", "distant", "reencoded"):
+            for support in [-1] if kind == "own" else [0, 1]:
+                place = {"own": 0.0, "distant": 3.0, "reencoded": 4.0}[kind] * (1 if support < 1 else -1)
+                lines.append({"set": "concept", "picture": query, "kind": kind, "support": support, "z": 1.0})
+                seeds.append(np.array([[[place, 1.0], [0.0, query]]]))
+    rows = pd.DataFrame(lines).assign(
+        caption="own", nll=lambda table: 10 + table["z"], psnr=30.0, ceiling=31.0, detected=True, converged=True
+    )
+    names = ("channel_mean", "channel_variance", "autocorrelation", "residual", "evaluations")
+    labels = {"method": "pretrained", "concept": "church", "setting": "", "seed": 0, "checkpoint": ""}
+    return rows.assign(**dict.fromkeys(names, some), **labels), np.stack(seeds)
+
+
+def of_rows(tmp_path: Path, rows: pd.DataFrame, seeds: np.ndarray) -> Lookup:
+    audits.write(tmp_path / "measured.parquet", audits.measured(rows, seeds), family="memory", model="tiny")
+    return Lookup([tmp_path / "measured.parquet"], "memory", model="tiny", concept="church", method="pretrained")
+
+
+def lost(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """The rows, of which the inversion of some left the numbers."""
+    read = ["z", "nll", "channel_mean", "channel_variance", "autocorrelation", "residual"]
+    return rows.assign(converged=~chosen, **{name: rows[name].where(~chosen) for name in read})
+
+
+def test_a_seed_that_was_not_found_is_in_no_average_and_is_counted(tmp_path):
+    rows, seeds = found_by_hand()
+    plain = rows["kind"] == ""
+    gone = plain & (rows["set"] == "concept") & (rows["picture"] >= 4)
+    rows.loc[gone, ["psnr", "detected"]] = [5.0, False]
+    here = of_rows(tmp_path, lost(rows, gone), seeds).of(set="concept", caption="own")
+    assert here.get("converged").value == pytest.approx(4 / 6) and here.row("converged")["n"] == 6
+    expected = {"z": 1.5, "psnr": 30, "ceiling": 31, "detected": 1, "autocorrelation": 1}
+    assert {name: here.get(name).value for name in expected} == pytest.approx(expected)
+    assert here.row("z")["n"] == here.row("detected")["n"] == 4 and here.row("evaluations")["n"] == 6
+    assert np.isnan(here.get("residual").value)  # the largest is no number
+    assert here.get("nll_erased", reference="neutral").value == pytest.approx(11.5)
+
+
+def test_a_query_without_its_own_seed_or_without_two_others_has_no_distances(tmp_path):
+    rows, seeds = found_by_hand()
+    of = rows["kind"].eq
+    at = {query: rows["picture"] == query for query in range(3)}
+    gone = (of("own") & at[0]) | (of("distant") & at[1] & (rows["support"] == 0))
+    seeds[gone.to_numpy()] = np.nan
+    here = of_rows(tmp_path, lost(rows, gone), seeds)
+    # Of three queries one is left, whose seeds lie 3 to either side of its own.
+    assert here.get("seeds_distance", kind="distant").value == pytest.approx(3)
+    assert here.row("seeds_distance", kind="distant")["n"] == 1 == here.row("seeds_apart", kind="distant")["n"]
+    assert here.get("seeds_apart", kind="distant").value == pytest.approx(6)
+    assert here.row("seeds_distance", kind="reencoded")["n"] == 2
+    assert here.get("seeds_converged", kind="distant").value == pytest.approx(5 / 6)
+    assert here.get("seeds_converged", kind="own").value == pytest.approx(2 / 3)
+    # Pairs of the same start, both found.
+    assert here.get("seeds_moved_by_reencoding").value == pytest.approx(1)
+    assert here.row("seeds_moved_by_reencoding")["n"] == 3
+
+
+PARAMS = {
+    "models": ["tiny"],
+    "methods": [],
+    "concepts": ["church"],
+    "oracles": {"tiny": []},
+    "inversion": INVERSION,
+    "images": {"queries": 3, "supports": 2},
+    "cases": {"networks": {"own": ["concept", "neutral"]}, "edits": {"own": ["neutral", "concept"]}},
+}
+
+
+@pytest.mark.parametrize("name", ["audit", "concepts", "sets", "edited_sets", "images", "verdict"])
+@pytest.mark.parametrize("some", [True, False], ids=["some", "none"])
+def test_every_table_of_averages_says_of_how_many_they_are(tmp_path, name, some):
+    rows, seeds = found_by_hand()
+    rows = lost(rows, (rows["picture"] >= 2) & (rows["kind"] == "") if some else rows["picture"] >= 0)
+    of_rows(tmp_path, rows, seeds if some else seeds * np.nan)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    decoded = [measurements.row("decoded_psnr", 30, kind=kind) for kind in ("distant", "adjacent")]
+    measurements.write(tmp_path / "d.parquet", decoded, family="memory", model="tiny", concept="church")
+    judged = [measurements.row("erased", 0.5, method="uce", prompts="own", setting="")]
+    measurements.write(tmp_path / "judged.parquet", judged, family="erasure")
+    paths = [tmp_path / "compared.parquet", tmp_path / "points.parquet"]
+    comparing.compare([tmp_path / "rows.parquet"], [tmp_path / "judged.parquet"], *paths, model="tiny")
+    made = table_of(name, [tmp_path / "measured.parquet", tmp_path / "d.parquet", paths[0]], PARAMS)
+    first = made.frame.iloc[0]
+    heads = {
+        column[-1] if isinstance(column, tuple) else column: first[column] for column in reversed(list(made.frame))
+    }
+    images = name == "images"
+    parts = {"audit": 2 / 6, "concepts": 2 / 6, "sets": 2 / 6, "edited_sets": 2 / 4, "images": 1, "verdict": 4 / 10}
+    assert heads["ok"].value == pytest.approx(parts[name] if some else 0)
+    average = {"images": "to own", "verdict": "excess", "edited_sets": "z", "sets": "z"}.get(name, "z(E)")
+    assert heads[average].value == pytest.approx({"images": 3, "verdict": 0}.get(name, 0.5), nan_ok=False) or not some
+    assert np.isnan(heads[average].value) != some
+    # What was measured, not what was asked for.
+    assert "4 to 6 pictures" in made.notes or name in ("sets", "verdict") or images
+    assert name != "sets" or list(made.frame["", "n"]) == ["6", "4"]
+
+
 def test_concepts_in_another_order_give_the_same_rows(base, decoded, audited, tmp_path):
     for path in decoded.glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -296,7 +462,8 @@ def rows_of(method: str, concept: str, shift: float, converged: tuple[int, ...] 
     for name in ("concept", "neutral"):
         z = rng.normal(size=8) + (shift if name == "concept" else 0.0)
         frames.append(pd.DataFrame({"set": name, "picture": range(8), "z": z, "psnr": 30.0 + shift, "detected": True}))
-    table = pd.concat(frames, ignore_index=True).assign(method=method, concept=concept, setting="", seed=0)
+    labels = {"method": method, "concept": concept, "setting": "", "seed": 0, "checkpoint": ""}
+    table = pd.concat(frames, ignore_index=True).assign(**labels)
     return table.assign(kind="", caption="own", converged=~table["picture"].isin(converged))
 
 
@@ -306,8 +473,10 @@ def compared(tmp_path, tables: list[pd.DataFrame]) -> tuple[pd.DataFrame, pd.Dat
         paths.append(tmp_path / f"{number}.parquet")
         table.to_parquet(paths[-1])
     erased = [
-        measurements.row("erased", 0.1 * number, method=table["method"][0], concept="church", prompts="own", study="c")
-        for number, table in enumerate(tables)
+        measurements.row(
+            "erased", 0.1 * number, concept="church", prompts="own", study="c", setting=setting, method=name
+        )
+        for number, (name, setting) in enumerate((table["method"][0], table["setting"][0]) for table in tables)
     ]
     measurements.write(tmp_path / "erasure.parquet", erased, family="erasure")
     comparing.compare(
@@ -340,12 +509,25 @@ def test_what_is_remembered_is_what_the_oracle_lacks(tmp_path):
     assert value(found, "rank_remembered", shown="erased")["value"] == pytest.approx(-1.0)
 
 
+def test_what_others_edited_by_the_same_method_is_no_point_of_ours(tmp_path):
+    ours = rows_of("method_1", "church", 0.5).assign(setting="tuned")
+    theirs = rows_of("method_1", "church", 2.0).assign(setting="theirs", checkpoint="theirs")
+    _, points = compared(tmp_path, [rows_of("pretrained", "church", 0.0), ours, theirs])
+    assert len(points) == 1 and points["erased"].item() == pytest.approx(0.1) and points["shift"].item() == 0.5
+    for concept in ("church", "all"):
+        here = Lookup([tmp_path / "m.parquet"], "memory", method="method_1", concept=concept)
+        assert here.get("shift").value == pytest.approx(0.5)
+        assert here.get("shift", checkpoint="theirs").value == pytest.approx(2.0)
+
+
 def test_pictures_that_did_not_converge_are_left_out_of_every_model(tmp_path):
     broken = rows_of("method_1", "church", 1.0, converged=(0, 1))
     broken.loc[broken["picture"] < 2, "z"] = 1e6
     found, _ = compared(tmp_path, [rows_of("pretrained", "church", 0.0), broken])
     row = value(found, "shift", method="method_1", concept="church")
     assert row["value"] == pytest.approx(1.0) and row["n"] == 6
+    kept = value(found, "compared", method="method_1", concept="all")
+    assert kept["value"] == pytest.approx(12 / 16) and kept["n"] == 16
     assert measurements.select(found, metric="remembered").empty  # there is no oracle
 
 

@@ -454,12 +454,17 @@ def test_tables_show_what_was_measured(likely, solved, faces):
     assert r"\begin{table*}" in made.latex()
 
     table = measurements.read([solved / "measurements.parquet"])
-    given = {"count": 1, "reference": REFERENCE, "guidances": [2], "solvers": SOLVERS, "bfloat16": 1e-3}
+    given = {"reference": REFERENCE, "guidances": [2], "solvers": SOLVERS, "tolerance": 1e-5, "bfloat16": 1e-3}
     lookup = Lookup([solved / "measurements.parquet"], "memory")
     made = part_of("memory", "tables", "solvers").build(lookup, {"models": ["tiny_sd"], "solvers": given})
     assert len(made.frame) == 8 and not made.frame["Evals"].map(lambda cell: np.isnan(cell.value)).any()
     assert made.frame["ΔNLL"].iloc[4].value == value(table, "solver_nll_shift", solver="ddim", steps=4)
-    assert r"\begin{table" in made.latex()
+    assert made.frame["ok"].iloc[4].value == value(table, "solver_converged", solver="ddim", steps=4)
+    assert r"\begin{table" in made.latex() and "at most 0.00001;" in made.notes and " 4 pictures, " in made.notes
+    # What is left out of the source's solver is said where it stands.
+    with_it = {**given, "solvers": {**SOLVERS, "renoise": {"steps": [4], "iterations": [5]}}}
+    more = part_of("memory", "tables", "solvers").build(lookup, {"models": ["tiny_sd"], "solvers": with_it})
+    assert "regularises the noise below t = 250" in more.notes and "ReNoise" not in made.notes
 
     table = measurements.read([faces / "measurements.parquet"])
     lookup = Lookup([faces / "measurements.parquet"], "memory")

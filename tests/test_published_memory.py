@@ -13,9 +13,9 @@ from palimpsest.judges.nudenet import bundled_path
 from palimpsest.memory import audit, decode, sets
 from palimpsest.metrics import measurements
 from palimpsest.metrics.censor import publishable
-from palimpsest.models import autoencoder
+from palimpsest.models import autoencoder, text_diffusion
 from palimpsest.models.list_networks import list_networks
-from palimpsest.plan.memory import NETWORKS, Memory
+from palimpsest.plan.memory import NETWORKS, OTHERS, Memory
 from palimpsest.run import UserError
 from palimpsest.worlds.concepts import ROLES
 from palimpsest.worlds.named import concept_of
@@ -23,7 +23,13 @@ from palimpsest.worlds.prompt_files import captions_of_pictures
 from test_published_erasure import world  # noqa: F401
 
 SIDE = 16
-CAPTIONS = {"a.jpg": "A dog, asleep", "b.jpg": "the church of a village", "c.jpg": "a kite", "e.jpg": "a boat"}
+LONG = " and then some more of it" * 20  # more than a text encoder takes
+CAPTIONS = {
+    "a.jpg": "A dog, asleep",
+    "b.jpg": "the church of a village",
+    "c.jpg": f"a kite{LONG}",
+    "e.jpg": f"a boat{LONG}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +124,7 @@ def test_captions_of_pictures_are_read_as_coco_has_them(tmp_path):
         captions_of_pictures(tmp_path / "bare.csv", "x")
 
 
-def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected):
+def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected, capsys):
     out, world = collected.out, collected.world  # noqa: F811
     decode.decode(
         world.model,
@@ -130,7 +136,7 @@ def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected):
     )
     list_networks(world.model, out / "random", out / "edits.parquet", family="erasure", model="sd")
     cases = {"own": ["concept", "neutral", "real"], "neutral": ["concept"], "guided": ["concept"]}
-    audit.audit(
+    said = audit.audit(
         world.model,
         out / "edits.parquet",
         *(out / name for name in ("pictures.npy", "manifest.parquet", "latents.npy", "rows.parquet")),
@@ -151,6 +157,11 @@ def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected):
         table["concept"]
     )
     rows, pictures = pd.read_parquet(out / "manifest.parquet"), np.load(out / "pictures.npy")
+    # Captions of photographs that the text encoder does not see to their end are counted, and said.
+    assert len(text_diffusion.open_model(world.model).cut([CAPTIONS["c.jpg"], CAPTIONS["a.jpg"]])) == 1
+    own = rows[rows["own"].str.contains(LONG, regex=False)].groupby("concept")["own"].nunique()
+    assert said["cut_captions"] == dict.fromkeys(world.concepts, 0) | own.to_dict() and own["church"] > 0
+    assert f"concept church: {own['church']} of " in capsys.readouterr().out
     with np.load(out / "panel.npz") as panel:
         methods = ("pretrained", "random")
         asked = {f"{method}.{name}..0" for method in methods for name in world.concepts}
@@ -205,3 +216,23 @@ def test_edits_are_audited_in_bfloat16_and_what_they_are_compared_with_is_not(fu
     assert found[plan.methods()[0]]["tolerance"] > found[NETWORKS]["tolerance"]
     assert all("edits" not in each for each in found.values())
     assert json.loads(plan.concepts())["church"]["captions"] == full["erasure"]["captions"]
+
+
+def test_what_others_edited_is_audited_as_our_edits_and_compared_with_none_of_them(full, tmp_path):
+    plan, (model,) = Memory(full), full["memory"]["models"]
+    assert plan.audited(model) == [*plan.methods(), NETWORKS] and OTHERS in plan.wildcards["audited"].split("|")
+    row = {"model": model, "method": "advunlearn", "concept": "church", "format": "published_text_encoder"}
+    full["erasure"]["others"] = {"theirs": {**row, "path": str(tmp_path / "captions.csv")}}
+    plan.check()
+    assert plan.audited(model) == [*plan.methods(), NETWORKS, OTHERS] and plan.lists()["others"][model]["theirs"]
+    assert f"<results>/memory/{model}/audit/{OTHERS}/measurements.parquet" in plan.groups()["audit"]
+    theirs, ours, networks = (SimpleNamespace(model=model, audited=name) for name in (OTHERS, "advunlearn", NETWORKS))
+    # They are listed with the networks, and inverted as our edits are: the same sets in the same way.
+    assert plan.edits_of(theirs) == plan.edits_of(networks) != plan.edits_of(ours)
+    assert plan.cases_of(theirs) == plan.cases_of(ours) and "advunlearn" not in json.loads(plan.cases_of(networks))
+    assert plan.inversion_of(theirs) == plan.inversion_of(ours) != plan.inversion_of(networks)
+    # What erasure measured of them is no measurement of ours by the same method.
+    assert all(f"/{model}/{plan.study()}/" in path for path in plan.measured_by_erasure(networks))
+    full["erasure"]["others"]["theirs"]["concept"] = full["erasure"]["studies"]["tuning"]["concepts"][0]
+    with pytest.raises(UserError, match=r"erasure\.others\.theirs forgot .*Add it to erasure\.studies\.comparison"):
+        plan.check()

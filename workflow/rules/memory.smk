@@ -1,5 +1,6 @@
 # The audit by inversion: pictures, other latents of them, seeds under every model, and what these say beyond the oracle.
-# Wildcards: {model} a text-to-image model, {audited} a method of erasure, or `networks`: what edits are compared with.
+# Wildcards: {model} a text-to-image model, {audited} a method of erasure, `networks`: what edits are compared with, or
+# `others`: what others edited.
 memory = plans["memory"]
 
 
@@ -124,7 +125,8 @@ rule memory_compare:
     input:
         code=code_of("palimpsest.memory.compare"),
         rows=lambda wildcards: [
-            f"<results>/memory/{wildcards.model}/audit/{name}/pictures.parquet" for name in memory.audited()
+            f"<results>/memory/{wildcards.model}/audit/{name}/pictures.parquet"
+            for name in memory.audited(wildcards.model)
         ],
         erasure=memory.measured_by_erasure,
     output:

@@ -29,9 +29,11 @@ from palimpsest.worlds.named import concept_of
 
 ZERO = "zero"  # a network that predicts no noise; no table lists it
 GUIDED = "guided"
+MODEL = ["method", "concept", "setting", "seed", "checkpoint"]  # what tells audited models apart
 QUERY = ["concept", "picture"]
 OTHERS = ("distant", "adjacent", "reencoded")  # latents of a query that are not its own
 LIKELY = ("distant", "adjacent")  # those of them of which is said how likely their seeds are
+DISTANCES = ["cosine", "apart", "distance", "variation"]
 REFERENCES = {"concept": ("neutral", "real"), "real_concept": ("real",)}  # what a set is compared with
 RANDOM_SEEDS = 1_000_000  # numbers of the noise that found seeds are shown beside
 STAGED = ("concept", "scrambled")  # sets whose first picture is shown stage by stage
@@ -79,8 +81,9 @@ def audit(
 
     cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
     the sampling's guidance (guided); of which kinds a query's other latents are inverted (images), all where none are
-    named. "zero" is audited where it is named. inversion: solver, steps, iterations, tolerance, precision. judges:
-    further ones, by their roles, as `readers_of` takes them.
+    named. Audited are the methods that it names, "zero" too. inversion: solver, steps, iterations, tolerance,
+    precision. judges: further ones, by their roles, as `readers_of` takes them. The record says how many captions of
+    each concept's pictures are cut off, with and without the concept.
     """
     place, settings = torch_device(device), Settings(**inversion)
     base, readers = text_diffusion.open_model(network, place), readers_of(classifier, detector, judge_roles, judges)
@@ -90,8 +93,10 @@ def audit(
     given = Collected(array, encoded, table, decoded, pd.read_parquet(latent_rows))
     plain = autoencoder.decode(base.vae, encoded)
     ceiling = decibels(array, plain)
+    cut = {name: base.tell_cut(name, captions_of(table, name)) for name in concepts}
     frames, kept, shown = [], {}, {}
-    for labels, changed in models(base, edited.read(edits), ZERO in cases, place):
+    listed = [edit for edit in edited.read(edits) if edit.method in cases]
+    for labels, changed in models(base, listed, ZERO in cases, place):
         for name in [labels["target"]] if labels["target"] else concepts:
             concept = concept_of(name, concepts[name])
             chosen = cases[labels["method"]]
@@ -99,8 +104,8 @@ def audit(
             frame, values, back = found
             frame["detected"] = readers.shows(concept, back)
             frame["ceiling"] = np.where(frame["kind"] == "", ceiling[frame["row"].clip(lower=0)], np.nan)
-            marks = {"method": labels["method"], "concept": name, "setting": labels["setting"], "seed": labels["seed"]}
-            key = ".".join(map(str, marks.values()))
+            labels["concept"] = name
+            key = ".".join(str(labels[part]) for part in ("method", "concept", "setting", "seed"))
             kept[key] = values.astype(np.float32)
             own = staged(given.pictures, plain, frame, values, back)
             pictures = {f"stages.{kind}.{key}": stages for kind, stages in own.items()}
@@ -108,18 +113,24 @@ def audit(
                 pictures[key] = example(changed, given, frame, back, sampling, seed)
             # Censored here: what is not in the file can be shown by no figure and no notebook.
             shown |= {each: publishable(some, explicit=concept.censored) for each, some in pictures.items()}
-            frames.append(frame.assign(**marks))
+            frames.append(frame.assign(**{part: labels[part] for part in MODEL}))
     whole, every = pd.concat(frames, ignore_index=True), np.concatenate(list(kept.values()))
     whole.to_parquet(rows, index=False)
     np.savez(seeds, **kept)
     np.savez(panel, **shown)
     write(measurements, measured(whole, every), family="memory", model=model)
-    return {"inversions": len(whole), "not converged": int((~whole["converged"]).sum())}
+    return {"inversions": len(whole), "not converged": int((~whole["converged"]).sum()), "cut_captions": cut}
+
+
+def captions_of(manifest: pd.DataFrame, concept: str) -> list[str]:
+    """Every caption of a concept's pictures once, their own and those without the concept."""
+    rows = manifest[manifest["concept"] == concept]
+    return list(dict.fromkeys([*rows["own"], *rows["neutral"]]))
 
 
 def measured(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
     """What is said of each model and concept, and (all) of the models of all concepts together."""
-    for keys in (["method", "concept", "setting", "seed"], ["method", "setting", "seed"]):
+    for keys in (MODEL, [part for part in MODEL if part != "concept"]):
         for values, group in rows.groupby(keys, sort=False):
             marks, part = dict(zip(keys, values, strict=True)), seeds[group.index]
             group = group.reset_index(drop=True)
@@ -133,10 +144,10 @@ def models(
 ) -> Iterator[tuple[dict, TextDiffusion | None]]:
     """Every model with its labels; None for the network that predicts no noise."""
     for edit in edits:
-        names = {name: getattr(edit, name) for name in ("method", "target", "setting", "seed")}
+        names = {name: getattr(edit, name) for name in ("method", "target", "setting", "seed", "checkpoint")}
         yield names, base.with_network(edited.open_edit(edit, place))
     if zero:
-        yield {"method": ZERO, "target": "", "setting": "", "seed": 0}, None
+        yield {"method": ZERO, "target": "", "setting": "", "seed": 0, "checkpoint": ""}, None
 
 
 def inverted(
@@ -240,32 +251,45 @@ def as_picture(seed: np.ndarray, side: int) -> np.ndarray:
 
 
 def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
-    """Means over the pictures of each set under each caption, and how many inversions did not converge."""
+    """Of each set under each caption: how many inversions converged, what all of them cost, and means over those."""
     for (name, caption), group in rows[rows["kind"] == ""].groupby(["set", "caption"], sort=False):
-        labels = {"set": name, "caption": caption, "n": len(group)}
-        for metric in ("psnr", "ceiling", "z", "channel_mean", "channel_variance", "autocorrelation", "evaluations"):
-            values = group[metric].to_numpy(float)
-            yield row(metric, values.mean(), *bootstrap(values), **labels)
-        for metric in ("detected", "converged"):
-            count = int(group[metric].sum())
-            yield row(metric, count / len(group), *wilson(count, len(group)), **labels)
-        yield row("residual", group["residual"].max(), **labels)
+        labels, found = {"set": name, "caption": caption}, group[group["converged"]]
+        yield share("converged", group["converged"], **labels)
+        yield row("residual", group["residual"].to_numpy().max(), n=len(group), **labels)
+        yield mean("evaluations", group["evaluations"], **labels)
+        for metric in ("psnr", "ceiling", "z", "channel_mean", "channel_variance", "autocorrelation"):
+            yield mean(metric, found[metric], **labels)
+        yield share("detected", found["detected"], **labels)
+
+
+def mean(metric: str, values: pd.Series, **labels) -> dict:
+    """A mean with its interval over these; not a number of none."""
+    given = values.to_numpy(float)
+    return row(metric, given.mean() if len(given) else np.nan, *bootstrap(given), n=len(given), **labels)
+
+
+def share(metric: str, values: pd.Series, **labels) -> dict:
+    """How many of these are true, with its interval; not a number of none."""
+    count = int(values.sum())
+    value = count / len(values) if len(values) else np.nan
+    return row(metric, value, *wilson(count, len(values)), n=len(values), **labels)
 
 
 def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
-    """The NLLs of a set against those of its references, under each caption; of seeds that were found."""
-    some = rows[(rows["kind"] == "") & rows["converged"]]
-    for caption, group in some.groupby("caption", sort=False):
-        values = {name: part["nll"].to_numpy() for name, part in group.groupby("set") if len(part) > 1}
+    """The NLLs of a set against those of its references, under each caption; of seeds that were found, two at least."""
+    for caption, group in rows[rows["kind"] == ""].groupby("caption", sort=False):
+        found = {name: part.loc[part["converged"], "nll"].to_numpy() for name, part in group.groupby("set")}
+        counts = {name: len(each) for name, each in found.items()}
+        values = {name: each if len(each) > 1 else np.full(2, np.nan) for name, each in found.items()}
         for name, others in REFERENCES.items():
             for other in others:
                 if name in values and other in values:
-                    labels = {"set": name, "reference": other, "caption": caption, "n": len(values[name])}
+                    labels = {"set": name, "reference": other, "caption": caption, "n": counts[name]}
                     for metric, estimate in statistics.compared(values[name], values[other], size).items():
                         yield row(metric, *estimate, **labels)
         for name, each in values.items():
             distance = statistics.bootstrapped(each, lambda some: statistics.wasserstein_to_normal(some, size))
-            yield row("w1", *distance, set=name, caption=caption, n=len(each))
+            yield row("w1", *distance, set=name, caption=caption, n=counts[name])
 
 
 def of_others(rows: pd.DataFrame, size: int) -> Iterator[dict]:
@@ -286,34 +310,41 @@ def of_others(rows: pd.DataFrame, size: int) -> Iterator[dict]:
 
 
 def of_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
-    """Geometry of the seeds (n, c, h, w) of each query's other latents; intervals over queries."""
+    """Geometry of the seeds (n, c, h, w) of each query's other latents that were found; intervals over queries."""
     images = rows[rows["kind"] != ""]
-    places = {kind: {query: part.index for query, part in some.groupby(QUERY)} for kind, some in images.groupby("kind")}
-    for kind in OTHERS:
-        values: dict[str, list[float]] = {name: [] for name in ("cosine", "apart", "distance", "variation")}
-        for query, here in places.get(kind, {}).items():
-            cosine, apart = statistics.pairwise(seeds[here])
-            _, distances = statistics.to_centre(seeds[here], seeds[places["own"][query][0]])
-            found = (cosine.mean(), apart.mean(), distances.mean(), statistics.variation(distances))
-            for metric, value in zip(values, found, strict=True):
-                values[metric].append(value)
-        for metric, each in values.items():
-            if each:
-                yield row(f"seeds_{metric}", np.mean(each), *bootstrap(np.array(each)), kind=kind, n=len(each))
-    for kind, part in images.groupby("kind", sort=False):
+    found = images[images["converged"]]
+    for kind, every in images.groupby("kind", sort=False):
+        part = found[found["kind"] == kind]
+        yield share("seeds_converged", every["converged"], kind=kind)
         for metric in ("psnr", "z"):
-            by_query = part.groupby(QUERY)[metric].mean().to_numpy()
-            yield row(f"seeds_{metric}", by_query.mean(), *bootstrap(by_query), kind=kind, n=len(by_query))
-        for metric in ("detected", "converged"):
-            count = int(part[metric].sum())
-            yield row(f"seeds_{metric}", count / len(part), *wilson(count, len(part)), kind=kind, n=len(part))
-    pairs = [(places["distant"][query], places["reencoded"][query]) for query in places.get("reencoded", {})]
-    if pairs:
-        moved = [
-            np.linalg.norm(statistics.flat(seeds[one]) - statistics.flat(seeds[two]), axis=1) for one, two in pairs
-        ]
-        by_query = np.array([each.mean() for each in moved])
-        yield row("seeds_moved_by_reencoding", by_query.mean(), *bootstrap(by_query), n=len(by_query))
+            yield mean(f"seeds_{metric}", part.groupby(QUERY)[metric].mean(), kind=kind)
+        yield share("seeds_detected", part["detected"], kind=kind)
+        if kind in OTHERS:
+            apart = pd.DataFrame(distances(part, found[found["kind"] == "own"], seeds), columns=DISTANCES)
+            for metric in DISTANCES:
+                yield mean(f"seeds_{metric}", apart[metric], kind=kind)
+    if (images["kind"] == "reencoded").any():
+        yield mean("seeds_moved_by_reencoding", moved(found, seeds))
+
+
+def distances(part: pd.DataFrame, own: pd.DataFrame, seeds: np.ndarray) -> list[tuple[float, ...]]:
+    """DISTANCES of each query's seeds: of pairs, and to the query's own. Two seeds and its own are needed."""
+    centres = dict(zip(own[QUERY].itertuples(index=False, name=None), own.index, strict=True))
+    lines = []
+    for query, some in part.groupby(QUERY):
+        if len(some) > 1 and query in centres:
+            cosine, apart = statistics.pairwise(seeds[some.index])
+            _, to_own = statistics.to_centre(seeds[some.index], seeds[centres[query]])
+            lines.append((cosine.mean(), apart.mean(), to_own.mean(), statistics.variation(to_own)))
+    return lines
+
+
+def moved(found: pd.DataFrame, seeds: np.ndarray) -> pd.Series:
+    """How far, by query, the distant latents' seeds are from those of the same latents decoded and encoded again."""
+    places = found.reset_index().pivot(index=[*QUERY, "support"], columns="kind", values="index")
+    both = places.reindex(columns=["distant", "reencoded"]).dropna().astype(int)
+    gaps = [np.linalg.norm(seeds[one].astype(float) - seeds[two]) for one, two in both.to_numpy()]
+    return pd.Series(gaps, both.index, dtype=float).groupby(QUERY).mean()
 
 
 if __name__ == "__main__":

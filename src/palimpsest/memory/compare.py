@@ -6,7 +6,7 @@ base, without guidance, under their own captions. A perfect erasure has the exce
 concept. So what a model remembers is the oracle's excess minus its own, on the same pictures: a memory is what is left
 of it above zero, in a model whose seeds of ordinary pictures (reference_z) are as those of N(0, I): where these are not
 likely either, as in a network that knows nothing, the excess says nothing. Every picture counts that converged under
-all the models that are compared.
+all the models that are compared, and how many these are is measured too (`compared`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,13 +16,13 @@ import pandas as pd
 
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.estimates import of_pairs, spearman
-from palimpsest.metrics.intervals import percentiles
+from palimpsest.metrics.intervals import percentiles, wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step
 
 BASE, ORACLE, ALL = "pretrained", "oracle", "all"
-MODEL = ["method", "concept", "setting", "seed"]
+MODEL = ["method", "concept", "setting", "seed", "checkpoint"]
 E, R = "concept", "neutral"
 VALUES = ("z", "psnr", "detected")
 DRAWS = 2000
@@ -55,34 +55,41 @@ def compare(
     model: str,
     seed: Count = 0,
 ) -> dict:
-    """rows: what `audit` measured of each picture; erasure: what the family erasure measured of the same models.
+    """rows: what `audit` measured of each picture; erasure: what the family erasure measured of the edits among them.
 
-    measurements: QUANTITIES of each model, by concept and (all) the mean of those over concepts that have it, and how
-    the models' ranks agree (`ranks`); points: a row for each edited model, what `ranks` compares.
+    measurements: QUANTITIES of each model, by concept and (all) the mean of those over concepts that have it, of which
+    share of its pictures they are (compared), and how the models' ranks agree (`ranks`); points: a row for each model
+    that was edited here, what `ranks` compares.
     """
     table = pd.concat([pd.read_parquet(path) for path in rows], ignore_index=True)
     table = table[(table["kind"] == "") & (table["caption"] == "own") & table["set"].isin([E, R])]
-    known = {key: values_of(group) for key, group in table.groupby(MODEL, sort=False)}
+    groups = dict(list(table.groupby(MODEL, sort=False)))
+    known = {key: values_of(group) for key, group in groups.items()}
     networks = {key[:2]: values for key, values in known.items() if key[0] in (BASE, ORACLE)}
     lines, cloud, pooled = [], [], {}
-    for (method, concept, setting, number), own in known.items():
+    for key, own in known.items():
+        labels = dict(zip(MODEL, key, strict=True))
+        concept = labels["concept"]
         models = {"own": own, BASE: networks.get((BASE, concept)), ORACLE: networks.get((ORACLE, concept))}
         aligned = converged_in_all({name: each for name, each in models.items() if each is not None})
-        labels = dict(zip(MODEL, (method, concept, setting, number), strict=True))
         found = estimated(aligned, np.random.default_rng(seed))
         pictures = {name: len(each) for name, each in aligned["own"].items()}
-        fewer = min(pictures.values())
-        pooled.setdefault((method, setting, number), []).append((found, fewer))
+        fewer, counts = min(pictures.values()), np.array([sum(pictures.values()), len(groups[key])])
+        lines.append(share(*counts, **labels))
+        pooled.setdefault(tuple({**labels, "concept": ALL}.values()), []).append((found, fewer, counts))
         lines += [row(name, *centre(*values, fewer), n=pictures[E], **labels) for name, values in found.items()]
         cloud.append(labels | {name: value for name, (value, _) in found.items()})
-    for (method, setting, number), parts in pooled.items():
-        labels = dict(zip(MODEL, (method, ALL, setting, number), strict=True))
+    for key, parts in pooled.items():
+        labels = dict(zip(MODEL, key, strict=True))
+        lines.append(share(*sum(counts for _, _, counts in parts), **labels))
         for name in QUANTITIES:
-            if some := [(*part[name], fewer) for part, fewer in parts if name in part]:
+            # The concepts of which there are pictures to compare; without any it is not a number.
+            given = [(*part[name], fewer) for part, fewer, _ in parts if name in part]
+            if some := [each for each in given if each[2]] or given:
                 value, drawn = (np.mean([each[place] for each in some], axis=0) for place in (0, 1))
                 fewer = sum(each[2] for each in some)
                 lines.append(row(name, *centre(value, drawn, fewer), n=len(some), **labels))
-    # What no model has is a column too: where nothing converged, say.
+    # What no model has is a column too: without an oracle, say.
     named = pd.DataFrame(cloud, columns=[*MODEL, *QUANTITIES])
     joined = with_erasure(named, tidy.read(erasure))
     joined.to_parquet(points, index=False)
@@ -111,11 +118,11 @@ def estimated(
 ) -> dict[str, tuple[float, np.ndarray]]:
     """Each quantity that the models allow: its value, and draws (DRAWS,) of its bootstrap over pictures.
 
-    A picture is drawn for all models at once. Without pictures there is nothing to say.
+    A picture is drawn for all models at once. Without pictures of either set it is not a number.
     """
+    if not all(map(len, models["own"].values())):
+        models = dict.fromkeys(models, dict.fromkeys((E, R), pd.DataFrame(np.nan, [0], VALUES)))
     sizes = {name: len(models["own"][name]) for name in (E, R)}
-    if not all(sizes.values()):
-        return {}
     picks = {name: rng.integers(size, size=(DRAWS, size)) for name, size in sizes.items()}
     point, drawn = {}, {}
     for model, sets in models.items():
@@ -138,13 +145,19 @@ def centre(value: float, drawn: np.ndarray, count: int) -> tuple[float, float, f
     return (value, *np.quantile(drawn, percentiles(count)))
 
 
+def share(count: int, total: int, **labels) -> dict:
+    """Which share of a model's pictures are compared."""
+    return row("compared", count / total, *wilson(int(count), int(total)), n=total, **labels)
+
+
 def with_erasure(points: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """The points of edited models with what erasure measured: prompts that show no concept, attacks that do."""
+    """The points of models edited here with what erasure measured: prompts that show no concept, attacks that do."""
     wanted = {"erased": ("erased", "own")}
     attacks = measured.loc[measured["metric"] == "recovered", "prompts"].unique()
     wanted |= {f"recovered_{name}": ("recovered", name) for name in attacks}
-    keys = ["method", "concept", "seed"]
-    edited = points[~points["method"].isin([BASE, ORACLE, "random", "zero"])].drop(columns="setting")
+    keys = ["method", "concept", "setting", "seed"]
+    ours = ~points["method"].isin([BASE, ORACLE, "random", "zero"]) & (points["checkpoint"] == "")
+    edited = points[ours].drop(columns="checkpoint")
     for name, (metric, prompts) in wanted.items():
         part = measured[(measured["metric"] == metric) & (measured["prompts"] == prompts)]
         values = part.astype({"seed": int})[[*keys, "value"]].rename(columns={"value": name})

@@ -46,7 +46,7 @@ NAMES = {
     "heun": "Heun",
 }
 # Labels that are meant where none is given.
-DEFAULTS = {"precision": "float32"}
+DEFAULTS = {"precision": "float32", "checkpoint": ""}
 
 
 def name_of(word: str) -> str:

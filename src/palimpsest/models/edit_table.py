@@ -26,7 +26,8 @@ import pandas as pd
 
 from palimpsest.run import UserError, sha256
 
-FORMATS = ("whole", "delta", "text_encoder", "steering", "lora", "published_unet", "published_text_encoder", "codes")
+PUBLISHED = ("published_unet", "published_text_encoder")
+FORMATS = ("whole", "delta", "text_encoder", "steering", "lora", *PUBLISHED, "codes")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Edit:
     path: Path
     sha256: str
     failure: str = ""
+
+    @property
+    def checkpoint(self) -> str:
+        """The name of a checkpoint that others published, which is its setting; none of what was edited here."""
+        return self.setting if self.format in PUBLISHED else ""
 
 
 def write(table: Path, rows: list[dict], **common) -> None:

@@ -12,7 +12,8 @@ from palimpsest.plan.base import Family, arguments, as_json, one_of
 from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
 
-NETWORKS = "networks"  # audited like the edits of a method: the base, its oracles, a random network, and none at all
+# Audited like the edits of a method: the base, its oracles, a random network, and none at all; and what others edited.
+NETWORKS, OTHERS = "networks", "others"
 
 
 class Memory(Family):
@@ -29,7 +30,7 @@ class Memory(Family):
     @property
     def wildcards(self) -> dict[str, str]:
         """The patterns of the wildcards that the family's rules share."""
-        return {"model": one_of(self.models()), "audited": one_of(self.audited())}
+        return {"model": one_of(self.models()), "audited": one_of([*self.methods(), NETWORKS, OTHERS])}
 
     def study(self) -> str:
         """The study of erasure whose edits are audited."""
@@ -39,21 +40,19 @@ class Memory(Family):
         """The methods whose edits are audited."""
         return self.own().get("methods") or self.erasure.methods_of(self.study())
 
-    def audited(self) -> list[str]:
-        """What a job audits: the edits of a method, or the networks that they are compared with."""
-        return [*self.methods(), NETWORKS]
+    def audited(self, model: str) -> list[str]:
+        """What a job audits: the edits of a method, the networks that they are compared with, what others edited."""
+        return [*self.methods(), NETWORKS, *([OTHERS] if self.erasure.others(model) else [])]
 
     def edits_of(self, wildcards) -> str:
-        """The table of the models that a job audits."""
-        root = self.erasure.root
-        if wildcards.audited == NETWORKS:
-            return f"{root}/{NETWORKS}/{wildcards.model}/edits.parquet"
-        return f"{root}/{wildcards.model}/{self.study()}/{wildcards.audited}/edits.parquet"
+        """The table of the models that a job audits; what others edited is listed with the networks."""
+        if wildcards.audited in (NETWORKS, OTHERS):
+            return self.networks(wildcards)
+        return f"{self.erasure.root}/{wildcards.model}/{self.study()}/{wildcards.audited}/edits.parquet"
 
     def measured_by_erasure(self, wildcards) -> list[str]:
-        """What the family erasure measured of the same models: whether prompts, and attacks, still show the concept."""
-        found = self.erasure.groups()
-        return [path for group in (self.study(), NETWORKS, "attacks") for path in found.get(group, [])]
+        """What the family erasure measured of the same edits: whether prompts, and attacks, still show the concept."""
+        return [self.erasure.measurements_of(wildcards.model, self.study(), method) for method in self.methods()]
 
     def concepts(self) -> str:
         """The concepts that are audited, as an argument."""
@@ -66,9 +65,11 @@ class Memory(Family):
 
     def cases_of(self, wildcards) -> str:
         """Which sets a job inverts under which captions, by method: of networks that know something, most."""
-        if wildcards.audited != NETWORKS:
-            return as_json({wildcards.audited: self.own("cases", "edits")})
-        kinds = {"pretrained": "networks", "oracle": "networks", "random": "controls", "zero": "controls"}
+        kinds = {wildcards.audited: "edits"}
+        if wildcards.audited == NETWORKS:
+            kinds = {"pretrained": "networks", "oracle": "networks", "random": "controls", "zero": "controls"}
+        elif wildcards.audited == OTHERS:
+            kinds = {row["method"]: "edits" for row in self.erasure.others(wildcards.model).values()}
         return as_json({method: self.own("cases", kind) for method, kind in kinds.items()})
 
     def inversion_of(self, wildcards) -> str:
@@ -125,7 +126,7 @@ class Memory(Family):
         found: dict[str, list[str]] = {name: [] for name in ("audit", "decoded", "compared")}
         for model in self.models():
             base = f"{self.root}/{model}"
-            found["audit"] += [f"{base}/audit/{name}/measurements.parquet" for name in self.audited()]
+            found["audit"] += [f"{base}/audit/{name}/measurements.parquet" for name in self.audited(model)]
             found["decoded"].append(f"{base}/decoded/measurements.parquet")
             found["compared"].append(f"{base}/compared/measurements.parquet")
             found.setdefault("likelihood", []).append(f"{base}/likelihood/measurements.parquet")
@@ -141,6 +142,7 @@ class Memory(Family):
             "methods": self.methods(),
             "concepts": self.audited_concepts(),
             "oracles": {model: list(self.erasure.oracles(model)) for model in self.models()},
+            "others": {model: self.erasure.others(model) for model in self.models()},
             "inversion": self.own("inversion"),
             "images": self.own("images"),
             "cases": self.own("cases"),
@@ -165,6 +167,12 @@ class Memory(Family):
         known = self.erasure.methods_of(self.study())
         if unknown := set(self.methods()) - set(known):
             raise UserError(f"memory.methods names {sorted(unknown)}, the study {self.study()} has {known}")
+        for name, row in self.erasure.own().get("others", {}).items():
+            if row["model"] in self.models() and row["concept"] not in self.audited_concepts():
+                raise UserError(
+                    f"erasure.others.{name} forgot {row['concept']}, and memory audits the concepts of the study "
+                    f"{self.study()}. Add it to erasure.studies.{self.study()}.concepts, or leave {name} out"
+                )
         if self.crosses():
             self.instance.own("studies", self.own("crossed", "study"))
 

@@ -1,8 +1,13 @@
 """What the family's tables share: which rows there are, and what their columns mean."""
 
+import pandas as pd
+
 from palimpsest.memory.names import name_of
+from palimpsest.report.typeset import Format
 
 NETWORKS, IGNORANT = ("pretrained", "oracle"), ("random", "zero")
+SHARE = Format(0, "percent", interval=False)
+OK = "ok: inversions within the tolerance (%), of which alone the other columns are; a dash: there is none."
 DEFINED = (
     "E: pictures of the concept that the pretrained model drew; R: its pictures of other captions; z: the NLL of a "
     "seed about the mean of that of N(0, I), in its standard deviations."
@@ -18,6 +23,12 @@ def rows_of(params: dict, model: str) -> list[str]:
 def group_of(method: str) -> str:
     """The spanning row that a row stands below."""
     return "networks that know nothing" if method in IGNORANT else "" if method in NETWORKS else "edited"
+
+
+def counted(rows: pd.DataFrame) -> str:
+    """How many pictures measurements are of, where each is of one concept or of all."""
+    counts = (rows.loc[rows["concept"] != "all", "n"] / rows["seeds"]).dropna().astype(int)
+    return str(counts.max()) if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
 
 
 def described(inversion: dict) -> str:

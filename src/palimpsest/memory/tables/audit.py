@@ -9,7 +9,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("audit",)
-PARAMS = {"models": None, "methods": None, "oracles": None, "inversion": None, "counts": None}
+PARAMS = {"models": None, "methods": None, "oracles": None, "inversion": None}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -31,5 +31,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         formats=FORMATS,
         group="group",
         wide=True,
-        notes=notes(params),
+        notes=notes(lookup, params),
     )

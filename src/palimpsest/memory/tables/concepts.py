@@ -9,7 +9,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("audit",)
-PARAMS = {"models": None, "methods": None, "concepts": None, "oracles": None, "inversion": None, "counts": None}
+PARAMS = {"models": None, "methods": None, "concepts": None, "oracles": None, "inversion": None}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -29,5 +29,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         group="group",
         long=True,
         size="scriptsize",
-        notes=notes(params),
+        notes=notes(lookup, params),
     )

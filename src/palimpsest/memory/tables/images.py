@@ -3,7 +3,7 @@
 import pandas as pd
 
 from palimpsest.memory.names import name_of
-from palimpsest.memory.tables._rows import described, group_of, rows_of
+from palimpsest.memory.tables._rows import OK, SHARE, described, group_of, rows_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -26,6 +26,7 @@ def build(lookup: Lookup, params: dict) -> Table:
             for kind in KINDS:
                 own = here.of(kind=kind)
                 cells |= {
+                    (name_of(kind), "ok"): own.get("seeds_converged"),
                     (name_of(kind), "cosine"): own.get("seeds_cosine"),
                     (name_of(kind), "to own"): own.get("seeds_distance"),
                     (name_of(kind), "CV"): own.get("seeds_variation"),
@@ -33,17 +34,21 @@ def build(lookup: Lookup, params: dict) -> Table:
                     (name_of(kind), "d_N"): own.get("seeds_w1_ratio"),
                     (name_of(kind), "PSNR"): own.get("seeds_psnr"),
                 }
-            cells[("", "moved")] = here.get("seeds_moved_by_reencoding")
+            cells |= {
+                ("again", "ok"): here.get("seeds_converged", kind="reencoded"),
+                ("again", "moved"): here.get("seeds_moved_by_reencoding"),
+            }
             rows.append(cells)
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    shape = params["images"]
+    shape, own = params["images"], lookup.rows("seeds_converged", kind="own")["value"].min()
     return Table(
         frame,
         caption="Many memories of one picture: seeds of latents that were sought in the decoder from other pictures "
         "(distant), and of the picture’s own latents with as much noise (adjacent).",
         label="tab:memory-images",
         formats={
+            "ok": SHARE,
             "cosine": Format(2),
             "to own": Format(1, interval=False),
             "CV": Format(2, "number", interval=False),
@@ -56,9 +61,10 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         notes="Cosine: mean distance of pairs of seeds of one picture; to own: mean Euclidean distance to the seed of "
         "its own latents, CV: the coefficient of variation of that distance; z, d_N: as in the audit’s table, d_N over "
-        "the same R; PSNR (dB): of what the seeds give back; moved: how far the distant ones’ seeds move when the "
-        "latents are decoded and encoded again first, as the release does. "
-        f"{shape['queries']} pictures of each concept, {shape['supports']} starts for each; the latents decode at "
-        f"{decoded['distant']:.0f} (distant) and {decoded['adjacent']:.0f} dB (adjacent); 95 % bootstrap over "
-        f"pictures. {described(params['inversion'])}",
+        "the same R; PSNR (dB): of what the seeds give back; again: how far the distant ones’ seeds move when the latents "
+        f"are decoded and encoded again first, as the release does. {OK} Of the pictures’ own latents these are "
+        f"{100 * own:.0f} % at least; a picture without such a seed has no distances. "
+        f"{shape['queries']} pictures of each concept, {shape['supports']} starts for each; "
+        f"the latents decode at {decoded['distant']:.0f} (distant) and {decoded['adjacent']:.0f} dB (adjacent); 95 % "
+        f"bootstrap over pictures. {described(params['inversion'])}",
     )

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from palimpsest.memory.names import name_of
+from palimpsest.memory.tables._rows import counted
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
@@ -49,9 +50,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         "less likely: the chance that a picture of E is less likely than one of R, by log p and by its seed; rank: the "
         "rank correlation of −log p and the seed’s NLL (of all: within concepts and sets); words: how much the own "
         "caption adds to log p over the empty one; beyond: by how much the pretrained network has more log p than the "
-        f"oracle. {shape['count']} pictures of each set and concept, {shape['steps']} steps of Heun’s method, "
-        f"{shape['probes']} probes of the trace, which leave an error of {errors[0]:.0f} nats in each log p. 95 % "
-        "intervals over pictures, bootstrap for ranks, t for means.",
+        f"oracle. {counted(lookup.rows('log_p', caption='own'))} pictures of each set and concept, {shape['steps']} "
+        f"steps of Heun’s method, {shape['probes']} probes of the trace, which leave an error of {errors[0]:.0f} nats "
+        "in each log p. 95 % intervals over pictures, bootstrap for ranks, t for means.",
     )
 
 

@@ -3,12 +3,12 @@
 import pandas as pd
 
 from palimpsest.memory.names import name_of
-from palimpsest.memory.tables._rows import described
+from palimpsest.memory.tables._rows import OK, SHARE, counted, described
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
 MEASUREMENTS = ("audit",)
-PARAMS = {"models": None, "oracles": None, "inversion": None, "cases": None, "counts": None}
+PARAMS = {"models": None, "oracles": None, "inversion": None, "cases": None}
 
 CAPTIONS = ("own", "neutral", "empty", "guided")
 PLAIN = Format(1, interval=False)
@@ -21,13 +21,14 @@ def build(lookup: Lookup, params: dict) -> Table:
         networks = ["pretrained", *(["oracle"] if params["oracles"][model] else [])]
         for caption in CAPTIONS:
             for name in cases.get(caption, []):
+                given = lookup.of(model=model, set=name, caption=caption)
                 cells = {("", "group"): name_of(f"caption_{caption}"), ("", "Set"): name_of(f"set_{name}")}
-                cells[("", "ceiling")] = lookup.get(
-                    "ceiling", model=model, method="pretrained", concept="all", set=name, caption=caption
-                )
+                cells[("", "n")] = counted(given.rows("converged", method="pretrained"))
+                cells[("", "ceiling")] = given.get("ceiling", method="pretrained", concept="all")
                 for network in networks:
-                    here = lookup.of(model=model, method=network, concept="all", set=name, caption=caption)
+                    here = given.of(method=network, concept="all")
                     cells |= {
+                        (name_of(network), "ok"): here.get("converged"),
                         (name_of(network), "PSNR"): here.get("psnr"),
                         (name_of(network), "found"): here.get("detected"),
                         (name_of(network), "z"): here.get("z"),
@@ -36,22 +37,22 @@ def build(lookup: Lookup, params: dict) -> Table:
                 rows.append(cells)
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    counts = params["counts"]
     return Table(
         frame,
         caption="What can be inverted: sets of pictures under captions, by networks that were not edited.",
         label="tab:memory-sets",
         formats={
             "ceiling": PLAIN,
+            "ok": SHARE,
             "PSNR": PLAIN,
-            "found": Format(0, "percent", interval=False),
+            "found": SHARE,
             "z": Format(1),
             "corr.": Format(2, interval=False),
         },
         group="group",
         wide=True,
-        notes="Ceiling: PSNR (dB) of the autoencoder alone; found: reconstructions in which the judges find the "
-        "concept (%); z: the NLL of seeds about the mean of N(0, I), in its standard deviations; corr.: of "
-        f"neighbouring coordinates of a seed, 0 for white noise. {counts['count']} pictures of a set and concept, "
-        f"{counts['altered']} of altered ones; 95 % bootstrap over pictures. {described(params['inversion'])}",
+        notes="n: pictures of each concept; ceiling: PSNR (dB) of the autoencoder alone, of the same pictures as the "
+        "pretrained model’s; found: reconstructions in which the judges find the concept (%); z: the NLL of seeds "
+        "about the mean of N(0, I), in its standard deviations; corr.: of neighbouring coordinates of a seed, 0 for "
+        f"white noise. {OK} 95 % bootstrap over pictures. {described(params['inversion'])}",
     )

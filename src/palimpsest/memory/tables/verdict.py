@@ -3,7 +3,7 @@
 import pandas as pd
 
 from palimpsest.memory.names import name_of
-from palimpsest.memory.tables._rows import DEFINED, described, group_of, rows_of
+from palimpsest.memory.tables._rows import DEFINED, SHARE, described, group_of, rows_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Table
 
@@ -21,9 +21,11 @@ def build(lookup: Lookup, params: dict) -> Table:
         for method in rows_of(params, model):
             here = lookup.of(model=model, method=method)
             cells = {("", "group"): group_of(method), ("", "Model"): name_of(method)}
+            cells |= {("all concepts", "ok"): here.get("compared", concept="all")}
             cells |= {("all concepts", "excess"): here.get("excess", concept="all")}
             cells |= {("all concepts", "shift"): here.get("shift", concept="all")}
             for concept in known:
+                cells |= {(name_of(concept), "ok"): here.get("compared", concept=concept)}
                 found = here.get("remembered", concept=concept)
                 usual = here.get("reference_z", concept=concept)
                 cells |= {(name_of(concept), "remembered"): found, (name_of(concept), "verdict"): verdict(found, usual)}
@@ -36,14 +38,21 @@ def build(lookup: Lookup, params: dict) -> Table:
         caption="Beyond the oracle: how much further out than other pictures’ the seeds of the concept’s pictures lie, "
         "and how much less so than in a network that never saw the concept.",
         label="tab:memory-verdict",
-        formats={"excess": Format(2), "shift": Format(2), "remembered": Format(2), "PSNR": Format(1, interval=False)},
+        formats={
+            "ok": SHARE,
+            "excess": Format(2),
+            "shift": Format(2),
+            "remembered": Format(2),
+            "PSNR": Format(1, interval=False),
+        },
         group="group",
         wide=True,
         notes="Excess: mean z of E minus that of R; shift: excess minus the pretrained model’s; remembered: the "
         "oracle’s excess minus the model’s, so that a perfect erasure has 0; memory: its interval lies above 0; pushed "
         "out: below; none: the seeds of R themselves lie outside 95 % of N(0, I), as in a network that knows nothing. "
-        "PSNR: over the oracle’s (dB). All differences are of the same pictures, those that converged in all models "
-        f"of a difference; 95 % bootstrap over pictures. {DEFINED} {described(params['inversion'])}",
+        "PSNR: over the oracle’s (dB). All differences are of the same pictures, those whose seeds were found in all "
+        f"models of a difference (ok: of all, %); 95 % bootstrap over pictures. {DEFINED} "
+        f"{described(params['inversion'])}",
     )
 
 
