@@ -296,17 +296,16 @@ def of_others(rows: pd.DataFrame, size: int) -> Iterator[dict]:
     """The NLLs of the seeds of queries' other latents against those of R, as `of_sets` has those of E.
 
     The source takes the supports' own seeds for R here; with one R the ratios of both levels can be compared. Intervals
-    are over queries, of those whose seeds were all found.
+    are over queries, of those whose seeds were all found; not a number of none.
     """
     labels = {"set": "concept", "reference": "neutral", "caption": "own"}
     plain = rows[(rows["kind"] == "") & (rows["caption"] == labels["caption"]) & rows["converged"]]
     reference = plain.loc[plain["set"] == labels["reference"], "nll"].to_numpy()
-    for kind in LIKELY:
+    for kind in [each for each in LIKELY if (rows["kind"] == each).any()]:
         queries = [part["nll"] for _, part in rows[rows["kind"] == kind].groupby(QUERY) if part["converged"].all()]
-        if queries and len(reference) > 1:
-            found = statistics.compared(np.stack(queries), reference, size)
-            for metric in ("w1_ratio", "fitted_ratio"):
-                yield row(f"seeds_{metric}", *found[metric], kind=kind, n=len(queries), **labels)
+        found = statistics.compared(np.stack(queries), reference, size) if queries and len(reference) > 1 else {}
+        for metric in ("w1_ratio", "fitted_ratio"):
+            yield row(f"seeds_{metric}", *found.get(metric, [np.nan] * 3), kind=kind, n=len(queries), **labels)
 
 
 def of_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
