@@ -207,6 +207,7 @@ def ran(base, judges, tmp_path_factory):
     def edited(
         method: str, selection: str, training: dict, settings: dict | None = None, changes: dict | None = None, **more
     ) -> Path:
+        """A method on both concepts; changes: to the run of a concept, by its name."""
         out = folder / method
         out.mkdir()
         runs = [
@@ -215,8 +216,9 @@ def ran(base, judges, tmp_path_factory):
                 "setting": "one",
                 "seed": 0,
                 "selection": selection,
-                "training": {**training, **(changes or {}).get(name, {})},
+                "training": training,
                 "settings": settings or {},
+                "changes": (changes or {}).get(name, {}),
             }
             for name in CONCEPTS
         ]
@@ -320,7 +322,7 @@ def test_the_base_draws_what_the_reference_holds(ran):
 
 
 def test_a_run_whose_numbers_end_is_kept_and_loses_no_other(base, ran, capsys):
-    wild = {"church": {"learning_rate": 1e30, "clip": 1e30}}
+    wild = {"church": {"training": {"learning_rate": 1e30, "clip": 1e30}}}
     folder = ran["edit"](
         "broken", "cross_attention", {"steps": 3, "learning_rate": 0.01, "batch": 2},
         {"sampling_steps": 2, "paths": 2}, wild, module="esd",
@@ -340,6 +342,39 @@ def test_a_run_whose_numbers_end_is_kept_and_loses_no_other(base, ran, capsys):
     ended = table[table["metric"] == "unfinished"].set_index("concept")["value"]
     assert ended.to_dict() == {"church": 1, "emblem": 0}
     assert set(table[table["metric"] == "erased"]["concept"]) == {"church", "emblem", ALL}
+
+
+def test_a_solution_that_there_is_not_loses_no_other(base, ran):
+    # So great a weight leaves no room for a finite sum.
+    wild = {"church": {"settings": {"erase": 1.7e308}}}
+    folder = ran["edit"]("unsolved", "cross_attention_kv", {}, changes=wild, module="uce", roles=["own"])
+    church, emblem = edits.read(folder / "edits.parquet")
+    assert "the solution is not finite" in church.failure and emblem.failure == ""
+    assert set(pd.read_parquet(folder / "log.parquet")["concept"]) == {"emblem"}
+    before = text_diffusion.open_model(base).network.state_dict()
+    same = [
+        all(torch.equal(tensor, before[name]) for name, tensor in edits.open_edit(row).state_dict().items())
+        for row in (church, emblem)
+    ]
+    assert same == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "changes", "message"),
+    [
+        ("setting", {"settings": {"paths": 0}}, "settings of the method esd: paths is 0"),
+        ("name", {"settings": {"etta": 1}}, "settings of the method esd: no option etta"),
+        ("training", {"training": {"steps": 1.5}}, "training of the method esd: steps is 1.5"),
+        ("selection", {"selection": "attention"}, "selection is 'attention'. Give"),
+    ],
+)
+def test_what_is_wrong_with_the_last_run_is_said_before_the_first(ran, monkeypatch, wrong, changes, message):
+    begun = []
+    monkeypatch.setattr("palimpsest.unlearning.runs.edit", lambda *given, **more: begun.append(given))
+    training = {"steps": 1, "learning_rate": 0.01, "batch": 2}
+    with pytest.raises(UserError, match=rf"emblem\.one\.0: {message}"):
+        ran["edit"](f"wrong_{wrong}", "cross_attention", training, {}, {"emblem": changes}, module="esd")
+    assert begun == []
 
 
 def test_a_concept_without_prompts_is_named_before_any_work(ran, tmp_path):

@@ -65,9 +65,9 @@ def erase(
 
     plan: `runs`, each with concept, setting, seed, selection, training and settings; where the tuning chose a setting
     (selected), each takes that one's. module: of palimpsest.unlearning.methods; selection: the parameters that may
-    change (`unlearning.selectors`, or "adapter"). The other runs of a job go on where one fails. One whose gradient or
-    weights are not finite is kept with its last finite weights, and judged with them: its row of edits says why it
-    ended, and the measurement `unfinished` is 1. After any other failure the step fails.
+    change (`unlearning.selectors`, or "adapter"). A run whose gradient or weights are not finite is kept with its last
+    finite weights, and judged with them, and the other runs go on: its row of edits says why it ended, and the
+    measurement `unfinished` is 1. Raises UserError for a run that cannot be made, before any is where that shows.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
     the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them. roles: of
     the prompts, those that are judged, or all; attacks: settings of the attacks on the edited models (`Attacker`),
