@@ -2,23 +2,25 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from palimpsest.erasure import draw, erase
 from palimpsest.judges import judge_networks, networks, reference, select_setting
-from palimpsest.judges.judging import summary
+from palimpsest.judges.judging import drawing, summary
 from palimpsest.judges.readers import between, rightness
 from palimpsest.metrics import measurements
 from palimpsest.models import edits, text_diffusion, weights
 from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.train_text_diffusion import untrained
-from palimpsest.run import UserError
+from palimpsest.run import UserError, sha256
 from palimpsest.worlds.captions import SYNONYMS
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, Concept, judging_prompts, training_prompts
 from palimpsest.worlds.scenes import FACTORS, combinations
@@ -247,39 +249,95 @@ def ran(base, judges, tmp_path_factory):
         "networks": nets,
         "esd": edited("esd", "cross_attention", training, {"sampling_steps": 2, "paths": 2}, attacks=ATTACKS),
         "uce": edited("uce", "cross_attention_kv", {}, roles=["own", "rest"]),
-        "spm": edited("spm", "adapter", training, {"sampling_steps": 2, "paths": 2}),
+        "spm": edited("spm", "adapter", training, paths := {"sampling_steps": 2, "paths": 2}),
+        "gated": edited("gated", "gated_adapter", training, paths, module="spm"),
+        "advunlearn": edited("advunlearn", "text_encoder", training, {**paths, "attack_after": 9}, roles=["own"]),
+        "neggrad": edited("neggrad", "full", training, roles=["own"]),
         "edit": edited,
     }
 
 
-@pytest.mark.parametrize(("method", "changed"), [("esd", "attn2"), ("uce", "attn2"), ("spm", "attentions")])
-def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ran, method, changed):
+@pytest.mark.parametrize(
+    ("method", "kind", "changed"),
+    [
+        ("esd", "delta", "attn2"),
+        ("uce", "delta", "attn2"),
+        ("neggrad", "delta", "unet."),
+        ("spm", "lora", "attentions"),
+        ("advunlearn", "text_encoder", "text_encoder."),
+    ],
+)
+def test_an_edit_is_a_row_that_holds_what_was_selected_and_nothing_else(base, ran, method, kind, changed):
     rows = edits.read(ran[method] / "edits.parquet")
-    assert [(row.target, row.format) for row in rows] == [("church", "delta"), ("emblem", "delta")]
+    assert [(row.target, row.format) for row in rows] == [("church", kind), ("emblem", kind)]
     before = text_diffusion.open_model(base).network.state_dict()
     for row in rows:
         after = edits.open_edit(row).state_dict()
         different = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
-        assert different and all(name.startswith("unet.") and changed in name for name in different)
+        assert different and all(changed in name for name in different)
 
 
-def test_any_user_of_diffusers_loads_an_edit(base, ran):
+def drawn_with(network, base: Path) -> torch.Tensor:
+    """Latents of two prompts from the same noise."""
+    model = text_diffusion.open_model(base).with_network(network)
+    ids = model.ids(["a red church", "a blue truck"])
+    return text_diffusion.sample(model, ids, text_diffusion.noise_of(model, np.arange(2), 0), steps=3, guidance=3.0)
+
+
+@pytest.mark.parametrize("method", ["esd", "uce", "neggrad", "spm", "advunlearn"])
+def test_any_user_of_diffusers_loads_an_edit(base, ran, method):
     from diffusers import StableDiffusionPipeline
-    from safetensors.torch import load_file
 
     pipeline = StableDiffusionPipeline.from_pretrained(base.parent.parent, local_files_only=True)
-    (row, _) = edits.read(ran["esd"] / "edits.parquet")
-    found = pipeline.unet.load_state_dict(load_file(row.path), strict=False)
-    assert found.unexpected_keys == []
+    pipeline.set_progress_bar_config(disable=True)
+    (row, _) = edits.read(ran[method] / "edits.parquet")
+    if row.format == "lora":
+        pipeline.load_lora_weights(row.path.parent, weight_name=row.path.name)
+    else:
+        part = pipeline.text_encoder if row.format == "text_encoder" else pipeline.unet
+        assert part.load_state_dict(load_file(row.path), strict=False).unexpected_keys == []
     model = text_diffusion.open_model(base)
-    ours = text_diffusion.draw(
-        model.with_network(edits.open_edit(row)), ["a red church"], np.arange(1), steps=3, guidance=3.0, seed=0
-    )
     theirs = pipeline(
-        ["a red church"], latents=text_diffusion.noise_of(model, np.arange(1), 0), num_inference_steps=3,
-        guidance_scale=3.0, output_type="np", height=16, width=16,
+        ["a red church", "a blue truck"], latents=text_diffusion.noise_of(model, np.arange(2), 0),
+        num_inference_steps=3, guidance_scale=3.0, output_type="latent", height=16, width=16,
     ).images  # fmt: skip
-    assert np.abs(theirs * 255 - ours).max() <= 1.01
+    ours, before = drawn_with(edits.open_edit(row), base), drawn_with(model.network, base)
+    assert torch.allclose(theirs, ours, atol=1e-4)
+    assert (ours - before).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("method", ["esd", "uce", "neggrad", "spm", "gated", "advunlearn"])
+def test_an_edit_draws_when_it_is_opened_what_was_judged(base, ran, method):
+    (row, _) = edits.read(ran[method] / "edits.parquet")
+    prompts = pd.read_parquet(ran["files"]["prompts.parquet"])
+    model = text_diffusion.open_model(base).with_network(edits.open_edit(row))
+    with np.load(ran[method] / "panel.npz") as panel:
+        asked = prompts[(prompts["concept"] == "church") & prompts["role"].isin(panel["roles"])]
+        seen = panel[f"{method}.church.one.0"].astype(int)
+    drawn = drawing(SAMPLING, 0)(model, asked)
+    assert len(seen) == len(asked) and np.abs(drawn - seen).max() <= 1
+
+
+def test_what_is_gated_is_the_same_training_and_acts_less_on_other_prompts(base, ran):
+    (merged, _), (gated, _) = (edits.read(ran[method] / "edits.parquet") for method in ("spm", "gated"))
+    assert (merged.format, gated.format) == ("lora", "gated")
+    one, other = load_file(merged.path), load_file(gated.path)
+    assert one.keys() == other.keys() - {"concept"} and all(torch.equal(one[name], other[name]) for name in one)
+    network, model = edits.open_edit(gated), text_diffusion.open_model(base)
+    ids = model.ids(["a church", "a blue truck in the sea"])
+    assert network.gates(ids)[0] == 1 > network.gates(ids)[1] > 0
+    noisy, times = text_diffusion.noise_of(model, np.arange(2), 0), torch.tensor([500, 500])
+    with torch.no_grad():
+        before, whole, found = (each(noisy, times, ids) for each in (model.network, edits.open_edit(merged), network))
+    moved, less = ((each - before).flatten(1).norm(dim=1) for each in (whole, found))
+    assert torch.allclose(less[0], moved[0], rtol=1e-4) and less[1] < moved[1]
+    # Of another base it is refused, and so is a file that does not say what it is gated by.
+    save_file(other, gated.path.with_name("other.safetensors"), metadata={"base": "0" * 64})
+    save_file(one, gated.path.with_name("none.safetensors"), metadata={"base": sha256(base)})
+    for name, message in (("other", "another base"), ("none", "does not say which prompts")):
+        path = gated.path.with_name(f"{name}.safetensors")
+        with pytest.raises(UserError, match=message):
+            edits.open_edit(replace(gated, path=path, sha256=sha256(path)))
 
 
 def test_measurements_have_each_role_by_concept_and_together(ran):
