@@ -523,8 +523,8 @@ def test_a_run_that_diverges_is_an_error_that_keeps_what_there_was(base, tmp_pat
 @pytest.mark.parametrize(
     ("run", "named"),
     [
-        (one_run("x", "first", projektion="none"), r"method unpromptable with \{'projektion': 'none'\}.*projektion"),
-        (one_run("x", "first", training={"stepz": 3}), r"method unpromptable with.*stepz"),
+        (one_run("x", "first", projektion="none"), "settings of the method unpromptable: no option projektion"),
+        (one_run("x", "first", training={"stepz": 3}), "training of the method unpromptable: no option stepz"),
         (one_run("x", "nobody"), r"targets\.parquet has no target 'nobody'.*first, copied, odd"),
     ],
 )
