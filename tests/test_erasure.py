@@ -352,6 +352,18 @@ def test_measurements_have_each_role_by_concept_and_together(ran):
     assert one.loc[ALL, "n"] == one.loc[["church", "emblem"], "n"].sum()
 
 
+def test_what_an_edit_costs_is_measured_as_its_log_has_it(ran):
+    for method in ("esd", "uce"):
+        table, log = (ran[method] / name for name in ("measurements.parquet", "log.parquet"))
+        found = measurements.read([table]).set_index(["metric", "concept"])["value"]
+        steps = pd.read_parquet(log)
+        for metric in ("forwards", "backwards"):
+            counted = steps[steps["concept"] == "church"][metric].sum() if method == "esd" else 0
+            assert found[metric, "church"] == counted
+    # Two steps of two pictures.
+    assert measurements.read([ran["esd"] / "measurements.parquet"]).query("metric == 'backwards'")["value"].eq(4).all()
+
+
 def test_what_is_attacked_is_measured_by_attack(ran):
     table = measurements.read([ran["esd"] / "measurements.parquet"])
     found = table[(table["metric"] == "recovered") & (table["concept"] == ALL)].set_index("prompts")
@@ -365,8 +377,8 @@ def test_what_is_attacked_is_measured_by_attack(ran):
 
 def test_only_the_roles_that_are_asked_for_are_judged(ran):
     table = measurements.read([ran["uce"] / "measurements.parquet"])
-    # Whether a run ended early is of no prompts.
-    judged = set(table[table["metric"] != "unfinished"]["prompts"])
+    # What a run cost, and whether it ended early, is of no prompts.
+    judged = set(table[~table["metric"].isin(["unfinished", "forwards", "backwards"])]["prompts"])
     assert judged == {"own", "rest"} and "recovered" not in set(table["metric"])
 
 

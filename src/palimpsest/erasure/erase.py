@@ -103,7 +103,7 @@ def erase(
             labels = files.add(made, edit)
             judging.judge(base.with_network(merged(edit, base.network).eval()), made.run["concept"], method, **labels)
     files.write_log(log)
-    write(measurements, [*judging.measurements(), *files.ended], family="erasure", model=model, study=study)
+    write(measurements, [*judging.measurements(), *files.measured], family="erasure", model=model, study=study)
     np.savez(panel, **judging.panel)
     list_edits(edits, files.rows, base=model, base_path=network, family="erasure", method=method)
     return {"runs": len(files.rows), "unfinished": files.unfinished}

@@ -17,6 +17,8 @@ from palimpsest.unlearning.door import edit, method_of
 from palimpsest.unlearning.engine import NotFinite
 
 MERGED = ("settings", "training")
+# What a run costs: how many pictures, or rows of tokens, went through a network; none where nothing is trained.
+PASSES = ("forwards", "backwards")
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,24 @@ def named(run: dict) -> Iterator[None]:
 
 
 class RunFiles:
-    """What a step writes of its runs: each one's changed tensors, its row, its log, whether it ended early."""
+    """What a step writes of its runs: each one's changed tensors, row, log and cost, and whether it ended early."""
 
     def __init__(self, weights: Path, base_path: Path, method: str):
         weights.mkdir(parents=True)
         self.weights, self.base_path, self.method = weights, base_path, method
-        self.rows, self.logs, self.ended = [], [], []
+        self.rows, self.logs, self.measured = [], [], []
 
     def add(self, made: Edited, network: nn.Module) -> dict:
         """Save a run's network, as the base's kind has it; its labels."""
         path, labels = self.weights / f"{made.name}.safetensors", {key: made.run[key] for key in ("setting", "seed")}
         concept, kind = made.run["concept"], save_delta(path, network, self.base_path)
-        self.logs.append(pd.DataFrame(made.log).assign(concept=concept, **labels))
+        steps = pd.DataFrame(made.log)
+        self.logs.append(steps.assign(concept=concept, **labels))
         self.rows.append({"target": concept, "path": path, "format": kind, "failure": made.failure, **labels})
-        self.ended.append(row("unfinished", bool(made.failure), concept=concept, method=self.method, n=1, **labels))
+        found = {"unfinished": bool(made.failure)} | {key: steps[key].sum() if key in steps else 0 for key in PASSES}
+        self.measured += [
+            row(metric, value, concept=concept, method=self.method, n=1, **labels) for metric, value in found.items()
+        ]
         return labels
 
     def write_log(self, path: Path) -> None:
