@@ -200,7 +200,7 @@ def test_an_option_that_names_its_method_is_tried_on_no_other():
     }
     assert all(settings["as_tuned"] == {} for settings in runs.values())
     assert runs["spm"] == {"as_tuned": {}, "gated": {"selection": "gated_adapter"}}
-    assert runs["scissorhands"].keys() == {"as_tuned", "projected"}
+    assert runs["esd_x"].keys() == {"as_tuned", "on_policy"}
     changed["erasure"]["studies"]["forms"]["options"].append({"name": "other", "method": "uce"})
     with pytest.raises(UserError, match=r"studies\.forms: the option other is of the method uce, which .* has not"):
         erasure.check()
