@@ -169,8 +169,8 @@ def test_what_a_row_lists_must_be_there_unchanged_and_of_a_known_format(tmp_path
     for broken, named in (
         (
             replace(edit, format="pickle"),
-            "format 'pickle' of the row is unknown; known: whole, delta, text_encoder, steering, lora, published_unet, "
-            "published_text_encoder, codes",
+            "format 'pickle' of the row is unknown; known: whole, delta, text_encoder, steering, lora, gated, "
+            "published_unet, published_text_encoder, codes",
         ),
         (replace(edit, path=tmp_path / "gone"), "gone is missing"),
         (replace(edit, base_path=tmp_path / "gone"), "gone is missing"),

@@ -10,9 +10,12 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from palimpsest.models import prompts
+from palimpsest.models.adapters import merge, weights_of
+from palimpsest.models.gated import Gated
 from palimpsest.models.text_diffusion import Conditioned
 from palimpsest.run import UserError
-from palimpsest.unlearning import adapters, door, engine, prompts
+from palimpsest.unlearning import adapters, door, engine
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.engine import FlatParameters, Step
 from palimpsest.unlearning.methods import ac, esd, fmn, spm, uce
@@ -385,47 +388,61 @@ def test_adapters_are_of_rank_one_in_every_projection_and_change_nothing_at_firs
     assert torch.equal(student(noisy, times, ids(OTHERS)), first_network()(noisy, times, ids(OTHERS)))
 
 
+def gated(given: Conditioned, concept: Tensor) -> Gated:
+    return Gated(network(), weights_of(given), concept)
+
+
 def test_merged_is_gated_at_one_and_the_base_is_gated_at_zero():
-    given, (noisy, times) = adapted(), point()
+    student, (noisy, times) = adapted(), point()
     merged, base = network(), first_network()
-    merged.unet.load_state_dict(adapters.merged(given.unet))
-    gated = adapters.Gated(given, ids([[5]]))
+    merge(merged, weights_of(student))
+    given = gated(student, ids([[5]]))
     whole, none = (each(noisy, times, ids(OTHERS)) for each in (merged, base))
     assert (whole - none).abs().max() > 0.05
-    values = {"one": 1.0, "zero": 0.0}
     found = {}
-    for name, value in values.items():
-        gated.gates = lambda given, value=value: torch.full((len(given),), value)
-        gated._gates.clear()
-        found[name] = gated(noisy, times, ids(OTHERS))
-    assert torch.allclose(found["one"], whole, atol=1e-5) and torch.equal(found["zero"], none)
-    # Without a gate the adapters act in full.
-    assert torch.allclose(given(noisy, times, ids(OTHERS)), whole, atol=1e-5)
-    again = network()
-    adapters.inject(again.unet, adapters.weights_of(given.unet))
-    assert torch.equal(again(noisy, times, ids(OTHERS)), given(noisy, times, ids(OTHERS)))
-    with pytest.raises(ValueError, match="weights of other adapters"):
-        adapters.inject(network().unet, {"other": torch.zeros(1)})
+    for value in (1.0, 0.0):
+        given.gates = lambda given, value=value: torch.full((len(given),), value)
+        given._gates.clear()
+        found[value] = given(noisy, times, ids(OTHERS))
+    assert torch.allclose(found[1.0], whole, atol=1e-5) and torch.equal(found[0.0], none)
+    # While they are trained the adapters act in full.
+    assert torch.allclose(student(noisy, times, ids(OTHERS)), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["half", "elsewhere", "shape"])
+def test_adapters_that_do_not_fit_change_nothing(fault):
+    state, plain = weights_of(adapted()), network()
+    name = next(name for name in state if "lora_A" in name)
+    if fault == "half":
+        state.pop(name)
+    elif fault == "elsewhere":
+        state |= {"other.lora_A.weight": state[name], "other.lora_B.weight": state[name]}
+    else:
+        state[name] = torch.cat([state[name]] * 2)
+    named = {"half": f"it lacks {name}", "elsewhere": "there is no other", "shape": "its weight"}[fault]
+    with pytest.raises(ValueError, match=named):
+        merge(plain, state)
+    assert all(torch.equal(*each) for each in zip(plain.parameters(), network().parameters(), strict=True))
 
 
 def test_the_gate_is_the_greater_of_the_cosine_and_the_share_of_words():
-    given, (noisy, times) = adapted(), point()
-    gated = adapters.Gated(given, ids([[5, 6]]))
+    noisy, times = point()
+    given = gated(adapted(), ids([[5, 6]]))
     texts = ids([[5, 6], [1, 5, 2], [6, 1, 5], [9]])
-    gates = gated.gates(texts)
+    gates = given.gates(texts)
     one, several = (first_network().embed(each).flatten(1) for each in (ids([[5, 6]]), texts))
     cosines = torch.cosine_similarity(several, one)
     assert torch.allclose(gates, torch.maximum(cosines, torch.tensor([1.0, 0.5, 1.0, 0.0])), atol=1e-6)
     assert 0 < gates[3] < 1
     # Each row has the strength of its own prompt, whether it comes as words or as what `embed` made of them.
-    found = gated(noisy, times, texts)
-    assert torch.allclose(found, gated(noisy, times, gated.embed(texts)), atol=1e-6)
+    found = given(noisy, times, texts)
+    assert torch.allclose(found, given(noisy, times, given.embed(texts)), atol=1e-6)
     for row in range(4):
-        gated.gates = lambda given, row=row: gates[row].expand(len(given))
-        gated._gates.clear()
-        alone = gated(noisy[row : row + 1], times[row : row + 1], texts[row : row + 1])
+        given.gates = lambda given, row=row: gates[row].expand(len(given))
+        given._gates.clear()
+        alone = given(noisy[row : row + 1], times[row : row + 1], texts[row : row + 1])
         assert torch.allclose(found[row], alone[0], atol=1e-5)
-    fresh = adapters.Gated(adapted(), ids([[5, 6]]))
+    fresh = gated(adapted(), ids([[5, 6]]))
     unheard = random(4, LENGTH, 16, seed=8)
     assert fresh(noisy, times, unheard).isfinite().all() and not fresh._gates
 

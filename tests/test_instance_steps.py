@@ -523,8 +523,8 @@ def test_a_run_that_diverges_is_an_error_that_keeps_what_there_was(base, tmp_pat
 @pytest.mark.parametrize(
     ("run", "named"),
     [
-        (one_run("x", "first", projektion="none"), r"method unpromptable with \{'projektion': 'none'\}.*projektion"),
-        (one_run("x", "first", training={"stepz": 3}), r"method unpromptable with.*stepz"),
+        (one_run("x", "first", projektion="none"), "settings of the method unpromptable: no option projektion"),
+        (one_run("x", "first", training={"stepz": 3}), "training of the method unpromptable: no option stepz"),
         (one_run("x", "nobody"), r"targets\.parquet has no target 'nobody'.*first, copied, odd"),
     ],
 )
@@ -1101,5 +1101,5 @@ def test_a_repair_refuses_what_does_not_fit(faulty, tmp_path):
     np.save(tmp_path / "few.npy", np.load(faulty.folder / "repaired.npy")[:3])
     with pytest.raises(UserError, match=r"few\.npy: uint8 \(3, 16, 16, 3\) for targets \(4, 16, 16, 3\)"):
         repaired(faulty, tmp_path / "few", repaired_images=tmp_path / "few.npy")
-    with pytest.raises(UserError, match=r"method unpromptable with \{'projektion': 'none'\}.*projektion"):
+    with pytest.raises(UserError, match="settings of the method unpromptable: no option projektion"):
         repaired(faulty, tmp_path / "wrong", settings={"projektion": "none"})

@@ -11,6 +11,7 @@ from conftest import ROOT, configuration
 from palimpsest.errors import UserError
 from palimpsest.plan import families
 from palimpsest.plan.configuration import merge, merged, parts, with_parts, without_nulls
+from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.lcr import Lcr
 from palimpsest.plan.sources import Sources
@@ -226,6 +227,21 @@ def test_a_course_is_made_of_lengths(monkeypatch):
     del config["var"]["studies"]["course"]["options"]
     with pytest.raises(UserError, match=r"var\.studies\.course: the option tuned has no length"):
         Var(config).check()
+
+
+def test_an_option_that_names_its_method_is_tried_on_no_other():
+    changed = configuration("small")
+    erasure = Erasure(changed)
+    runs = {
+        method: {run["setting"]: run["changes"] for run in erasure.runs_of("forms", method)}
+        for method in erasure.methods_of("forms")
+    }
+    assert all(settings["as_tuned"] == {} for settings in runs.values())
+    assert runs["spm"] == {"as_tuned": {}, "gated": {"selection": "gated_adapter"}}
+    assert runs["esd_x"].keys() == {"as_tuned", "on_policy"}
+    changed["erasure"]["studies"]["forms"]["options"].append({"name": "other", "method": "uce"})
+    with pytest.raises(UserError, match=r"studies\.forms: the option other is of the method uce, which .* has not"):
+        erasure.check()
 
 
 def test_reported_edits_come_first_and_of_them_those_that_are_listed_last():

@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from palimpsest.erasure.attacks import Attacker
 from palimpsest.judges.judging import Judging, drawing
 from palimpsest.judges.readers import readers_of
 from palimpsest.metrics.measurements import write
 from palimpsest.models import text_diffusion
+from palimpsest.models.adapters import merge, weights_of
 from palimpsest.models.edit_table import write as list_edits
+from palimpsest.models.gated import Gated
 from palimpsest.models.text_diffusion import Conditioned, TextDiffusion
 from palimpsest.models.words import check_words, named_tokens
 from palimpsest.options import Count
@@ -29,7 +32,8 @@ from palimpsest.unlearning.selectors import select
 from palimpsest.worlds.concepts import ROLES, Concept
 from palimpsest.worlds.named import Named, concept_of
 
-ADAPTER = "adapter"  # a selection of its own: what is trained is added, and merged when it is saved
+# Selections of their own: what is trained is added to the UNet, and then merged into it, or acts by the prompt.
+ADAPTER, GATED = "adapter", "gated_adapter"
 
 
 def erase(
@@ -66,9 +70,10 @@ def erase(
 
     plan: `runs`, each with concept, setting, seed, selection, training and settings; where the tuning chose a setting
     (selected), each takes that one's. module: of palimpsest.unlearning.methods; selection: the parameters that may
-    change (`unlearning.selectors`, or "adapter"). The other runs of a job go on where one fails. One whose gradient or
-    weights are not finite is kept with its last finite weights, and judged with them: its row of edits says why it
-    ended, and the measurement `unfinished` is 1. After any other failure the step fails.
+    change (`unlearning.selectors`, or "adapter", or "gated_adapter"). A run whose gradient or weights are not finite is
+    kept with its last finite weights, and judged with them, and the other runs go on: its row of edits says why it
+    ended, and the measurement `unfinished` is 1. Raises UserError for a run that cannot be made, before any is where
+    that shows.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
     the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them. roles: of
     the prompts, those that are judged, or all; oracles: concepts that there is an oracle of; attacks: settings of the
@@ -93,11 +98,13 @@ def erase(
             return contexts[run["concept"]]
 
         for made in edited(plan["runs"], chosen, of_run, base.network, module, prepare):
-            plain = without_adapters(made.network, base)
-            labels = files.add(made, plain)
-            judging.judge(base.with_network(plain.eval()), made.run["concept"], method, **labels)
+            edit = made.network
+            if made.run["selection"] == GATED:
+                edit = gated(edit, base.network, of_run(made.run).part("conditioning").bare)
+            labels = files.add(made, edit)
+            judging.judge(base.with_network(merged(edit, base.network).eval()), made.run["concept"], method, **labels)
     files.write_log(log)
-    write(measurements, [*judging.measurements(), *files.ended], family="erasure", model=model, study=study)
+    write(measurements, [*judging.measurements(), *files.measured], family="erasure", model=model, study=study)
     np.savez(panel, **judging.panel)
     list_edits(edits, files.rows, base=model, base_path=network, family="erasure", method=method)
     return {"runs": len(files.rows), "unfinished": files.unfinished}
@@ -105,7 +112,7 @@ def erase(
 
 def prepare(student: Conditioned, selection: str) -> None:
     """Let the parameters of a selection change."""
-    if selection == ADAPTER:
+    if selection in (ADAPTER, GATED):
         from palimpsest.unlearning import adapters  # peft takes seconds to load
 
         adapters.inject(student.unet)
@@ -113,14 +120,17 @@ def prepare(student: Conditioned, selection: str) -> None:
         select(student, selection)
 
 
-def without_adapters(student: Conditioned, base: TextDiffusion) -> Conditioned:
-    """The network itself, or one of the base's form into which its adapters are merged."""
-    if not any(".lora_" in name for name, _ in student.named_parameters()):
-        return student
-    from palimpsest.unlearning import adapters
+def gated(student: Conditioned, base: Conditioned, concept: Tensor) -> Conditioned:
+    """The base with what was trained, by how much a prompt has to do with the concept's (k, length)."""
+    return Gated(copy.deepcopy(base), weights_of(student), concept)
 
-    plain = copy.deepcopy(base.network)
-    plain.unet.load_state_dict(adapters.merged(student.unet))
+
+def merged(network: Conditioned, base: Conditioned) -> Conditioned:
+    """The network itself, or one of the base's form into which its adapters are merged."""
+    if not (state := weights_of(network)):
+        return network
+    plain = copy.deepcopy(base)
+    merge(plain, state)
     return plain
 
 

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
+from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 
 from palimpsest.instance.faulty_class import PANEL, Fault, Looks, Samples, rates
@@ -16,6 +16,7 @@ from palimpsest.instance.surrogates.context import check
 from palimpsest.judges import networks
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
+from palimpsest.models.adapters import weights_of
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.pixels import to_tensor
 from palimpsest.options import Positive
@@ -90,11 +91,11 @@ def repair(
             settings=settings,
             training={**training, "autocast": place.type == "cuda"},
             beside=log,
-            save=lambda path, unet=unet: save_file(adapters(unet), path),
+            save=lambda path, unet=unet: save_file(weights_of(unet), path),
             what=f"{labels}",
         )
         name = f"{run['setting']}.{run['seed']}"
-        save_file(adapters(unet), weights / f"{name}.safetensors")
+        save_file(weights_of(unet), weights / f"{name}.safetensors")
         listed.append({"path": weights / f"{name}.safetensors", **labels})
         logs.append(pd.DataFrame(steps).assign(**labels))
         sizes = len(before.own), len(before.others), params["sampling_steps"], before.seed
@@ -107,7 +108,7 @@ def repair(
     write(measurements, rows, family="instance", model=model, method=method, study="faulty_class")
     base = {"base": model, "base_path": network, "family": "instance", "method": method, "format": "lora"}
     list_edits(edits, listed, **base, target="wrong")
-    return {"parameters": sum(tensor.numel() for tensor in adapters(unet).values())}
+    return {"parameters": sum(tensor.numel() for tensor in weights_of(unet).values())}
 
 
 def conditioning(unet, faulty: Fault, place: torch.device) -> Conditioning:
@@ -115,11 +116,6 @@ def conditioning(unet, faulty: Fault, place: torch.device) -> Conditioning:
     none = unet.config.num_class_embeds - 1
     others = [label for label in range(none) if label != faulty.label]
     return Conditioning(*(torch.tensor(each, device=place) for each in ([faulty.label], none, others)))
-
-
-def adapters(unet) -> dict[str, torch.Tensor]:
-    """The adapters of a network by name."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(unet).items()}
 
 
 if __name__ == "__main__":

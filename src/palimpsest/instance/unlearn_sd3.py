@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 from diffusers import SD3Transformer2DModel
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from palimpsest.instance.methods import flow_matching
+from palimpsest.models.adapters import weights_of
 from palimpsest.models.edit_table import write as list_edits
 from palimpsest.models.stable_diffusion_3 import load_transformer
 from palimpsest.options import Count, Positive
@@ -102,8 +103,7 @@ def unlearn_sd3(
 
 def adapters(network: SD3Transformer2DModel) -> dict[str, Tensor]:
     """The adapters by name, as diffusers' pipeline reads them."""
-    state = get_peft_model_state_dict(network)
-    return {f"transformer.{name}": each.detach().cpu().contiguous() for name, each in state.items()}
+    return {f"transformer.{name}": each for name, each in weights_of(network).items()}
 
 
 def arrays(path: Path, names: tuple[str, ...], dimensions: int) -> dict[str, Tensor]:

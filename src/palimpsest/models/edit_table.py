@@ -10,8 +10,10 @@ Paths are relative to the table, so that results can be moved. Formats:
 * `text_encoder`: the same of a text-to-image model's text encoder, whose UNet is the base's
 * `steering`: safetensors of a concept's condition, with the base's sha256 and how drawing leads away from it
   (`models.steering`); no weight of the base changes
-* `lora`: safetensors of low-rank adapters; names may begin with `<seed>.`, where one file holds several seeds, or with
-  `transformer.`, as diffusers' pipelines name them
+* `lora`: safetensors of low-rank adapters; names begin with `unet.` or `transformer.` where they are of such a part of
+  a pipeline, as diffusers' `load_lora_weights` has them
+* `gated`: the same of a text-to-image model, with the base's sha256 and, under `concept`, the token ids of prompts: the
+  adapters act on a prompt as much as it resembles these (`models.adapters`)
 * `published_unet`, `published_text_encoder`: a state dict of the whole UNet (by diffusers' or by its first authors'
   names; merged adapters too) or text encoder that others published; the rest is the base's
 * `codes`: an .npz of edited codes (images, h, w), one array for each setting, under the last part of its name: the
@@ -27,7 +29,7 @@ import pandas as pd
 from palimpsest.run import UserError, sha256
 
 PUBLISHED = ("published_unet", "published_text_encoder")
-FORMATS = ("whole", "delta", "text_encoder", "steering", "lora", *PUBLISHED, "codes")
+FORMATS = ("whole", "delta", "text_encoder", "steering", "lora", "gated", *PUBLISHED, "codes")
 
 
 @dataclass(frozen=True)

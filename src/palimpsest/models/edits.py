@@ -1,5 +1,7 @@
 """Open any edited model that a table lists (`edit_table`): the network of a row, or its codes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from palimpsest.models import compvis
+from palimpsest.models.adapters import DOWN, merge, weights_of
 from palimpsest.models.edit_table import FORMATS, Edit, read
 from palimpsest.models.published import DAMAGE, read_state
 from palimpsest.models.steering import load_steering, save_steering
@@ -16,6 +19,7 @@ from palimpsest.models.weights import check_state
 from palimpsest.run import UserError, sha256
 
 TEXT_PREFIX = "text_encoder."
+CONCEPT = "concept"  # the tensor of a gate's prompts
 VISUAL = "visual_tokenizer"  # the folder by which a next-scale model is known
 
 __all__ = ["open_edit", "read", "save_delta"]
@@ -29,6 +33,7 @@ def open_edit(edit: Edit, device: torch.device | str = "cpu") -> nn.Module | np.
     openers = {"whole": lambda: open_network(edit.path), "delta": lambda: with_delta(edit)}
     openers |= {"text_encoder": lambda: with_delta(edit), "lora": lambda: with_adapters(edit)}
     openers |= {"codes": lambda: codes_of(edit), "steering": lambda: with_steering(edit)}
+    openers |= {"gated": lambda: with_gate(edit)}
     openers |= {f"published_{part}": lambda part=part: with_published(edit, part) for part in ("unet", "text_encoder")}
     if edit.format not in openers:
         raise UserError(f"{edit.path}: the format {edit.format!r} of the row is unknown; known: {', '.join(FORMATS)}")
@@ -83,10 +88,18 @@ def save_delta(path: Path, network: nn.Module, base_path: Path, half: bool = Fal
     """Write the tensors of a network that differ from its base's; they replace the base's when they are read.
 
     half: in bfloat16, of half the size; the network's own are rounded to it, so that it is what its file says.
-    Or, of a network that steers what it draws, its steering: its weights are to be the base's. Gives the row's format.
+    Or its adapters, where it has some, with what gates them if anything does; or, of a network that steers what it
+    draws, its steering: its weights are to be the base's. Gives the row's format.
     Of a text-to-image model either the UNet (or the transformer) or the text encoder may differ, and the names are
     those of the part alone, as diffusers and transformers load them.
     """
+    if (gated := getattr(network, "adapters", None)) is not None:
+        concept = network.concept.cpu().contiguous()
+        save_file({CONCEPT: concept, **gated}, path, metadata={"base": sha256(base_path)})
+        return "gated"
+    if state := weights_of(network):
+        save_file(state, path)
+        return "lora"
     base, edited = open_network(base_path).state_dict(), network.state_dict()
     if base.keys() != edited.keys():
         raise ValueError(f"the network has other tensors than {base_path}: {sorted(base.keys() ^ edited.keys())[:5]}")
@@ -124,16 +137,21 @@ def prefix_of(base_path: Path, kind: str) -> str:
 
 def with_delta(edit: Edit) -> nn.Module:
     """The base with the tensors that changed; names, shapes and the base itself are checked."""
+    refuse_other_base(edit)
     network, prefix = open_network(edit.base_path), prefix_of(edit.base_path, edit.format)
-    with safe_open(edit.path, "pt") as file:
-        base = (file.metadata() or {}).get("base")
-    if base != sha256(edit.base_path):
-        raise UserError(f"{edit.path} was made of another base than {edit.base_path} (sha256 {base}): give that one")
     state = network.state_dict()
     changed = {f"{prefix}{name}": tensor for name, tensor in read_state(edit.path).items()}
     check_names(edit.path, changed, state)
     network.load_state_dict({**state, **changed})
     return network
+
+
+def refuse_other_base(edit: Edit) -> None:
+    """Raise UserError where a file says that it is of another base than its row does."""
+    with safe_open(edit.path, "pt") as file:
+        base = (file.metadata() or {}).get("base")
+    if base != sha256(edit.base_path):
+        raise UserError(f"{edit.path} was made of another base than {edit.base_path} (sha256 {base}): give that one")
 
 
 def with_steering(edit: Edit) -> nn.Module:
@@ -215,29 +233,36 @@ def check_names(path: Path, given: dict[str, Tensor], known: dict[str, Tensor]) 
 
 
 def with_adapters(edit: Edit) -> nn.Module:
-    """The base with its adapters; every tensor of the file has its place, and every adapter its tensors."""
-    from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
-
+    """The base with its adapters merged into it; every tensor of the file has its place, every adapter its tensors."""
     state = {name.removeprefix("transformer."): each for name, each in read_state(edit.path).items()}
-    down = ".lora_A.weight"
-    downs = {name.removesuffix(down): each for name, each in state.items() if name.endswith(down)}
-    if not downs:
+    if not any(name.endswith(DOWN) for name in state):
         raise UserError(f"{edit.path} holds no adapters: make them again")
     network = open_network(edit.base_path)
-    unknown = sorted(downs.keys() - {name for name, _ in network.named_modules()})
-    if unknown:
-        raise UserError(f"{edit.path} does not fit {edit.base_path}: it has no {', '.join(unknown[:5])}")
-    # As they are trained here, and as diffusers takes them without another word: the scale is one.
-    ranks = {name: each.shape[0] for name, each in downs.items()}
-    rank = next(iter(ranks.values()))
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=sorted(downs), rank_pattern=ranks, alpha_pattern=ranks)
-    network = inject_adapter_in_model(config, network)
-    known = get_peft_model_state_dict(network)
-    check_names(edit.path, state, known)
-    if known.keys() != state.keys():
-        raise UserError(f"{edit.path} lacks {', '.join(sorted(known.keys() - state.keys())[:5])}")
-    set_peft_model_state_dict(network, state)
+    with fitting(edit):
+        merge(network, state)
     return network
+
+
+def with_gate(edit: Edit) -> nn.Module:
+    """The base with adapters that act on a prompt as much as it has to do with the concept."""
+    from palimpsest.models.gated import Gated
+
+    refuse_other_base(edit)
+    state = read_state(edit.path)
+    if CONCEPT not in state:
+        raise UserError(f"{edit.path} does not say which prompts its adapters are for: make it again")
+    concept = state.pop(CONCEPT)
+    with fitting(edit):
+        return Gated(open_network(edit.base_path), state, concept)
+
+
+@contextmanager
+def fitting(edit: Edit) -> Iterator[None]:
+    """Say of adapters that do not fit which file they are of."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{edit.path} does not fit {edit.base_path}: {error}. Nothing was loaded") from error
 
 
 def codes_of(edit: Edit) -> np.ndarray:

@@ -73,10 +73,12 @@ class ConceptStudies(Studies):
 
     def options_of(self, study: str, method: str) -> list[dict]:
         """What a study tries of a method: in the tuning its grid, else what the tuning chose, or changes to it."""
-        return self.own("methods", method, "grid") if study == self.own("tuning_study") else self.tried(study)
+        if study == self.own("tuning_study"):
+            return self.own("methods", method, "grid")
+        return [option for option in self.tried(study) if option.get("method", method) == method]
 
     def tried(self, study: str) -> list[dict]:
-        """The changes that a study makes to what the tuning chose."""
+        """The changes that a study makes to what the tuning chose; of one method those that name it."""
         return self.own("studies", study).get("options", [{"name": "tuned"}])
 
     def runs_of(self, study: str, method: str) -> list[dict]:
@@ -88,7 +90,7 @@ class ConceptStudies(Studies):
                 "setting": option["name"],
                 "seed": seed,
                 **self.made_by(method, concept),
-                "changes": {key: value for key, value in option.items() if key != "name"},
+                "changes": {key: value for key, value in option.items() if key not in ("name", "method")},
             }
             for concept in (["+".join(row["concepts"])] if row.get("together") else row["concepts"])
             for option in self.options_of(study, method)
@@ -175,7 +177,12 @@ class ConceptStudies(Studies):
             "oracles": {model: self.oracles_compared(model) for model in self.own("models")},
             "others": {model: self.others(model) for model in self.own("models")},
             "studies": {
-                name: {"concepts": row["concepts"], "seeds": row["seeds"], "options": self.tried(name)}
+                name: {
+                    "concepts": row["concepts"],
+                    "seeds": row["seeds"],
+                    "methods": self.methods_of(name),
+                    "options": self.tried(name),
+                }
                 for name, row in self.own("studies").items()
             },
             "grids": {name: self.own("methods", name, "grid") for name in self.methods_of(self.own("tuning_study"))},
@@ -202,6 +209,12 @@ class ConceptStudies(Studies):
                 self.own("concepts", name)
             for name in (*self.methods_of(study), *row.get("without", [])):
                 self.own("methods", name)
+            for option in self.tried(study):
+                if option.get("method") not in (None, *self.methods_of(study)):
+                    raise UserError(
+                        f"{self.family}.studies.{study}: the option {option['name']} is of the method "
+                        f"{option['method']}, which the study has not. Give one of {', '.join(self.methods_of(study))}"
+                    )
         for name, row in self.used_concepts().items():
             refuse_without_consent(name, row)
         for path in self.prompt_files():

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
-from palimpsest.report.typeset import Estimate, Format, Table
+from palimpsest.report.typeset import Estimate, Format, Marked, Table
 
 Names = Callable[[str], str]
 NETWORKS = ("pretrained", "oracle", "random")
@@ -86,6 +86,7 @@ FORMATS = {
     "FD": Format(2, interval=False),
     "Div": Format(2, interval=False),
     "On": Format(0, "number", interval=False),
+    "Cost": Format(1, "number", interval=False),
 }
 
 
@@ -100,6 +101,7 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
                     "Row": title,
                     **measured(here),
                     "On": erasures(here, concepts, params["erased"], params["kept"]),
+                    "Cost": cost(here, concepts),
                 }
             )
     counts, called = params["prompts"], params["names"]
@@ -112,7 +114,8 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
         f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. Div: between a "
         f"picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many of the "
-        f"{len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest.",
+        f"{len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest. Cost: "
+        "pictures that go through the network to erase one concept, in thousands, a backward pass counted as two.",
         label=label,
         formats=FORMATS,
         group="group",
@@ -150,39 +153,58 @@ def in_brief(here: Lookup) -> dict[str, Estimate]:
     }
 
 
-def under(title: str, here: Lookup) -> dict[tuple[str, str], Estimate]:
-    """Three cells of a model on one concept, under its title."""
+def under(title: str, here: Lookup, marked: bool) -> dict[tuple[str, str], Estimate]:
+    """Three cells of a model on one concept, under its title; marked: that it is erased."""
     cells = in_brief(here)
+    cells["Erased"] = Marked(*cells["Erased"]) if marked else cells["Erased"]
     return {(title, name.lower()): cells[name] for name in ("Erased", "Near", "Rest")}
 
 
 def erasures(here: Lookup, concepts: list[str], erased: float, kept: float) -> Estimate:
     """On how many concepts an edit erases and keeps so much; of a network that was not measured on all, no number."""
-    count = 0
-    for concept in concepts:
-        by_name = here.get("erased", prompts="own", concept=concept).value
-        others = [here.get("kept", prompts=role, concept=concept).value for role in ("neighbour", "rest")]
-        if math.isnan(by_name):
-            return Estimate(math.nan)
-        count += by_name >= erased and min(others) >= kept
-    return Estimate(count)
+    if any(math.isnan(here.get("erased", prompts="own", concept=concept).value) for concept in concepts):
+        return Estimate(math.nan)
+    return Estimate(sum(erases(here.of(concept=concept), erased, kept) for concept in concepts))
+
+
+def erases(here: Lookup, erased: float, kept: float) -> bool:
+    """Whether so much of one concept is erased by name while so much is kept of neighbours, and of the rest."""
+    others = [here.get("kept", prompts=role).value for role in ("neighbour", "rest")]
+    return here.get("erased", prompts="own").value >= erased and all(value >= kept for value in others)
+
+
+def cost(here: Lookup, concepts: list[str]) -> Estimate:
+    """Passes through the network for one concept, in thousands, a backward pass counted as two; the mean of them."""
+    found = [
+        here.get("forwards", concept=concept).value + 2 * here.get("backwards", concept=concept).value
+        for concept in concepts
+    ]
+    return Estimate(sum(found) / len(found) / 1000)
 
 
 def by_concept(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
-    """For each concept what is erased by name, and what is kept of neighbours and the rest."""
-    rows = []
+    """For each concept what is erased by name, and what is kept of neighbours and the rest; which are erased."""
+    rows, limits = [], (params["erased"], params["kept"])
     for model in params["models"]:
         for method in rows_of(params, model):
             cells = {("", "Row"): name_of(method)}
             for concept in params["studies"]["comparison"]["concepts"]:
                 here = of(lookup, model, method).of(concept=concept)
-                cells |= under(name_of(concept), here)
+                cells |= under(name_of(concept), here, erases(here, *limits))
             rows.append(cells)
+    idle = [
+        row["", "Row"]
+        for row in rows
+        if row["", "Row"] not in map(name_of, NETWORKS) and not any(isinstance(cell, Marked) for cell in row.values())
+    ]
+    erased, kept = (f"{100 * limit:.0f} %" for limit in limits)
+    said = f"; of no concept by {', '.join(idle)}" if idle else ""
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     return Table(
         frame,
-        caption="Concept erasure by concept: erased (%), and kept (%) near it and elsewhere.",
+        caption=f"Concept erasure by concept: erased (%), and kept (%) near it and elsewhere. {Marked.mark}: {erased} "
+        f"are erased by name while {kept} is kept of both{said}.",
         label=label,
         formats={
             "erased": Format(0, "percent", better="high"),
@@ -224,6 +246,53 @@ def tuning(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
         formats={name: Format(0, "percent", interval=False) for name in ("Erased", "Words", "Near", "Rest", "Again")},
         compared=[False] * len(rows),
         notes=measured_before(params, name_of),
+    )
+
+
+CHANGES = {
+    "Erased": Format(0, "percent", better="high"),
+    "Words": Format(0, "percent", better="high", interval=False),
+    "Near": Format(0, "percent", better="high"),
+    "Rest": Format(0, "percent", better="high", interval=False),
+    "Change": Format(3, better="low", interval=False),
+    "FD": Format(2, better="low", interval=False),
+}
+CHANGED = (
+    "erased (%) by name, kept (%) of the same prompts’ other words, of neighbours and of the rest; change of the "
+    "rest’s pictures, and their Fréchet distance."
+)
+
+
+def changes(lookup: Lookup, params: dict, name_of: Names, study: str, caption: str, label: str) -> Table:
+    """What a study's changes to what was tuned do; rows: its options, below their method where there are several.
+
+    caption: what is changed; what is measured comes after it.
+    """
+    row, rows = params["studies"][study], []
+    for model in params["models"]:
+        for method in row["methods"]:
+            for option in row["options"]:
+                if option.get("method", method) != method:
+                    continue
+                here = lookup.of(model=model, study=study, method=method, concept="all", setting=option["name"])
+                rows.append(
+                    {
+                        "group": name_of(method) if len(row["methods"]) > 1 else "",
+                        "Changed": option["name"].replace("_", " "),
+                        **in_brief(here),
+                        "Change": here.get("perceptual", prompts="rest"),
+                        "FD": here.get("frechet", prompts="rest"),
+                    }
+                )
+    concepts = ", ".join(map(name_of, row["concepts"]))
+    return Table(
+        pd.DataFrame(rows),
+        caption=f"{caption} (on {concepts}): {CHANGED}",
+        label=label,
+        formats=CHANGES,
+        group="group",
+        wide=True,
+        notes="At what was tuned otherwise. Intervals are 95 %, over prompts.",
     )
 
 

@@ -50,6 +50,13 @@ class Estimate(NamedTuple):
     value: float
     low: float = math.nan
     high: float = math.nan
+    mark = ""  # what stands behind the value
+
+
+class Marked(Estimate):
+    """One that a table's caption speaks of."""
+
+    mark = "†"
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,10 @@ def number(value: float, style: Format = Format()) -> str:
 
 def estimate(given: Estimate, style: Format) -> tuple[str, str]:
     """The value and its interval as text; the interval is empty where there is none."""
+    shown = number(given.value, style) + given.mark
     if not style.interval or math.isnan(given.low) or math.isnan(given.high):
-        return number(given.value, style), ""
-    return number(given.value, style), f"[{number(given.low, style)}, {number(given.high, style)}]"
+        return shown, ""
+    return shown, f"[{number(given.low, style)}, {number(given.high, style)}]"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pandas as pd
 from torch import nn
+from torch.linalg import LinAlgError
 
-from palimpsest.options import check_types
+from palimpsest.options import check
 from palimpsest.run import UserError
 from palimpsest.unlearning.context import Context
 from palimpsest.unlearning.engine import NotFinite, train
@@ -35,9 +36,7 @@ def edit(
     Raises UserError then, and for settings that the method or the engine does not take; NotFinite itself where nothing
     is named to keep it beside: who calls keeps the network, which has the last finite weights, and the error's log.
     """
-    module = import_module(method_module(context.family, method))
-    check_types(getattr(module, "edit", None) or module.direction, settings, f"settings of the method {method}")
-    check_types(train, training, f"training of the method {method}")
+    module = method_of(context.family, method, settings, training)
     try:
         return run(module, network, replace(context, method=method), settings, training)
     except NotFinite as error:
@@ -54,14 +53,28 @@ def edit(
         raise UserError(f"method {method} with {settings} and {training}: {error}") from error
 
 
+def method_of(family: str, method: str, settings: dict, training: dict) -> ModuleType:
+    """A method's module. Raises UserError for settings that it, and a training that the engine, does not take."""
+    module = import_module(method_module(family, method))
+    trains = not hasattr(module, "edit")
+    check(module.direction if trains else module.edit, settings, f"settings of the method {method}")
+    if trains:
+        check(train, training, f"training of the method {method}")
+    elif training:
+        raise UserError(f"method {method} trains nothing: leave out {', '.join(training)}")
+    return module
+
+
 def run(module: ModuleType, network: nn.Module, context: Context, settings: dict, training: dict) -> list[dict]:
     """The method's own edit, or training along its direction."""
     if not hasattr(module, "edit"):
-        return train(module.direction, network, context, settings=settings, **training)
-    if training:
-        raise ValueError(f"this method trains nothing: leave out {', '.join(training)}")
+        return train(module.direction, network, context, settings, **training)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    log = module.edit(network, context, **settings)
+    try:
+        log = module.edit(network, context, **settings)
+    except LinAlgError as error:  # of numbers that are not finite, or of equations that have no one solution
+        network.load_state_dict(before)
+        raise NotFinite(0, [], "the solution is") from error
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         network.load_state_dict(before)
         raise NotFinite(len(log), log, "the weights are")

@@ -272,11 +272,11 @@ def train(
     direction: Callable[..., Tensor],
     network: nn.Module,
     context: Context,
+    settings: dict,
     *,
     steps: int,
     learning_rate: float,
     batch: int,
-    settings: dict,
     timesteps: str = "all",
     warm_up: int = 0,
     average: float = 0.0,
@@ -293,7 +293,8 @@ def train(
     processes; micro_batch: how many go through the network at a time. timesteps: "all" or "last" (the released SISS
     scripts draw only the last one). warm_up: steps in which the rate grows to learning_rate. average: decay of the
     weights' moving average, which replaces the weights at the end; 0 keeps them. clip: longest gradient. stop_above:
-    end when the forget loss is so many times its first value. Raises NotFinite.
+    end when the forget loss is so many times its first value. Raises NotFinite: where a gradient is not finite the
+    network keeps the weights before it; where an update's weights are not, those before it, or their average.
     """
     if timesteps not in ("all", "last"):
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
@@ -324,11 +325,14 @@ def train(
         length = float(found.norm())
         if not math.isfinite(length):
             raise NotFinite(index, log)
+        clipped, earlier = found * min(1.0, clip / max(length, 1e-12)), mean if average else parameters.values.clone()
+        optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
+        if not parameters.values.isfinite().all():
+            parameters.values.copy_(earlier)
+            raise NotFinite(index, log, "the weights are")
         log.append(
             {"step": index, "norm": length, "micro_batch": memory.get("micro_batch", step.micro_batch), **step.seen}
         )
-        clipped = found * min(1.0, clip / max(length, 1e-12))
-        optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
         if average:
             # It starts close behind the weights, so that a short run is not mostly its start.
             mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from palimpsest.metrics.measurements import row
 from palimpsest.models.edits import save_delta
 from palimpsest.run import UserError, seed_everything
 from palimpsest.unlearning.context import Context
-from palimpsest.unlearning.door import edit
+from palimpsest.unlearning.door import edit, method_of
 from palimpsest.unlearning.engine import NotFinite
 
 MERGED = ("settings", "training")
+# What a run costs: how many pictures, or rows of tokens, went through a network; none where nothing is trained.
+PASSES = ("forwards", "backwards")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,12 @@ class Edited:
     @property
     def name(self) -> str:
         """What its files are called."""
-        return f"{self.run['concept']}.{self.run['setting']}.{self.run['seed']}"
+        return name_of(self.run)
+
+
+def name_of(run: dict) -> str:
+    """A run's concept, setting and seed."""
+    return f"{run['concept']}.{run['setting']}.{run['seed']}"
 
 
 def edited(
@@ -42,39 +50,60 @@ def edited(
     prepare: Callable[[nn.Module, str], None],
     autocast: bool = False,
 ) -> Iterator[Edited]:
-    """The runs one after the other; after the last one raises UserError where some failed.
+    """The runs one after the other.
 
     runs: each with concept, setting, seed, selection, training and settings, of which what the tuning chose takes the
     place, and the run's own `changes` that of both. prepare(network, selection): lets parameters change. autocast:
     whether what trains computes in bfloat16. One whose gradient or weights are not finite comes with its last finite
     weights.
+    Raises UserError, which names the run, before the first one begins where any of them cannot be made as it is
+    described. What a method finds wrong as it begins ends all at once: of a job that fails nothing is kept.
     """
-    failures = []
-    for run in runs:
+    complete = [completed(run, chosen, autocast) for run in runs]
+    family, selections = context_of(complete[0]).family, set()
+    for run in complete:
+        with named(run):
+            method_of(family, module, run["settings"], run["training"])
+            if run["selection"] not in selections:
+                prepare(copy.deepcopy(base), run["selection"])
+        selections.add(run["selection"])
+    for run in complete:
         made = Edited(run, copy.deepcopy(base), [])
         seed_everything(run["seed"])
-        parts = (run, chosen, run.get("changes", {}))
-        settings, training = ({k: v for part in parts for k, v in part.get(key, {}).items()} for key in MERGED)
-        training |= {"autocast": True} if autocast and training else {}
-        prepare(made.network, [part["selection"] for part in parts if "selection" in part][-1])
+        prepare(made.network, run["selection"])
         context = replace(context_of(run), seed=run["seed"])
         try:
-            made.log.extend(edit(module, made.network, context, settings=settings, training=training))
+            with named(run):
+                log = edit(module, made.network, context, settings=run["settings"], training=run["training"])
+            made.log.extend(log)
         except NotFinite as error:
             made = replace(made, log=error.log, failure=str(error))
             print(f"{made.name}: {error}. Its last finite weights are kept, and the other runs go on")
-        except UserError as error:
-            failures.append(f"{made.name}: {error}")
-            continue
         # What attacks it learns something else: gradients of its weights would be for nothing.
         made.network.requires_grad_(False)
         yield made
-    if failures:
-        raise UserError("; ".join(failures))
+
+
+def completed(run: dict, chosen: dict, autocast: bool) -> dict:
+    """A run with its selection, settings and training as they are after the tuning's choice and its own changes."""
+    parts = (run, chosen, run.get("changes", {}))
+    settings, training = ({k: v for part in parts for k, v in part.get(key, {}).items()} for key in MERGED)
+    training |= {"autocast": True} if autocast and training else {}
+    selection = [part["selection"] for part in parts if "selection" in part][-1]
+    return {**run, "selection": selection, "settings": settings, "training": training}
+
+
+@contextmanager
+def named(run: dict) -> Iterator[None]:
+    """Say of what is wrong in it which run it is of."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name_of(run)}: {error}") from error
 
 
 class RunFiles:
-    """What a step writes of its runs: each one's changed tensors, its row, its log, whether it ended early.
+    """What a step writes of its runs: each one's changed tensors, row, log and cost, and whether it ended early.
 
     half: whether the tensors are kept in bfloat16.
     """
@@ -82,15 +111,19 @@ class RunFiles:
     def __init__(self, weights: Path, base_path: Path, method: str, half: bool = False):
         weights.mkdir(parents=True)
         self.weights, self.base_path, self.method, self.half = weights, base_path, method, half
-        self.rows, self.logs, self.ended = [], [], []
+        self.rows, self.logs, self.measured = [], [], []
 
     def add(self, made: Edited, network: nn.Module) -> dict:
         """Save a run's network, as the base's kind has it; its labels. In halves the network is rounded too."""
         path, labels = self.weights / f"{made.name}.safetensors", {key: made.run[key] for key in ("setting", "seed")}
         concept, kind = made.run["concept"], save_delta(path, network, self.base_path, self.half)
-        self.logs.append(pd.DataFrame(made.log).assign(concept=concept, **labels))
+        steps = pd.DataFrame(made.log)
+        self.logs.append(steps.assign(concept=concept, **labels))
         self.rows.append({"target": concept, "path": path, "format": kind, "failure": made.failure, **labels})
-        self.ended.append(row("unfinished", bool(made.failure), concept=concept, method=self.method, n=1, **labels))
+        found = {"unfinished": bool(made.failure)} | {key: steps[key].sum() if key in steps else 0 for key in PASSES}
+        self.measured += [
+            row(metric, value, concept=concept, method=self.method, n=1, **labels) for metric, value in found.items()
+        ]
         return labels
 
     def write_log(self, path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from palimpsest.models.text_diffusion import Conditioned
+from palimpsest.options import choice
 from palimpsest.run import UserError
 
 Which = Literal[
@@ -19,8 +20,9 @@ def select(network: Conditioned, which: Which) -> list[str]:
 
     Of the UNet: the cross-attention's keys and values (ESD-x strict, AC), all of its cross-attention (ESD-x), all but
     that (ESD-u), its self-attention, or everything; or the whole text encoder, embeddings of tokens and places included
-    (AdvUnlearn). Raises UserError where the network has none of them.
+    (AdvUnlearn). Raises UserError where the network has none of them, and for a choice that there is not.
     """
+    choice(which, Which, "selection")
     return train_only(network, which, _belongs)
 
 

@@ -83,7 +83,7 @@ def erase(
             for name in named[made.run["concept"]]:
                 judging.judge(base.with_network(made.network.eval()), name, method, **labels)
     files.write_log(log)
-    write(measurements, [*judging.measurements(), *files.ended], family="var", model=model, study=study)
+    write(measurements, [*judging.measurements(), *files.measured], family="var", model=model, study=study)
     np.savez(panel, **judging.panel)
     list_edits(edits, files.rows, base=model, base_path=network, family="var", method=method)
     return {"runs": len(files.rows), "unfinished": files.unfinished}

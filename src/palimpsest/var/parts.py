@@ -3,6 +3,7 @@
 from typing import Literal
 
 from palimpsest.models.var import NextScale
+from palimpsest.options import choice
 from palimpsest.unlearning.selectors import train_only
 
 Which = Literal["cross_attention", "feed", "cross_attention_and_feed", "self_attention", "modulation_and_feed", "full"]
@@ -14,8 +15,9 @@ def select(network: NextScale, which: Which) -> list[str]:
 
     Of the blocks: the cross-attention to the text, the layers of each token, both (the release's choice), or the
     self-attention; of a model of classes, which has no cross-attention, what modulates the blocks with those layers; or
-    the whole transformer. Raises UserError where the network has none of them.
+    the whole transformer. Raises UserError where the network has none of them, and for a choice that there is not.
     """
+    choice(which, Which, "selection")
     return train_only(network, which, _belongs)
 
 

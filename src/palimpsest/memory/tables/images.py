@@ -62,8 +62,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         notes="Cosine: mean distance of pairs of seeds of one picture; to own: mean Euclidean distance to the seed of "
         "its own latents, CV: the coefficient of variation of that distance; z, d_N: as in the audit’s table, d_N over "
         "the same R; PSNR (dB): of what the seeds give back; again: how far the distant ones’ seeds move when the "
-        f"latents are decoded and encoded again first, as the release does. {OK} Of the pictures’ own latents these are "
-        f"{100 * own:.0f} % at least; a picture without such a seed has no distances. "
+        "latents are decoded and encoded again first, as the release does. "
+        f"{OK} Of the pictures’ own latents these are {100 * own:.0f} % at least; a picture without such a seed has no "
+        "distances. "
         f"{shape['queries']} pictures of each concept, {shape['supports']} starts for each; "
         f"the latents decode at {decoded['distant']:.0f} (distant) and {decoded['adjacent']:.0f} dB (adjacent); 95 % "
         f"bootstrap over pictures. {described(params['inversion'])}",

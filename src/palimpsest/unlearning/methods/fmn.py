@@ -13,9 +13,9 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
+from palimpsest.models.prompts import end_of_text
 from palimpsest.unlearning.context import Conditioning
 from palimpsest.unlearning.engine import Step
-from palimpsest.unlearning.prompts import end_of_text
 
 
 def direction(step: Step, *, end: bool = False) -> Tensor:

@@ -17,12 +17,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from palimpsest.models.prompts import end_of_text, last
+from palimpsest.models.prompts import words as words_of
 from palimpsest.models.text_diffusion import Conditioned
 from palimpsest.models.var import NextScale
 from palimpsest.options import Amount, Size
 from palimpsest.unlearning.context import Conditioning, Context
-from palimpsest.unlearning.prompts import end_of_text, last
-from palimpsest.unlearning.prompts import words as words_of
 
 Words = Literal["last", "all"]
 Guide = Literal["anchor", "empty"]

@@ -6,7 +6,15 @@ from palimpsest.report.typeset import Table
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("comparison", "networks")
-PARAMS = {"models": None, "methods": None, "oracles": None, "studies": ["comparison"]}
+PARAMS = {
+    "models": None,
+    "methods": None,
+    "oracles": None,
+    "studies": ["comparison"],
+    # What counts as an erasure, as in the comparison.
+    "erased": 0.9,
+    "kept": 0.9,
+}
 
 
 def build(lookup: Lookup, params: dict) -> Table:
