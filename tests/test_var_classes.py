@@ -61,7 +61,7 @@ def ran(tmp_path_factory) -> dict:
     var.save(network, model_of(CODES, len(CLASSES)))
     judges = checked(classifier(out / "resnet", CLASSES)), bundled_path()
     learned, judged = (out / "rollouts.npz", out / "pairs.parquet"), (out / "prompts.parquet", out / "pictures.npz")
-    given, attacks = {"model": "tiny", "concepts": CONCEPTS}, {"pictures": 2, "scales": 2}
+    given, attacks = {"model": "tiny", "concepts": CONCEPTS}, {"pictures": 2, "scales": [2]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(named, "CLASSES", len(CLASSES))
         counts = {"concept": 3, "rollouts": 1, "others": 3, "filtered": False}

@@ -153,7 +153,7 @@ def in_brief(here: Lookup) -> dict[str, Estimate]:
     }
 
 
-def under(title: str, here: Lookup, marked: bool) -> dict[tuple[str, str], Estimate]:
+def under(title: str, here: Lookup, marked: bool = False) -> dict[tuple[str, str], Estimate]:
     """Three cells of a model on one concept, under its title; marked: that it is erased."""
     cells = in_brief(here)
     cells["Erased"] = Marked(*cells["Erased"]) if marked else cells["Erased"]
