@@ -397,6 +397,9 @@ def test_a_rule_is_applied_while_a_picture_is_drawn(base, files):
     found = exchange.replaced(model, own, 4, "places", 1.0, SAMPLING, 0)
     assert len(found["replaced"][0]) == 4 and found["replaced"][1] == found["replaced_null"][1] > 0
     assert not torch.equal(found["replaced"][0], found["replaced_null"][0])
+    # Nothing can be learned from no other pair: the pictures are as they would be.
+    alone = exchange.replaced(model, own.at(np.arange(1)), 4, "codes", 1.0, SAMPLING, 0)
+    assert len(alone["replaced"][0]) == 1 and alone["replaced"][1] == 0
 
 
 def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, tmp_path, monkeypatch):  # noqa: F811

@@ -149,7 +149,7 @@ def replaced(
     """
     quantiser = model.visual.quantiser
     tokens, shares = {"replaced": [], "replaced_null": []}, []
-    for half in (0, 1):
+    for half in range(min(2, len(pairs))):
         asked, learned = (pairs.at(np.arange(len(pairs))[start::2]) for start in (half, 1 - half))
         asked = asked.at(np.arange(min(-(-count // 2), len(asked))))
         rule = rule_of(learned.own.cpu(), learned.tokens.cpu(), quantiser.sizes, quantiser.values, known, top)
