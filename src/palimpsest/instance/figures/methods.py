@@ -38,9 +38,10 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         named(line[0], method, lookup.get("similarity_target", method=method, **labels).value)
         with np.load(path) as panel:
             folders = [name.removesuffix(".rebuilt") for name in panel.files if name.endswith(".rebuilt")]
-            (folder,) = [
+            # Of several seeds of training the first is shown.
+            folder = next(
                 name for name in folders if name == target or name.startswith(f"{target}.") or first_stage(name, target)
-            ]
+            )
             pictures(line[0], images[[names.index(target)]], explicit)
             pictures(line[1], panel[f"{folder}.rebuilt"][0][:draws], explicit)
             pictures(line[2], panel[f"{folder}.samples"][:samples], explicit)
