@@ -14,7 +14,7 @@ from palimpsest.var.names import name_of
 MEASUREMENTS = ("exchange",)
 PARAMS = {"models": None, "studies": ["comparison"]}
 
-PLACES = ("centre", "border")
+PLACES = {"centre": "centre", "border": "\nborder"}
 # What is shown in a row, and of which parts and kinds: label, part, kind, marker.
 EXCHANGED = (
     ("the concept’s, put into the safe picture", "", "put", "o"),
@@ -33,7 +33,10 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     sizes, bits = (ending(known, f"{kind}_") for kind in ("scale", "bit"))
     sides, tops = [f"{each:g}" for each in sizes], ending(known, "codes_")
     rows = {
-        "tokens of one scale, or place": ([*(f"scale_{side}" for side in sides), *PLACES], [*sides, *PLACES]),
+        "tokens of one scale,\nor of one place": (
+            [*(f"scale_{side}" for side in sides), *PLACES],
+            [*sides, *PLACES.values()],
+        ),
         "tokens of all scales\nup to one": ([f"up_to_{side}" for side in sides], sides),
         "one bit of all tokens": ([f"bit_{each:g}" for each in bits], [f"{each:g}" for each in bits]),
         "a share of what tells\nthe concept": ([f"_{top}" for top in tops], [f"{100 * top:g} %" for top in tops]),
@@ -48,6 +51,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             panel(axis, lookup.of(model=model, concept=concept), parts, kinds)
             shown = range(0, len(ticks), 1 + len(ticks) // 9)
             axis.set_xticks(shown, [ticks[tick] for tick in shown], fontsize=6)
+            axis.set_xlim(-0.5, len(ticks) - 0.5)
         line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=6)
     for axis, concept in zip(axes[0], concepts, strict=True):
         axis.set_title(name_of(concept), fontsize=8)
@@ -57,21 +61,28 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
 
 
 def panel(axis: Axes, here: Lookup, parts: list[str], kinds: tuple) -> None:
-    """What pictures show after each part was changed, by kind; dotted: the null."""
+    """What pictures show after each part was changed, by kind; dotted and white: the null."""
     for number, (label, prefix, kind, marker) in enumerate(kinds):
         for style, suffix, shift in (("-", "", -0.09), (":", "_null", 0.09)):
             found = [here.get("shows", part=f"{prefix}{part}", kind=f"{kind}{suffix}") for part in parts]
             middle, low, high = 100 * np.array([list(each) for each in found]).T
-            axis.errorbar(
+            # Places have no order: no line leads to them.
+            gaps = np.ma.masked_where(np.isin(parts, list(PLACES)), middle)
+            across, look = (
                 np.arange(len(parts)) + shift + 0.05 * number,
+                {"color": PALETTE[number + 2 * (kinds is REPLACED)]},
+            )
+            axis.plot(across, gaps, linestyle=style, linewidth=0.8, **look)
+            axis.errorbar(
+                across,
                 middle,
                 yerr=[middle - low, high - middle],
-                marker=marker,
-                linestyle=style,
-                color=PALETTE[number + 2 * (kinds is REPLACED)],
+                fmt=marker,
+                markerfacecolor="white" if suffix else None,
                 markersize=3,
-                linewidth=0.8,
+                elinewidth=0.8,
                 label=None if suffix else label,
+                **look,
             )
 
 
