@@ -380,7 +380,7 @@ def test_a_seed_that_was_not_found_is_in_no_average_and_is_counted(tmp_path):
     rows.loc[gone, ["psnr", "detected"]] = [5.0, False]
     here = of_rows(tmp_path, lost(rows, gone), seeds).of(set="concept", caption="own")
     assert here.get("converged").value == pytest.approx(4 / 6) and here.row("converged")["n"] == 6
-    expected = {"z": 1.5, "psnr": 30, "ceiling": 31, "detected": 1, "autocorrelation": 1}
+    expected = {"z": 1.5, "psnr": 30, "ceiling": 31, "lost": 1, "detected": 1, "autocorrelation": 1}
     assert {name: here.get(name).value for name in expected} == pytest.approx(expected)
     assert here.row("z")["n"] == here.row("detected")["n"] == 4 and here.row("evaluations")["n"] == 6
     assert np.isnan(here.get("residual").value)  # the largest is no number

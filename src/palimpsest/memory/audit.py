@@ -259,6 +259,8 @@ def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
         yield mean("evaluations", group["evaluations"], **labels)
         for metric in ("psnr", "ceiling", "z", "channel_mean", "channel_variance", "autocorrelation"):
             yield mean(metric, found[metric], **labels)
+        # Beside the autoencoder's own of the same pictures: models find the seeds of others.
+        yield mean("lost", found["ceiling"] - found["psnr"], **labels)
         yield share("detected", found["detected"], **labels)
 
 
