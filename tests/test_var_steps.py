@@ -442,6 +442,8 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, 
     assert len(given) == 2 * (2 * 2 + 1 + 2)
     counts = completed.groupby(["method", "concept"])["n"].first()
     assert counts["pretrained", ALL] == 4 and counts["vare", "red"] == counts["vare", ALL] / 2 == 2
+    # Beside the oracle stand all on the concept that it lacks.
+    assert {counts[method, WITH_ORACLE] for method in ("pretrained", "oracle", "random", "vare")} == {2}
     assert known.loc[("forgotten", "pretrained", ALL, "concept"), "value"].item() == 0
     loss = known.xs("picture_loss")
     for method in ("pretrained", "oracle", "random", "vare"):

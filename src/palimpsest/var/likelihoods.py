@@ -6,8 +6,7 @@ the base and real ones, are each read with their own caption; those of the conce
 none, too. What a model knows of real ones is also asked of what it draws: it is given their first scales to go on with.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,7 @@ def likelihoods(
     place = torch_device(device)
     base, table = var.open_model(network, place), pd.read_parquet(prompts)
     real = (np.load(real_images, mmap_mode="r"), pd.read_parquet(real_manifest)) if real_images else None
-    found, shown = [], defaultdict(list)
+    found, shown = [], []
     readers = readers_of(classifier, detector, judge_roles, judges) if completed else None
     with np.load(rollouts) as drawn:
         sets = {}
@@ -94,13 +93,11 @@ def likelihoods(
                 for how in completed["captions"]:
                     made = drawn_on(opened, tokens, texts[how], completed, sampling, seed)
                     shows = readers.shows(concept_of(name, concepts[name]), var.pictures_of(opened, made))
-                    for label in (name, ALL):
-                        key = {**labels, "concept": label, "caption": how}
-                        shown[tuple(key.items())].append(shows)
+                    shown.append(pd.DataFrame({"shows": shows}).assign(caption=how, **labels))
     table = pd.concat(found, ignore_index=True)
     table.to_parquet(pictures, index=False)
-    rows = [share_of("completed", np.concatenate(each), set=REAL, **dict(key)) for key, each in shown.items()]
-    write(measurements, [*measured(table), *rows], family="var", model=model)
+    rows = [*measured(table), *(completions(pd.concat(shown, ignore_index=True)) if shown else [])]
+    write(measurements, rows, family="var", model=model)
     return {"pictures": len(table)}
 
 
@@ -151,38 +148,49 @@ def losses_of(model: Var, tokens: Tensor, inputs: Tensor, conditions: Tensor, em
 
 def measured(table: pd.DataFrame) -> list[dict]:
     """Means over pictures of each concept and of several together, and what two captions, or two sets, differ by."""
-    rows, lacked = [], set(table.loc[table["method"] == "oracle", "concept"])
-    for labels, own in [*table.groupby(["method", "setting", "seed"], sort=False)]:
-        about = dict(zip(("method", "setting", "seed"), labels, strict=True))
-        concepts, base = list(own["concept"].unique()), table[table["method"] == "pretrained"]
+    rows, base = [], table[table["method"] == "pretrained"]
+    for about, some in together(table):
+        before = base[base["concept"].isin(some["concept"])]
+        for (key, how), part in some.groupby(["set", "caption"], sort=False):
+            rows.append(mean_of("picture_loss", part["loss"], set=key, caption=how, **about))
+        for key in (DRAWN, REAL):
+            if not (some["set"] == key).any():
+                continue
+            asked, bare, known = (
+                of(each, key, how) for each, how in ((some, "own"), (some, "neutral"), (before, "own"))
+            )
+            rows.append(mean_of("words_add", bare - asked, set=key, **about))
+            rows.append(mean_of("forgotten", asked - known, set=key, **about))
+            others = of(some, OTHERS if key == DRAWN else REAL_OTHERS, "own")
+            rows.append(row("excess", asked.mean() - others.mean(), set=key, n=len(asked), **about))
+    return rows
+
+
+def completions(table: pd.DataFrame) -> list[dict]:
+    """How many of the begun real pictures show the concept, of each concept and of several together, by caption."""
+    return [
+        row("completed", part["shows"].mean(), *wilson(int(part["shows"].sum()), len(part)), n=len(part), **about)
+        | {"set": REAL, "caption": how}
+        for about, some in together(table)
+        for how, part in some.groupby("caption", sort=False)
+    ]
+
+
+def together(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Labels and rows of each model, on each concept, on all of them, and on those that there is an oracle of."""
+    lacked = set(table.loc[table["method"] == "oracle", "concept"])
+    for labels, own in table.groupby(["method", "setting", "seed"], sort=False):
+        about, concepts = dict(zip(("method", "setting", "seed"), labels, strict=True)), list(own["concept"].unique())
         groups = {name: [name] for name in concepts} | {ALL: concepts}
         groups |= {WITH_ORACLE: known} if (known := [name for name in concepts if name in lacked]) else {}
         for name, members in groups.items():
-            some, before = (each[each["concept"].isin(members)] for each in (own, base))
-            for (key, how), part in some.groupby(["set", "caption"], sort=False):
-                rows.append(mean_of("picture_loss", part["loss"], set=key, caption=how, concept=name, **about))
-            for key in (DRAWN, REAL):
-                if not (some["set"] == key).any():
-                    continue
-                asked, bare, known = (
-                    of(each, key, how) for each, how in ((some, "own"), (some, "neutral"), (before, "own"))
-                )
-                rows.append(mean_of("words_add", bare - asked, set=key, concept=name, **about))
-                rows.append(mean_of("forgotten", asked - known, set=key, concept=name, **about))
-                others = of(some, OTHERS if key == DRAWN else REAL_OTHERS, "own")
-                rows.append(row("excess", asked.mean() - others.mean(), set=key, concept=name, n=len(asked), **about))
-    return rows
+            yield {**about, "concept": name}, own[own["concept"].isin(members)]
 
 
 def of(table: pd.DataFrame, key: str, how: str) -> np.ndarray:
     """The losses of a set with a caption, in the order of its concepts and pictures."""
     part = table[(table["set"] == key) & (table["caption"] == how)]
     return part.sort_values(["concept", "picture"], kind="stable")["loss"].to_numpy()
-
-
-def share_of(metric: str, shows: np.ndarray, **labels) -> dict:
-    """A share of pictures (n,) with its interval."""
-    return row(metric, shows.mean(), *wilson(int(shows.sum()), len(shows)), n=len(shows), **labels)
 
 
 def mean_of(metric: str, values: np.ndarray | pd.Series, **labels) -> dict:
