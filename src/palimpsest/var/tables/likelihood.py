@@ -45,7 +45,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
         notes=f"{together(params)}, {params['likelihood']['count']} pictures of each set and concept at most; each "
-        "edited model is asked of the concept that it forgot. Intervals are 95 % (t), over pictures.",
+        "edited model is asked of its own concept. Intervals are 95 % (t; Wilson’s of shares), over pictures.",
     )
 
 
