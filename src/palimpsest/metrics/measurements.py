@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.errors import UserError
-from palimpsest.metrics.intervals import bootstrap
+from palimpsest.metrics.intervals import bootstrap, wilson
 
 LABELS = ("family", "model", "set", "concept", "method", "variant", "seed")
 COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
@@ -21,6 +21,11 @@ COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
 def row(metric: str, value: float, low: float = np.nan, high: float = np.nan, n: int = 0, **labels) -> dict:
     """One measurement: value with its 95 % interval over n units. Labels that are no column go into the variant."""
     return {"metric": metric, "value": float(value), "low": float(low), "high": float(high), "n": int(n), **labels}
+
+
+def share_of(metric: str, outcomes: np.ndarray, **labels) -> dict:
+    """How many of the outcomes (n,) are true, with Wilson's interval."""
+    return row(metric, outcomes.mean(), *wilson(int(outcomes.sum()), len(outcomes)), n=len(outcomes), **labels)
 
 
 def mean_of(metric: str, values: np.ndarray, **labels) -> dict:

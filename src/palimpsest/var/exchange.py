@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from palimpsest.judges.readers import readers_of
-from palimpsest.metrics.intervals import wilson
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import var
 from palimpsest.models.scales import spans
 from palimpsest.models.var import Var
@@ -77,18 +76,13 @@ def exchange(
                     shows = readers.shows(concept, var.pictures_of(base, tokens))
                     pooled[part, kind].append(shows)
                     rows += [
-                        share_of(shows, name, part, kind),
+                        share_of("shows", shows, concept=name, part=part, kind=kind),
                         row("changed", changed, concept=name, part=part, kind=kind),
                     ]
-    rows += [share_of(np.concatenate(found), ALL, *labels) for labels, found in pooled.items()]
+    for (part, kind), found in pooled.items():
+        rows.append(share_of("shows", np.concatenate(found), concept=ALL, part=part, kind=kind))
     write(measurements, rows, family="var", model=model)
     return {"concepts": len(concepts)}
-
-
-def share_of(shows: np.ndarray, concept: str, part: str, kind: str) -> dict:
-    """The share of pictures (n,) that show the concept, with its interval."""
-    interval = wilson(int(shows.sum()), len(shows))
-    return row("shows", shows.mean(), *interval, n=len(shows), concept=concept, part=part, kind=kind)
 
 
 def parts_of(model: Var, sides: list[int] | None = None) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ import pandas as pd
 from torch import Tensor
 
 from palimpsest.judges.readers import readers_of
-from palimpsest.metrics.intervals import t_interval, wilson
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.intervals import t_interval
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import edits as edited
 from palimpsest.models import var, visual_tokenizer
 from palimpsest.models.scales import spans
@@ -169,8 +169,7 @@ def measured(table: pd.DataFrame) -> list[dict]:
 def completions(table: pd.DataFrame) -> list[dict]:
     """How many of the begun real pictures show the concept, of each concept and of several together, by caption."""
     return [
-        row("completed", part["shows"].mean(), *wilson(int(part["shows"].sum()), len(part)), n=len(part), **about)
-        | {"set": REAL, "caption": how}
+        share_of("completed", part["shows"].to_numpy(), set=REAL, caption=how, **about)
         for about, some in together(table)
         for how, part in some.groupby("caption", sort=False)
     ]
