@@ -16,8 +16,9 @@ from palimpsest.erasure.figures import attacks as figure_of_attacks
 from palimpsest.erasure.tables import attacks as table_of_attacks
 from palimpsest.judges import judge_networks, networks, reference, select_setting
 from palimpsest.judges.judging import drawing, summary
-from palimpsest.judges.readers import between, rightness
+from palimpsest.judges.readers import Readers, between, rightness
 from palimpsest.metrics import measurements
+from palimpsest.metrics.distribution import frechet
 from palimpsest.models import edits, text_diffusion, weights
 from palimpsest.models.latent_networks import AutoencoderKL
 from palimpsest.models.list_networks import list_networks
@@ -182,6 +183,15 @@ def test_equal_pictures_are_at_no_distance():
     assert {line["metric"]: round(line["value"], 6) for line in lines} == {"frechet": 0.0, "kernel": 0.0}
 
 
+def test_distances_to_real_pictures_stand_beside_those_to_the_base():
+    features = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    values = {("features", "rest"): features, ("features_before", "rest"): features}
+    # Moved by (3, 4, 0), so 25 apart, with the same covariance.
+    lines = {line["metric"]: line["value"] for line in summary(values, features + np.float32([3, 4, 0]))}
+    assert lines["frechet"] == pytest.approx(0, abs=1e-6) and lines["frechet_data"] == pytest.approx(25, rel=1e-5)
+    assert lines["kernel_data"] > 1
+
+
 @pytest.fixture(scope="module")
 def ran(base, judges, tmp_path_factory):
     """The steps on a tiny model: what is learned from, what is judged by, the networks, and two methods."""
@@ -194,6 +204,7 @@ def ran(base, judges, tmp_path_factory):
     nets = folder / "networks"
     nets.mkdir()
     list_networks(base, nets / "random", nets / "edits.parquet", family="erasure", model="tiny")
+    np.save(nets / "real.npy", np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8))
     judge_networks.judge(
         base,
         nets / "edits.parquet",
@@ -207,6 +218,7 @@ def ran(base, judges, tmp_path_factory):
         study="networks",
         pooled=["church"],
         attacks=ATTACKS,
+        data=nets / "real.npy",
         **given,
     )
 
@@ -259,6 +271,23 @@ def ran(base, judges, tmp_path_factory):
         "neggrad": edited("neggrad", "full", training, roles=["own"]),
         "edit": edited,
     }
+
+
+def test_only_what_is_given_real_pictures_is_compared_with_them(ran, judges):
+    found = measurements.read([ran["networks"] / "measurements.parquet"])
+    (base_row,) = found[
+        (found["metric"] == "frechet_data") & (found["method"] == "pretrained") & (found["concept"] == "church")
+    ].itertuples()
+    features = Readers(*judges).features
+    prompts = pd.read_parquet(ran["files"]["prompts.parquet"])
+    rest = prompts[prompts["concept"] == "church"]["role"].to_numpy() == "rest"
+    with np.load(ran["files"]["pictures.npz"]) as drawn:
+        made = features(drawn["church"][rest])
+    real = features(np.load(ran["networks"] / "real.npy"))
+    assert base_row.prompts == "rest"
+    assert base_row.value == pytest.approx(frechet(made, real), rel=1e-6)
+    edited = measurements.read([ran["uce"] / "measurements.parquet"])
+    assert "frechet" in set(edited["metric"]) and "frechet_data" not in set(edited["metric"])
 
 
 @pytest.mark.parametrize(

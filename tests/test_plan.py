@@ -252,3 +252,14 @@ def test_reported_edits_come_first_and_of_them_those_that_are_listed_last():
 
     ranks = [priority("comparison", method) for method in var.methods_of("comparison")]
     assert ranks == sorted(set(ranks)) and ranks[0] > priority("course", "s_vare") == 0
+
+
+def test_real_pictures_for_distances_are_a_set_of_the_configuration():
+    config = configuration("mini")
+    assert Var(config).data_pictures() == []
+    config["var"]["data"] = "calibration"
+    Var(config).check()
+    assert Var(config).data_pictures() == "<results>/data/calibration/images.npy"
+    config["var"]["data"] = "imagenet"
+    with pytest.raises(UserError, match="imagenet"):
+        Var(config).check()

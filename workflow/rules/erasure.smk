@@ -81,6 +81,7 @@ rule erasure_erase:
         classifier=erasure.network(erasure.own("classifier")),
         detector=erasure.network(erasure.own("detector")),
         judges=erasure.further_judges(),
+        data=erasure.data_pictures(),
         selected=erasure.selected,
     output:
         weights=directory("<results>/erasure/{model}/{study}/{method}/weights"),
@@ -126,6 +127,7 @@ rule erasure_judge_networks:
         classifier=erasure.network(erasure.own("classifier")),
         detector=erasure.network(erasure.own("detector")),
         judges=erasure.further_judges(),
+        data=erasure.data_pictures(),
         drawn="<results>/erasure/{model}/pictures/latents.npz",
         learned="<results>/erasure/{model}/pictures/prompts.parquet",
     output:

@@ -86,6 +86,7 @@ rule var_erase:
         classifier=var.network(var.own("classifier")),
         detector=var.network(var.own("detector")),
         judges=var.further_judges(),
+        data=var.data_pictures(),
         selected=var.selected,
     output:
         weights=directory("<results>/var/{model}/{study}/{method}/weights"),
@@ -133,6 +134,7 @@ rule var_judge_networks:
         classifier=var.network(var.own("classifier")),
         detector=var.network(var.own("detector")),
         judges=var.further_judges(),
+        data=var.data_pictures(),
         drawn="<results>/var/{model}/pairs/rollouts.npz",
         learned="<results>/var/{model}/pairs/prompts.parquet",
     output:

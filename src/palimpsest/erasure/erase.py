@@ -59,6 +59,7 @@ def erase(
     plan: dict,
     selected: Input | None = None,
     judges: list[Input] | None = None,
+    data: Input | None = None,
     judge_roles: list[str] | None = None,
     roles: list[str] | None = None,
     oracles: list[str] | None = None,
@@ -75,8 +76,8 @@ def erase(
     ended, and the measurement `unfinished` is 1. Raises UserError for a run that cannot be made, before any is where
     that shows.
     judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
-    the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them. roles: of
-    the prompts, those that are judged, or all; oracles: concepts that there is an oracle of; attacks: settings of the
+    the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them; data:
+    real pictures, which distances are measured to as well. roles: of the prompts, those that are judged, or all; oracles: concepts that there is an oracle of; attacks: settings of the
     attacks on the edited models (`Attacker`), where there are any.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
@@ -87,12 +88,12 @@ def erase(
     with np.load(latents) as drawn, np.load(judged_pictures) as before:
         # Of all concepts first: what is wrong with the last one is said before the first has taken its time.
         contexts = {name: context_of(base, concept_of(name, concepts[name]), prompts, drawn, table) for name in pooled}
-        readers = readers_of(classifier, detector, judge_roles, judges)
+        readers, real = readers_of(classifier, detector, judge_roles, judges), np.load(data) if data else None
         attack = None
         if attacks:
             attack = partial(Attacker(drawn, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         draw = drawing(sampling, judging_seed)
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or ())
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or (), real)
 
         def of_run(run: dict) -> Context:
             return contexts[run["concept"]]

@@ -34,6 +34,7 @@ def judge(
     pooled: list[str],
     sampling: dict,
     judges: list[Input] | None = None,
+    data: Input | None = None,
     judge_roles: list[str] | None = None,
     attacks: dict | None = None,
     seed: Count = 0,
@@ -43,7 +44,7 @@ def judge(
 
     prompts, pictures: as `reference` writes them, which also says what the seed and the sampling mean; pooled: the
     concepts that are also measured together, and those of them that an oracle lacks once more; judges: further ones, by
-    their roles; drawn, learned: what methods of the family learn from, and their prompts, which an attacker has too;
+    their roles; data: real pictures, which distances are measured to as well; drawn, learned: what methods of the family learn from, and their prompts, which an attacker has too;
     attacks: settings of the family's `Attacker`, where there are any. A row that names a concept is measured on that
     one alone.
     """
@@ -54,11 +55,11 @@ def judge(
         kind = import_module(f"palimpsest.{family}.attacks").Attacker
         attack = partial(kind.read(base, drawn, learned, pooled, attacks).pictures, sampling=sampling, seed=seed)
     with np.load(pictures) as before:
-        readers = readers_of(classifier, detector, judge_roles, judges)
+        readers, real = readers_of(classifier, detector, judge_roles, judges), np.load(data) if data else None
         listed = edited.read(edits)
         oracles = [edit.target for edit in listed if edit.method == "oracle"]
         draw = drawing(sampling, seed)
-        judging = Judging(readers, table, before, concepts, pooled, draw, attack, oracles=oracles)
+        judging = Judging(readers, table, before, concepts, pooled, draw, attack, oracles=oracles, data=real)
         for edit in listed:
             changed = base.with_network(edited.open_edit(edit, place))
             for name in [edit.target] if edit.target else concepts:

@@ -40,7 +40,8 @@ class Judging:
     prompts: with their role, what they ask for and the number of their noise; before: what the base drew for them, by
     concept; concepts: factor, value and anchor by name; pooled: those that are also measured together, and attacked
     where there is an attack; oracles: those of them that there is an oracle of, which are measured together too; roles:
-    of the prompts that are judged.
+    of the prompts that are judged; data: real pictures (n, H, W, 3) uint8, which the distances between sets are measured
+    to as well.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Judging:
         attack: Attack | None = None,
         roles: Sequence[str] = ROLES,
         oracles: Sequence[str] = (),
+        data: np.ndarray | None = None,
     ):
         self.readers, self.prompts, self.before, self.concepts = readers, prompts, before, concepts
         self.groups = {ALL: pooled, WITH_ORACLE: [name for name in pooled if name in oracles]}
         self.draw, self.attack, self.roles = draw, attack, roles
+        self.data = None if data is None else readers.features(data)
         self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
 
     def judge(self, model: Any, name: str, method: str, setting: str, seed: int) -> None:
@@ -95,12 +98,12 @@ class Judging:
         return [
             {**line, **dict(zip(("method", "concept", "setting", "seed"), labels, strict=True))}
             for labels, values in self.found.items()
-            for line in summary({key: np.concatenate(parts) for key, parts in values.items()})
+            for line in summary({key: np.concatenate(parts) for key, parts in values.items()}, self.data)
         ]
 
 
-def summary(values: dict[tuple[str, str], np.ndarray]) -> list[dict]:
-    """A measurement of each metric and role; intervals over prompts."""
+def summary(values: dict[tuple[str, str], np.ndarray], data: np.ndarray | None = None) -> list[dict]:
+    """A measurement of each metric and role; intervals over prompts. data: features (n, d) of real pictures."""
     lines = []
     for (metric, role), each in values.items():
         labels = {"prompts": role, "n": len(each)}
@@ -112,4 +115,7 @@ def summary(values: dict[tuple[str, str], np.ndarray]) -> list[dict]:
             before = values["features_before", role]
             lines.append(row("frechet", frechet(each, before), **labels))
             lines.append(row("kernel", kernel_distance(each, before, paired=True), **labels))
+            if data is not None:
+                lines.append(row("frechet_data", frechet(each, data), **labels))
+                lines.append(row("kernel_data", kernel_distance(each, data), **labels))
     return lines

@@ -58,6 +58,15 @@ class Photographs:
         wanted = np.isin(found.label, nudenet.class_indices(EXPOSED)) & (found.score >= SCORE)
         return np.isin(np.arange(len(pictures)), found.image[wanted])
 
+    def features(self, pictures: np.ndarray) -> np.ndarray:
+        """What distances between sets of pictures compare (n, d). Raises UserError where no judge has that role."""
+        if "features" not in self.further:
+            raise UserError(
+                "distances to real pictures are asked for by `data`, and no network gives features of pictures: set "
+                "`judges.features` of the family, or take `data` out"
+            )
+        return in_batches(self.further["features"].features, pictures)
+
     def compare(
         self, concept: Named, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
     ) -> dict[tuple[str, str], np.ndarray]:
@@ -92,7 +101,7 @@ class Photographs:
             found["kept", "rest"] = own >= cosines.max(1)
         if judge := self.further.get("perceptual"):
             found["perceptual", "rest"] = in_batches(judge.distance, before, made).astype(np.float64)
-        if judge := self.further.get("features"):
-            found["features", "rest"] = in_batches(judge.features, made)
-            found["features_before", "rest"] = in_batches(judge.features, before)
+        if "features" in self.further:
+            found["features", "rest"] = self.features(made)
+            found["features_before", "rest"] = self.features(before)
         return found

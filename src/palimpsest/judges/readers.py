@@ -30,6 +30,9 @@ class Judges(Protocol):
     def shows(self, concept: Concept | Named, pictures: np.ndarray) -> np.ndarray:
         """Which pictures show a concept (n,)."""
 
+    def features(self, pictures: np.ndarray) -> np.ndarray:
+        """What distances between sets of pictures compare (n, d)."""
+
     def compare(
         self, concept: Concept | Named, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
     ) -> dict[tuple[str, str], np.ndarray]:

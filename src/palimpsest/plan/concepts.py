@@ -61,6 +61,10 @@ class ConceptStudies(Studies):
         """Their roles, as an argument."""
         return arguments({"judge_roles": self.judge_roles()}) if self.judge_roles() else ""
 
+    def data_pictures(self) -> str | list:
+        """The real pictures that distances are measured to as well; no input where the family names none."""
+        return f"<results>/data/{self.own('data')}/images.npy" if "data" in self.own() else []
+
     def code_of_method(self, module: str) -> Callable:
         """An input function: the code of a step and of the method that a wildcard names."""
         return lambda wildcards: code_of(module, method_module(self.family, self.module_of(wildcards.method)))
@@ -190,6 +194,7 @@ class ConceptStudies(Studies):
             "sampling": self.own("sampling"),
             "prompts": self.own("prompts"),
             "attacks": self.own().get("attacks", {}),
+            "data": self.own().get("data"),
             "names": {**OWN_NAMES, **{role: PUBLISHED_NAMES[role] for role in OWN_NAMES if role in self.judge_roles()}},
         }
 
@@ -225,6 +230,8 @@ class ConceptStudies(Studies):
                 )
         for role in self.judge_roles():
             self.network(self.own("judges", role))
+        if "data" in self.own():
+            self.setting("datasets", self.own("data"))
         for name, row in self.own().get("others", {}).items():
             if row["model"] not in self.own("models") or row["concept"] not in self.used_concepts():
                 raise UserError(

@@ -84,6 +84,7 @@ FORMATS = {
     "Rest": Format(0, "percent", better="high", interval=False),
     "Change": Format(3, better="low", interval=False),
     "FD": Format(2, interval=False),
+    "FD data": Format(2, interval=False),
     "Div": Format(2, interval=False),
     "On": Format(0, "number", interval=False),
     "Cost": Format(1, "number", interval=False),
@@ -100,11 +101,13 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
                     "group": "" if method in NETWORKS else "edited",
                     "Row": title,
                     **measured(here),
+                    **({"FD data": here.get("frechet_data", prompts="rest")} if params["data"] else {}),
                     "On": erasures(here, concepts, params["erased"], params["kept"]),
                     "Cost": cost(here, concepts),
                 }
             )
     counts, called = params["prompts"], params["names"]
+    data = f"FD data: between the model’s set and real pictures, {params['data']}. " if params["data"] else ""
     erased, kept = (f"{100 * params[name]:.0f} %" for name in ("erased", "kept"))
     return Table(
         pd.DataFrame(rows),
@@ -112,12 +115,12 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         "the prompt names it, names it by another word, or in another order of words. Unnamed (%): that show it though "
         "the prompt does not name it. Kept (%): of the words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
-        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. Div: between a "
+        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. {data}Div: between a "
         f"picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many of the "
         f"{len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest. Cost: "
         "pictures that go through the network to erase one concept, in thousands, a backward pass counted as two.",
         label=label,
-        formats=FORMATS,
+        formats={name: shown for name, shown in FORMATS.items() if name in rows[0]},
         group="group",
         wide=True,
         compared=[row["group"] != "" for row in rows],

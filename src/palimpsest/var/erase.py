@@ -45,6 +45,7 @@ def erase(
     plan: dict,
     selected: Input | None = None,
     judges: list[Input] | None = None,
+    data: Input | None = None,
     judge_roles: list[str] | None = None,
     roles: list[str] | None = None,
     oracles: list[str] | None = None,
@@ -73,7 +74,8 @@ def erase(
             own = {name: each.target for name, each in learned.contexts.items()}
             attack = partial(Attacker(own, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         readers, draw = readers_of(classifier, detector, judge_roles, judges), drawing(sampling, judging_seed)
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or ())
+        real = np.load(data) if data else None
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or (), real)
 
         def of_run(run: dict) -> Context:
             return learned.of(named[run["concept"]], **run.get("changes", {}).get("learned", {}))

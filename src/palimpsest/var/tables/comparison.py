@@ -17,6 +17,7 @@ PARAMS = {
     "oracles": None,
     "prompts": None,
     "names": None,
+    "data": None,
     "studies": ["comparison"],
     # What counts as an erasure of a concept: how many of the pictures by its name do not show it, and what is kept.
     "erased": 0.9,
