@@ -75,10 +75,11 @@ def erase(
     kept with its last finite weights, and judged with them, and the other runs go on: its row of edits says why it
     ended, and the measurement `unfinished` is 1. Raises UserError for a run that cannot be made, before any is where
     that shows.
-    judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel: what
-    the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them; data:
-    real pictures, which distances are measured to as well. roles: of the prompts, those that are judged, or all; oracles: concepts that there is an oracle of; attacks: settings of the
-    attacks on the edited models (`Attacker`), where there are any.
+    judged_prompts, judged_pictures: as `reference` writes them, with its sampling and seed; measurements, panel:
+    what the edited models draw for them. judges: further ones, by their roles, as `readers_of` takes them; data:
+    real pictures, which distances are measured to as well. roles: of the prompts, those that are judged, or all;
+    oracles: concepts that there is an oracle of; attacks: settings of the attacks on the edited models
+    (`Attacker`), where there are any.
     """
     place, table = torch_device(device), pd.read_parquet(prompts)
     base = text_diffusion.open_model(network, place)

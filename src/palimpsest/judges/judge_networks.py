@@ -43,10 +43,10 @@ def judge(
     """measurements: of each row of edits on its concept, on all of them where it names none; panel: pictures.
 
     prompts, pictures: as `reference` writes them, which also says what the seed and the sampling mean; pooled: the
-    concepts that are also measured together, and those of them that an oracle lacks once more; judges: further ones, by
-    their roles; data: real pictures, which distances are measured to as well; drawn, learned: what methods of the family learn from, and their prompts, which an attacker has too;
-    attacks: settings of the family's `Attacker`, where there are any. A row that names a concept is measured on that
-    one alone.
+    concepts that are also measured together, and those of them that an oracle lacks once more; judges: further
+    ones, by their roles; data: real pictures, which distances are measured to as well; drawn, learned: what methods
+    of the family learn from, and their prompts, which an attacker has too; attacks: settings of the family's
+    `Attacker`, where there are any. A row that names a concept is measured on that one alone.
     """
     place = torch_device(device)
     base, table = text_to_image.open_model(network, place), pd.read_parquet(prompts)

@@ -37,11 +37,11 @@ def drawing(sampling: dict, seed: int) -> Draw:
 class Judging:
     """Judges edited models one after the other, and keeps what is to be written of all of them.
 
-    prompts: with their role, what they ask for and the number of their noise; before: what the base drew for them, by
-    concept; concepts: factor, value and anchor by name; pooled: those that are also measured together, and attacked
-    where there is an attack; oracles: those of them that there is an oracle of, which are measured together too; roles:
-    of the prompts that are judged; data: real pictures (n, H, W, 3) uint8, which the distances between sets are measured
-    to as well.
+    prompts: with their role, what they ask for and the number of their noise; before: what the base drew for them,
+    by concept; concepts: factor, value and anchor by name; pooled: those that are also measured together, and
+    attacked where there is an attack; oracles: those of them that there is an oracle of, which are measured
+    together too; roles: of the prompts that are judged; data: real pictures (n, H, W, 3) uint8, which the distances
+    between sets are measured to as well.
     """
 
     def __init__(

@@ -115,10 +115,10 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         "the prompt names it, names it by another word, or in another order of words. Unnamed (%): that show it though "
         "the prompt does not name it. Kept (%): of the words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
-        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. {data}Div: between a "
-        f"picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many of the "
-        f"{len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest. Cost: "
-        "pictures that go through the network to erase one concept, in thousands, a backward pass counted as two.",
+        f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. {data}Div: "
+        f"between a picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many "
+        f"of the {len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest. "
+        "Cost: pictures that go through the network to erase a concept, in thousands, a backward pass counted as two.",
         label=label,
         formats={name: shown for name, shown in FORMATS.items() if name in rows[0]},
         group="group",
