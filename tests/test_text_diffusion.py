@@ -265,7 +265,9 @@ def test_the_second_stage_of_an_autoencoder_leaves_the_latents_as_they_are(tmp_p
     # Of three steps nothing comes back by which the judges could tell as much.
     assert quality["pictures"].keys() == quality["reconstructions"].keys() >= GATES.keys()
     assert sum(quality["reconstructions"].values()) < sum(quality["pictures"].values())
-    train_autoencoder.train(*given, second, start=first, params={**params, "trained": "decoder"}, device="cpu")
+    train_autoencoder.train(
+        *given, second, start=first, params={**params, "trained": "decoder", "concept_share": 0.5}, device="cpu"
+    )
     one, two = autoencoder.load(first), autoencoder.load(second)
     images = np.load(pictures["images"])
     for before, after in zip(autoencoder.encode(one, images), autoencoder.encode(two, images), strict=True):
@@ -273,6 +275,17 @@ def test_the_second_stage_of_an_autoencoder_leaves_the_latents_as_they_are(tmp_p
     latents = autoencoder.encode(one, images)[0]
     assert abs(float(latents.std()) - 1) < 0.01
     assert not np.array_equal(autoencoder.decode(one, latents), autoencoder.decode(two, latents))
+
+
+def test_a_share_of_each_batch_is_of_pictures_with_the_concept():
+    picks, carriers = np.arange(0, 100, 10), np.array([3, 5, 7])
+    drawn = [train_autoencoder.with_more(picks, carriers, 0.3, np.random.default_rng(seed)) for seed in range(50)]
+    for each in drawn:
+        rest = each[~np.isin(each, carriers)]
+        assert len(each) == 10 and len(rest) == len(set(rest)) == 7 and set(rest) <= set(picks)
+    # None is left out always, neither of the batch nor of the pictures with the concept.
+    assert set(np.concatenate(drawn)) == {*picks, *carriers}
+    assert list(train_autoencoder.with_more(picks, carriers, 0.0, np.random.default_rng(0))) == list(picks)
 
 
 def test_a_mask_becomes_the_share_of_each_cell():

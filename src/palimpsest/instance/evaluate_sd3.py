@@ -7,10 +7,10 @@ target by the descriptor, and how the samples of the prompt and of others change
 import numpy as np
 from safetensors.torch import load_file
 
-from palimpsest.instance.judging import load_judges, share, shown
+from palimpsest.instance.judging import load_judges, shown
 from palimpsest.instance.published import LIMIT
 from palimpsest.judges.batches import in_batches
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import share_of, write
 from palimpsest.metrics.similarity import ssim
 from palimpsest.models import stable_diffusion_3 as sd3
 from palimpsest.options import Count
@@ -61,7 +61,7 @@ def evaluate(
         alike = (in_batches(embed, pictures["own"]) @ known.T).max(1)
         found = [
             shown(alike, "similarity_target"),
-            row("samples_like_target", *share(alike > LIMIT), n=len(alike)),
+            share_of("samples_like_target", alike > LIMIT),
         ]
         for kind in before:
             pair = (before[kind], pictures[kind])

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.instance.judging import share, shown
+from palimpsest.instance.judging import shown
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.networks import FactorClassifier
 from palimpsest.metrics.distribution import Plausibility
-from palimpsest.metrics.measurements import row
+from palimpsest.metrics.measurements import share_of
 from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
 from palimpsest.models import diffusion
 
@@ -131,11 +131,11 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     others = read_factors(judge, samples.others)
     same = others[fault.symbol_factor] == read_factors(judge, before.others)[fault.symbol_factor]
     kept = (others[fault.class_factor] == samples.labels) & same
-    rows = [row(metric, *share(now[key]), n=len(samples.own)) for metric, key in RATES.items()]
-    rows.append(row("others_kept", *share(kept), n=len(kept)))
+    rows = [share_of(metric, now[key]) for metric, key in RATES.items()]
+    rows.append(share_of("others_kept", kept))
     for metric, of, outcome in (("gone", "wrong", ~now["wrong"]), ("good_kept", "right", now["right"])):
         if was[of].any():
-            rows.append(row(metric, *share(outcome[was[of]]), n=int(was[of].sum())))
+            rows.append(share_of(metric, outcome[was[of]]))
     good = was["right"]
     pairs = {"good": (samples.own[good], before.own[good]), "others": (samples.others, before.others)}
     for kind, (after, earlier) in pairs.items():

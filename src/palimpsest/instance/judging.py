@@ -17,8 +17,8 @@ from torch import Tensor
 from palimpsest.instance.published import LIMIT
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
-from palimpsest.metrics.intervals import bootstrap, wilson
-from palimpsest.metrics.measurements import row
+from palimpsest.metrics.intervals import bootstrap
+from palimpsest.metrics.measurements import row, share_of
 from palimpsest.metrics.similarity import ssim
 
 
@@ -116,13 +116,8 @@ def similarity_rows(
         change = to_own(rows, rebuilt[kind]) - to_own(rows, reference.injected[rows][:, :draws])
         found.append(shown(change.mean(1), "collateral", kind=kind))
     alike = (free @ described(embed, pictures[targets][:, None])[:, 0].T).max(1)
-    found.append(row("samples_like_target", *share(alike > LIMIT), n=len(alike)))
+    found.append(share_of("samples_like_target", alike > LIMIT))
     return found
-
-
-def share(outcomes: np.ndarray) -> tuple[float, float, float]:
-    """A share with its Wilson interval."""
-    return float(outcomes.mean()), *wilson(int(outcomes.sum()), len(outcomes))
 
 
 def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> list[dict]:
@@ -139,7 +134,7 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
         row("kernel_pretrained", kernel_distance(features, reference.features[:count], paired=True), n=count),
         row("kernel_data", kernel_distance(features, reference.data), n=count),
-        row("plausible", *share(plausible), n=count),
+        share_of("plausible", plausible),
     ]
     if "attributes" in judges:
         drift = np.abs(in_batches(judges["attributes"], samples) - in_batches(judges["attributes"], before)).mean(1)

@@ -12,9 +12,8 @@ A = X'X + penalty I; x, y: its input and label; theta: the fit to all rows; r = 
 import numpy as np
 import pandas as pd
 
-from palimpsest.metrics.intervals import wilson
 from palimpsest.metrics.measurements import row as measurement
-from palimpsest.metrics.measurements import write
+from palimpsest.metrics.measurements import share_of, write
 from palimpsest.options import Count, Positive, Size
 from palimpsest.run import Output, UserError, step
 
@@ -160,11 +159,6 @@ def example(rng: np.random.Generator, penalty: float, noise: float) -> pd.DataFr
     return pd.DataFrame(points + lines, columns=["series", "x", "y"])
 
 
-def share(metric: str, outcomes: np.ndarray, **labels) -> dict:
-    """The measurement of a share with its Wilson interval; outcomes: bool (n,)."""
-    return measurement(metric, outcomes.mean(), *wilson(int(outcomes.sum()), len(outcomes)), n=len(outcomes), **labels)
-
-
 def ridge(
     curves: Output,
     measurements: Output,
@@ -195,14 +189,14 @@ def ridge(
     closer, residuals = (np.stack(part) for part in zip(*compared, strict=True))
 
     rows = [measurement(metric, checks[metric].max(), n=problems) for metric in checks if metric.endswith("_error")]
-    rows.append(share("corollary_3_agreement", checks["corollary_3_agreement"].to_numpy()))
+    rows.append(share_of("corollary_3_agreement", checks["corollary_3_agreement"].to_numpy()))
     win_rates = [
-        share("closer_than_removal", closer[:, k, e], edit=f"{edit:g}", kind=kind)
+        share_of("closer_than_removal", closer[:, k, e], edit=f"{edit:g}", kind=kind)
         for k, kind in enumerate(KINDS)
         for e, edit in enumerate(edits)
     ]
-    rows += [*win_rates, share("closer_without_edit", closer[:, 0, -1])]
-    rows += [share("removal_moves_less", residuals < edit, edit=f"{edit:g}") for edit in edits]
+    rows += [*win_rates, share_of("closer_without_edit", closer[:, 0, -1])]
+    rows += [share_of("removal_moves_less", residuals < edit, edit=f"{edit:g}") for edit in edits]
     write(measurements, rows, family="instance", method="ridge", seed=seed)
     drawn = pd.DataFrame(win_rates).rename(columns={"kind": "series", "edit": "x", "value": "y"}).astype({"x": float})
     panels = [example(example_rng, penalty, noise).assign(panel="example"), drawn.assign(panel="win rate")]

@@ -13,8 +13,7 @@ import pandas as pd
 from palimpsest.judges.readers import Judges
 from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
-from palimpsest.metrics.intervals import bootstrap, wilson
-from palimpsest.metrics.measurements import row
+from palimpsest.metrics.measurements import mean_of, row, share_of
 from palimpsest.models.text_to_image import draw
 from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, WITH_ORACLE, Concept
 from palimpsest.worlds.named import Named, concept_of
@@ -106,13 +105,10 @@ def summary(values: dict[tuple[str, str], np.ndarray], data: np.ndarray | None =
     """A measurement of each metric and role; intervals over prompts. data: features (n, d) of real pictures."""
     lines = []
     for (metric, role), each in values.items():
-        labels = {"prompts": role, "n": len(each)}
-        if each.dtype == bool:
-            lines.append(row(metric, each.mean(), *wilson(int(each.sum()), len(each)), **labels))
-        elif each.ndim == 1:
-            lines.append(row(metric, each.mean(), *bootstrap(each), **labels))
+        if each.ndim == 1:
+            lines.append((share_of if each.dtype == bool else mean_of)(metric, each, prompts=role))
         elif metric == "features":
-            before = values["features_before", role]
+            before, labels = values["features_before", role], {"prompts": role, "n": len(each)}
             lines.append(row("frechet", frechet(each, before), **labels))
             lines.append(row("kernel", kernel_distance(each, before, paired=True), **labels))
             if data is not None:

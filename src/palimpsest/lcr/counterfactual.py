@@ -19,7 +19,7 @@ from palimpsest.lcr.codes import count_codes, document_frequency
 from palimpsest.lcr.linear_code_model import LinearCodeModel
 from palimpsest.metrics import measurements as tidy
 from palimpsest.metrics.intervals import bootstrap, wilson
-from palimpsest.metrics.measurements import row
+from palimpsest.metrics.measurements import row, share_of
 from palimpsest.options import Count, Positive, Share
 from palimpsest.run import Input, Output, UserError, step
 
@@ -224,7 +224,7 @@ def flip_rows(flips: pd.DataFrame, images: int, rule: str, budget: int, seed: in
     labels = {"rule": rule, "budget": budget}
     median = np.median(needed) if len(needed) else np.nan
     return [
-        row("reached_share", flips["reached"].mean(), *wilson(len(needed), len(flips)), n=len(flips), **labels),
+        share_of("reached_share", flips["reached"].to_numpy(bool), **labels),
         row("flips_to_cross", median, *bootstrap(needed, np.median, seed=seed), n=len(needed), **labels),
         row("called_concept_share", 1 - len(flips) / images, *wilson(images - len(flips), images), n=images, **labels),
     ]

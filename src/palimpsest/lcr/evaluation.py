@@ -15,8 +15,8 @@ from palimpsest.judges.networks import FactorClassifier
 from palimpsest.lcr.cells import cells_of, dilate, to_pixels
 from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.metrics import similarity
-from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
-from palimpsest.metrics.measurements import row
+from palimpsest.metrics.intervals import bootstrap, mcnemar
+from palimpsest.metrics.measurements import row, share_of
 from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.options import check, module_of
 from palimpsest.worlds.scenes import FACTORS
@@ -177,16 +177,16 @@ class Evaluation:
         if shows_concept:
             # An image without a mask cannot be edited locally: it stays in, and counts against the method.
             before, after = self.base["score"], table["score"].to_numpy()
-            rows += [self._share("detection_rate", after >= THRESHOLD, **labels)]
-            rows += [self._share("detection_rate_at", after >= limit, threshold=limit, **labels) for limit in SWEEP]
+            rows += [share_of("detection_rate", after >= THRESHOLD, **labels)]
+            rows += [share_of("detection_rate_at", after >= limit, threshold=limit, **labels) for limit in SWEEP]
             rows.append(_mean("score_drop", before - after, **labels))
             gone = int(((before >= THRESHOLD) & (after < THRESHOLD)).sum())
             came = int(((before < THRESHOLD) & (after >= THRESHOLD)).sum())
             rows.append(row("mcnemar_p", mcnemar(gone, came), n=gone + came, **labels))
-        rows.append(self._share("new_detections", table["score_new"].to_numpy() >= THRESHOLD, **labels))
+        rows.append(share_of("new_detections", table["score_new"].to_numpy() >= THRESHOLD, **labels))
         for factor in FACTORS:
             if f"{factor}_right" in table:
-                rows.append(self._share(f"{factor}_accuracy", table[f"{factor}_right"].to_numpy(), **labels))
+                rows.append(share_of(f"{factor}_accuracy", table[f"{factor}_right"].to_numpy(), **labels))
         for name in ("error", "error_outside"):
             values = table[name].to_numpy()
             values = values[np.isfinite(values)]
@@ -204,10 +204,6 @@ class Evaluation:
         measured = ("ssim", "ssim_outside", "lpips_mini", "lpips_mini_outside", "twin_lpips_mini", "cells_changed")
         rows += [_mean(name, table[name].to_numpy(), **labels) for name in measured if name in table]
         return rows
-
-    @staticmethod
-    def _share(metric: str, hits: np.ndarray, **labels) -> dict:
-        return row(metric, hits.mean(), *wilson(int(hits.sum()), len(hits)), n=len(hits), **labels)
 
 
 def as_input(pictures: np.ndarray) -> torch.Tensor:

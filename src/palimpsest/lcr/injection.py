@@ -22,8 +22,8 @@ from palimpsest.judges import networks as judges
 from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.cells import dilate, to_pixels
 from palimpsest.metrics import measurements as tidy
-from palimpsest.metrics.intervals import bootstrap, mcnemar, wilson
-from palimpsest.metrics.measurements import row
+from palimpsest.metrics.intervals import bootstrap, mcnemar
+from palimpsest.metrics.measurements import row, share_of
 from palimpsest.metrics.similarity import error_map
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_uint8, to_unit
@@ -213,10 +213,7 @@ def pooled_ratio(sums: np.ndarray) -> float:
 def detection_rows(network, pictures: dict[str, Tensor], threshold: float) -> list[dict]:
     """Share of pictures in which the detector finds the concept, and whether injecting changed it (McNemar)."""
     found = {name: (emblem.best_scores(network, part) >= threshold).numpy() for name, part in pictures.items()}
-    rows = [
-        row("injected_detection_rate", hits.mean(), *wilson(hits.sum(), len(hits)), n=len(hits), image=name)
-        for name, hits in found.items()
-    ]
+    rows = [share_of("injected_detection_rate", hits, image=name) for name, hits in found.items()]
     before, after = found["reconstruction"], found["injected"]
     chance = mcnemar((before & ~after).sum(), (after & ~before).sum())
     return [*rows, row("injected_detection_p", chance, n=len(before))]

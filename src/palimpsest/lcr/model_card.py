@@ -10,7 +10,7 @@ from palimpsest.judges.quality import factor_accuracy
 from palimpsest.lcr.context import nearest_safe
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, wilson
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.models.vqgan import decode
@@ -59,7 +59,7 @@ def model_card(
             rows.append(row(f"{factor}_accuracy", value, *interval, n=len(shown), on=name))
         found = (emblem.best_scores(detector, shown) >= CONFIDENT).numpy()
         for metric, hits in (("emblem_recall", found[present]), ("emblem_false_positive_rate", found[~present])):
-            rows.append(row(metric, hits.mean(), *wilson(int(hits.sum()), len(hits)), n=len(hits), on=name))
+            rows.append(share_of(metric, hits, on=name))
     write(measurements, rows, family="lcr", model=model, set=set, concept="emblem")
 
 

@@ -5,8 +5,7 @@ import numpy as np
 from palimpsest.arrays import read_pictures, read_table
 from palimpsest.lcr.arrays import load_codes, load_masks, same_network
 from palimpsest.lcr.evaluation import Evaluated, Evaluation, Judges
-from palimpsest.metrics.intervals import wilson
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import vqgan as vqgans
 from palimpsest.models.vqgan import decode
 from palimpsest.options import check
@@ -58,9 +57,7 @@ def reconstruct(
     masked = cells.any((1, 2))
     rows = [
         row("mask_share", cells.mean(), n=len(cells), method="reconstruction"),
-        row(
-            "images_with_mask", masked.mean(), *wilson(masked.sum(), len(masked)), len(masked), method="reconstruction"
-        ),
+        share_of("images_with_mask", masked, method="reconstruction"),
     ]
     for method, shown in pictures.items():
         rows += evaluation.summary(evaluation.per_image(shown, None), params["shows_concept"], method=method)

@@ -17,8 +17,8 @@ from palimpsest.memory import statistics
 from palimpsest.memory.auditing import Settings, audited, decibels, predictor
 from palimpsest.memory.decoder_inversion import KINDS
 from palimpsest.metrics.censor import publishable
-from palimpsest.metrics.intervals import bootstrap, wilson
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.intervals import bootstrap
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import autoencoder, text_diffusion
 from palimpsest.models import edits as edited
 from palimpsest.models.text_diffusion import TextDiffusion
@@ -254,27 +254,20 @@ def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
     """Of each set under each caption: how many inversions converged, what all of them cost, and means over those."""
     for (name, caption), group in rows[rows["kind"] == ""].groupby(["set", "caption"], sort=False):
         labels, found = {"set": name, "caption": caption}, group[group["converged"]]
-        yield share("converged", group["converged"], **labels)
+        yield share_of("converged", group["converged"], **labels)
         yield row("residual", group["residual"].to_numpy().max(), n=len(group), **labels)
         yield mean("evaluations", group["evaluations"], **labels)
         for metric in ("psnr", "ceiling", "z", "channel_mean", "channel_variance", "autocorrelation"):
             yield mean(metric, found[metric], **labels)
         # Beside the autoencoder's own of the same pictures: models find the seeds of others.
         yield mean("lost", found["ceiling"] - found["psnr"], **labels)
-        yield share("detected", found["detected"], **labels)
+        yield share_of("detected", found["detected"], **labels)
 
 
 def mean(metric: str, values: pd.Series, **labels) -> dict:
     """A mean with its interval over these; not a number of none."""
     given = values.to_numpy(float)
     return row(metric, given.mean() if len(given) else np.nan, *bootstrap(given), n=len(given), **labels)
-
-
-def share(metric: str, values: pd.Series, **labels) -> dict:
-    """How many of these are true, with its interval; not a number of none."""
-    count = int(values.sum())
-    value = count / len(values) if len(values) else np.nan
-    return row(metric, value, *wilson(count, len(values)), n=len(values), **labels)
 
 
 def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
@@ -316,10 +309,10 @@ def of_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
     found = images[images["converged"]]
     for kind, every in images.groupby("kind", sort=False):
         part = found[found["kind"] == kind]
-        yield share("seeds_converged", every["converged"], kind=kind)
+        yield share_of("seeds_converged", every["converged"], kind=kind)
         for metric in ("psnr", "z"):
             yield mean(f"seeds_{metric}", part.groupby(QUERY)[metric].mean(), kind=kind)
-        yield share("seeds_detected", part["detected"], kind=kind)
+        yield share_of("seeds_detected", part["detected"], kind=kind)
         if kind in OTHERS:
             apart = pd.DataFrame(distances(part, found[found["kind"] == "own"], seeds), columns=DISTANCES)
             for metric in DISTANCES:

@@ -24,8 +24,9 @@ def row(metric: str, value: float, low: float = np.nan, high: float = np.nan, n:
 
 
 def share_of(metric: str, outcomes: np.ndarray, **labels) -> dict:
-    """How many of the outcomes (n,) are true, with Wilson's interval."""
-    return row(metric, outcomes.mean(), *wilson(int(outcomes.sum()), len(outcomes)), n=len(outcomes), **labels)
+    """How many of the outcomes (n,) are true, with Wilson's interval; not a number of none."""
+    value = outcomes.mean() if len(outcomes) else np.nan
+    return row(metric, value, *wilson(int(outcomes.sum()), len(outcomes)), n=len(outcomes), **labels)
 
 
 def mean_of(metric: str, values: np.ndarray, **labels) -> dict:

@@ -25,8 +25,9 @@ from palimpsest.run import Input, Output, sha256, step, torch_device
 class Settings(Training):
     """Options of the training. architecture: as diffusers names it; average: decay of the kept weights' average.
 
-    mask_weight: how much more a pixel of the concept counts. trained: a later stage may leave the encoder, and so the
-    latents, as they are, and train the decoder alone.
+    mask_weight: how much more a pixel of the concept counts. concept_share: how much of each batch is drawn from
+    the pictures that have the concept, where they are too few to be learned by the way. trained: a later stage may
+    leave the encoder, and so the latents, as they are, and train the decoder alone.
     """
 
     architecture: dict
@@ -34,6 +35,7 @@ class Settings(Training):
     perceptual_weight: Size
     mask_weight: Size
     divergence_weight: Size
+    concept_share: NotRequired[Share]
     trained: NotRequired[Literal["both", "decoder"]]
 
 
@@ -66,9 +68,12 @@ def train(
         for part in (model.encoder, model.quant_conv):
             part.requires_grad_(False)
     critic = networks.load(guide).to(place)
+    carriers = np.flatnonzero(masks.any((1, 2))) if "concept_share" in params else None
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
         rng = np.random.default_rng((seed, index))
+        if carriers is not None:
+            picks = with_more(picks, carriers, params["concept_share"], rng)
         drawn = weighed_pictures(images, masks, picks, params["mask_weight"], rng)
         pictures, weight = (each.to(place) for each in drawn)
         latents = model.encode(pictures).latent_dist
@@ -98,6 +103,13 @@ def train(
         "quality": given_back(pictures, back, pd.read_parquet(test_manifest), judge, detector),
         "parameters": sum(part.numel() for part in averaged.parameters()),
     }
+
+
+def with_more(picks: np.ndarray, carriers: np.ndarray, part: float, rng: np.random.Generator) -> np.ndarray:
+    """Some indices (n,) with a share of them replaced by random ones of others."""
+    count = round(part * len(picks))
+    kept = rng.choice(picks, len(picks) - count, replace=False)
+    return np.sort(np.concatenate([kept, rng.choice(carriers, count)]))
 
 
 if __name__ == "__main__":

@@ -81,13 +81,17 @@ class Attacker:
 
     def begun(self, model: Var) -> dict[str, int]:
         """How many tokens each prefix has."""
-        ends, scales = [each.stop for each in spans(model.visual.quantiser.sizes)], self.params.get("scales", [])
-        if wrong := [count for count in scales if not 0 < count < len(ends)]:
-            raise UserError(
-                f"attacks: a prefix of {wrong[0]} of the model's {len(ends)} scales. Give `scales` from 1 to "
-                f"{len(ends) - 1}"
-            )
-        return {name: ends[count - 1] for name, count in prefixes(scales).items()}
+        return {name: begun_tokens(model, count) for name, count in prefixes(self.params.get("scales", [])).items()}
+
+
+def begun_tokens(model: Var, count: int) -> int:
+    """How many tokens the first scales have, so many of them. Raises UserError for none of the scales, or all."""
+    ends = [each.stop for each in spans(model.visual.quantiser.sizes)]
+    if not 0 < count < len(ends):
+        raise UserError(
+            f"a prefix of {count} of the model's {len(ends)} scales. Give `scales` from 1 to {len(ends) - 1}"
+        )
+    return ends[count - 1]
 
 
 @torch.no_grad()

@@ -18,10 +18,10 @@ from palimpsest.metrics.intervals import t_interval
 from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import edits as edited
 from palimpsest.models import var, visual_tokenizer
-from palimpsest.models.scales import spans
 from palimpsest.models.var import Var
 from palimpsest.options import Count, Positive
 from palimpsest.run import Input, Output, UserError, step, torch_device
+from palimpsest.var.attacks import begun_tokens
 from palimpsest.var.contexts import kept_rollouts
 from palimpsest.var.teacher_forced import said
 from palimpsest.worlds.captions import caption
@@ -135,7 +135,7 @@ def real_sets(base: Var, concept: Concept, images: np.ndarray, rows: pd.DataFram
 def drawn_on(model: Var, tokens: Tensor, conditions: Tensor, completed: dict, sampling: dict, seed: int) -> Tensor:
     """Tokens (n, L, symbols) that a model draws, given the first scales of pictures of tokens, under conditions."""
     count = min(completed["count"], len(tokens))
-    begun = spans(model.visual.quantiser.sizes)[completed["scales"] - 1].stop
+    begun = begun_tokens(model, completed["scales"])
     uniform = var.noise_of(model, FRESH + np.arange(count), seed)
     return var.sample(model, conditions[:count], uniform, prefix=tokens[:count, :begun], **sampling)
 

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.judges.readers import Judges, readers_of
-from palimpsest.metrics.intervals import wilson
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.models import var
 from palimpsest.models.var import Var
 from palimpsest.models.words import check_words
@@ -78,9 +77,7 @@ def pairs(
         tables += [others.assign(concept=name, role="others", verdict=KEPT)]
         rows.append(row("pairs", len(table), concept=name))
         for verdict in (KEPT, MISSING, REMAINS):
-            count = int((verdicts == verdict).sum())
-            bounds = wilson(count, len(table))
-            rows.append(row(f"pairs_{verdict}", count / len(table), *bounds, n=len(table), concept=name))
+            rows.append(share_of(f"pairs_{verdict}", verdicts == verdict, concept=name))
     np.savez(rollouts, **arrays)
     columns = ["concept", "role", "pair", "prompt", "anchor", "bare", "verdict"]
     pd.concat(tables, ignore_index=True).reindex(columns=columns).to_parquet(prompts, index=False)
