@@ -37,7 +37,7 @@ CROSSED = {
     "solver": "anderson",
     "steps": 4,
     "iterations": 30,
-    "tolerance": 1e-4,
+    "tolerance": 1e-2,
 }
 
 
@@ -418,6 +418,30 @@ def test_a_shift_is_beyond_that_of_other_faces():
         and value(table, "crossed_z_shift", "n", **labels) == 2
     )
     assert value(table, "crossed_z_shift", "low", **labels) < 3
+
+
+def test_what_did_not_converge_is_in_no_average():
+    still = dict.fromkeys(("target", "near", "reference"), 0.0)
+    z = {"pretrained": still, "oracle": still, "siss": {"target": 3.0, "near": 0.0, "reference": 0.0}}
+    z |= {"retrack": {"target": 7.0, "near": 0.0, "reference": 0.0}}
+    rows = faces_rows(z)
+    # Of one method a target and two of the others have no seed, and what stands there instead is out of all bounds; of
+    # another nothing has.
+    lost = (rows["method"] == "siss") & ((rows["target"] == "b") | rows["picture"].isin([3, 4]))
+    lost |= rows["method"] == "retrack"
+    rows = rows.assign(converged=~lost, z=rows["z"].where(~lost, 1e6))
+    table = pd.DataFrame(crossing.measured(rows, 0))
+    siss = {"method": "siss", "concept": "all"}
+    assert value(table, "crossed_z_shift", set="target", **siss) == pytest.approx(3.0)
+    assert value(table, "crossed_z", set="reference", **siss) == pytest.approx(1.0)
+    assert value(table, "crossed_converged", set="target", **siss) == 0.5
+    assert value(table, "crossed_converged", set="reference", **siss) == pytest.approx(0.6)
+    for metric in ("z", "z_shift", "auc", "psnr"):
+        assert np.isnan(value(table, f"crossed_{metric}", method="retrack", concept="all", set="target"))
+    assert value(table, "crossed_converged", method="retrack", concept="all", set="target") == 0
+    # Of all methods together those that are known.
+    labels = {"method": crossing.EDITED, "concept": "all", "set": "target"}
+    assert value(table, "crossed_z_shift", **labels) == pytest.approx(3.0)
 
 
 def test_a_network_that_knows_nothing_ranks_targets_like_others():

@@ -18,7 +18,7 @@ from palimpsest.memory.ddim import Predict, schedule_of, zero
 from palimpsest.memory.inversion import SAMPLERS, generate, invert
 from palimpsest.memory.predictors import of_pixels
 from palimpsest.memory.solvers import SOLVERS
-from palimpsest.metrics.estimates import Interval, of_mean, of_sets
+from palimpsest.metrics.estimates import Interval, Statistic, area, of_mean, of_sets
 from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion, edit_table, edits
 from palimpsest.models.edit_table import Edit
@@ -34,8 +34,11 @@ TARGET, NEAR, REFERENCE = "target", "near", "reference"
 CONTROLS = (PRETRAINED, ORACLE, RANDOM, ZERO)
 EDITED = "edited"  # the method of measurements over all methods
 ALL = "all"  # the concept of measurements over all targets
-MEASURED = ("z", "nll", "psnr", "distance", "first_residual", "residual", "converged")
+# Of a seed that was found; of every inversion.
+OF_SEEDS, OF_ALL = ("z", "nll", "psnr", "distance"), ("first_residual", "residual", "converged")
+MEASURED = (*OF_SEEDS, *OF_ALL)
 CHANCES = ("auc", "shift_auc", "converged")
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
 PEAK = 2.0  # networks see [-1, 1]
 
 
@@ -195,7 +198,8 @@ def apart(seeds: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def measured(rows: pd.DataFrame, seed: int) -> list[dict]:
     """Of each method and target, then of its targets together (t interval over targets), then of all methods together
-    (over methods). Runs of a method that have forgotten a target are averaged, picture by picture.
+    (over methods). Runs of a method that have forgotten a target are averaged, picture by picture. What did not
+    converge is in no average but that of how many did; what has no seed left is not a number, and in none above it.
     """
     found, of_methods = [], {}
     usual = {name: averaged(rows[rows["method"] == name]) for name in (PRETRAINED, ORACLE)}
@@ -218,7 +222,8 @@ def measured(rows: pd.DataFrame, seed: int) -> list[dict]:
 
 def pooled_over(key: tuple[str, str], several: list[dict[tuple[str, str], Interval]]) -> Interval:
     """The mean of a metric and set over targets or methods; what is a chance stays one at the ends of its interval."""
-    found = of_mean(np.array([values[key].value for values in several]))
+    known = np.array([values[key].value for values in several])
+    found = of_mean(known[np.isfinite(known)]) if np.isfinite(known).any() else UNKNOWN
     return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if key[0] in CHANCES else found
 
 
@@ -228,8 +233,12 @@ def lines(values: dict[tuple[str, str], Interval], n: int, **labels) -> Iterator
 
 
 def averaged(rows: pd.DataFrame) -> pd.DataFrame:
-    """What is measured of each picture, over the runs that it was audited under; by set and picture, target kept."""
-    return rows.groupby(["set", "target", "picture"], sort=False)[list(MEASURED)].mean()
+    """What is measured of each picture, over the runs that it was audited under; by set and picture, target kept.
+
+    What is of seeds is not a number where no inversion converged.
+    """
+    found = rows.assign(**{metric: rows[metric].where(rows["converged"].astype(bool)) for metric in OF_SEEDS})
+    return found.groupby(["set", "target", "picture"], sort=False)[list(MEASURED)].mean()
 
 
 def of_target(
@@ -243,15 +252,18 @@ def of_target(
     for name, part in here.groupby(level="set", sort=False):
         for metric in MEASURED:
             yield (metric, name), Interval(float(part[metric].mean()), np.nan, np.nan)
-    others = here.xs(REFERENCE, level="set")["z"].to_numpy()
     moved = {against: here["z"] - table["z"].reindex(here.index) for against, table in usual.items()}
     for name in (TARGET, NEAR):
-        yield ("auc", name), of_sets(here.xs(name, level="set")["z"].to_numpy(), others, seed=seed)
+        yield ("auc", name), beside(here["z"], name, area, seed)
         for against, metric in ((PRETRAINED, "z_shift"), (ORACLE, "z_over_oracle")):
-            own, rest = (moved[against].xs(kind, level="set").to_numpy() for kind in (name, REFERENCE))
-            yield (metric, name), of_sets(own, rest, lambda one, other: one.mean(-1) - other.mean(-1), seed)
-        own, rest = (moved[PRETRAINED].xs(kind, level="set").to_numpy() for kind in (name, REFERENCE))
-        yield ("shift_auc", name), of_sets(own, rest, seed=seed)
+            yield (metric, name), beside(moved[against], name, lambda one, other: one.mean(-1) - other.mean(-1), seed)
+        yield ("shift_auc", name), beside(moved[PRETRAINED], name, area, seed)
+
+
+def beside(values: pd.Series, name: str, statistic: Statistic, seed: int) -> Interval:
+    """A statistic of a set's values and the held-out faces', by picture; not a number where one has none."""
+    own, rest = (values.xs(kind, level="set").dropna().to_numpy() for kind in (name, REFERENCE))
+    return of_sets(own, rest, statistic, seed) if len(own) and len(rest) else UNKNOWN
 
 
 if __name__ == "__main__":

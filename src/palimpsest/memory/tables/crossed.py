@@ -24,7 +24,8 @@ FORMATS = {
     "of target": Format(2, interval=False),
     "of others": Format(2, interval=False),
     "PSNR": Format(0, interval=False),
-    "ok": Format(0, "percent", interval=False),
+    "targets": Format(0, "percent", interval=False),
+    "rest": Format(0, "percent", interval=False),
 }
 
 
@@ -50,7 +51,8 @@ def build(lookup: Lookup, params: dict) -> Table:
                 ("moved", "of target"): own.get("crossed_distance") if moved else NOTHING,
                 ("moved", "of others"): others.get("crossed_distance") if moved else NOTHING,
                 ("", "PSNR"): own.get("crossed_psnr"),
-                ("", "ok"): own.get("crossed_converged"),
+                ("ok", "targets"): own.get("crossed_converged"),
+                ("ok", "rest"): others.get("crossed_converged"),
             }
         )
     frame = pd.DataFrame(rows)
@@ -68,9 +70,9 @@ def build(lookup: Lookup, params: dict) -> Table:
         "that a target’s seed is less likely than another’s; shift: of z against the pretrained model, over oracle: of "
         "z against the oracle, each less that of the others; rank: the chance that a target’s z has grown by more than "
         "another’s; moved: how far seeds are from those under the pretrained model, 1 for two draws of N(0, I). PSNR "
-        f"(dB) of what the targets’ seeds give back; ok: inversions within the tolerance in all steps but "
-        "the first (%), which is stiff "
-        f"and whose error shows in the PSNR. {shape['count']} others, "
+        "(dB) of what the targets’ seeds give back; ok: inversions within the tolerance in all steps but "
+        "the first (%), which is stiff and whose error shows in the PSNR: all else is of these alone. "
+        f"{shape['count']} others, "
         f"{shape['neighbours']} near pictures of each target at {shape['level']:g} dB; {name_of(shape['solver'])}, "
         f"{shape['steps']} steps. 95 % t intervals over targets; of all methods together over methods.",
     )
