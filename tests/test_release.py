@@ -11,6 +11,7 @@ import pytest
 
 from conftest import ROOT, configuration
 from palimpsest.models import release
+from palimpsest.plan import base
 from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.var import Var
@@ -173,7 +174,7 @@ def test_a_released_tuning_is_collected_with_what_a_run_measures_and_a_changed_o
         collect.collect([copied / each.name for each in files], tmp_path / "other.parquet")
 
 
-def test_a_tuning_of_other_runs_other_sizes_or_another_network_is_made(monkeypatch):
+def test_a_tuning_of_other_runs_other_sizes_or_another_network_is_made(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     taken = Erasure(configuration())
     assert "ac" in taken.released_tunings() and taken.is_made("tiny_sd", "comparison", "ac")
@@ -191,14 +192,26 @@ def test_a_tuning_of_other_runs_other_sizes_or_another_network_is_made(monkeypat
         row[keys[-1]] = value
         assert Erasure(config).is_made("tiny_sd", "tuning", "ac"), keys
     assert Erasure({**configuration(), "base_models": "train"}).released_tunings() == []
+    # Its pictures would be others with another decoder.
+    record = recorded("tiny_sd")
+    record["autoencoder"]["sha256"] = "another"
+    (tmp_path / "tiny_sd.json").write_text(json.dumps(record), encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "RELEASED", tmp_path)
+        patched.setattr(Erasure, "network", lambda self, name: f"{tmp_path}/{name}")
+        assert Erasure(configuration()).is_made("tiny_sd", "tuning", "ac")
+        shutil.copyfile(RELEASED / "tiny_sd.json", tmp_path / "tiny_sd.json")
+        assert not Erasure(configuration()).is_made("tiny_sd", "tuning", "ac")
     config = configuration()
     config["instance"]["reference"]["pairs"] = 97
     assert Instance(config).released_tunings() == []
 
 
 def test_releasing_a_tuning_keeps_what_was_measured_and_the_runs(tmp_path):
-    network = tmp_path / "network"
-    network.write_bytes(b"weights")
+    network, decoder = tmp_path / "network/unet/file", tmp_path / "network/vae/diffusion_pytorch_model.safetensors"
+    for path in (network, decoder):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(path.parent.name.encode())
     for name, edited in {"esd": "weights", "siss": "models"}.items():
         folder = tmp_path / "tuning" / name
         (folder / edited).mkdir(parents=True)
@@ -208,7 +221,8 @@ def test_releasing_a_tuning_keeps_what_was_measured_and_the_runs(tmp_path):
     write_json(tmp_path / "tuning/siss/measurements.record.json", {"arguments": {"params": {"pairs": 5}}})
     assert release_tuning.release(tmp_path / "tuning", network, tmp_path / "out") == {"methods": 2}
     found = json.loads((tmp_path / "out/record.json").read_text(encoding="utf-8"))
-    assert found["network"] == sha256(network)
+    assert found["network"] == sha256(network) and found["autoencoder"] == sha256(decoder)
+    assert "visual" not in found
     assert (tmp_path / "out/esd.parquet").read_text(encoding="utf-8") == "esd"
     assert [found["methods"][name]["sizes"] for name in ("esd", "siss")] == [{}, {"pairs": 5}]
     assert found["methods"]["esd"]["runs"] == [{"seed": 3}] and found["methods"]["esd"]["commit"] == "kept"

@@ -330,15 +330,20 @@ def test_the_limits_say_how_often_the_released_model_draws_an_emblem():
 
 
 def test_the_released_autoencoder_leaves_to_be_read_what_scenes_show():
-    """The factors within two points. Of emblems it loses more (docs/limits.md), and leaves nine of ten."""
-    world = scenes.make(**{**configuration()["datasets"]["calibration"]["params"], "n": 480})
+    """All within two points, the emblem on scenes that all have one, since it is on few of the others."""
+    asked = configuration()["datasets"]["calibration"]["params"]
     network = autoencoder.load(BASE.with_suffix("") / "vae/diffusion_pytorch_model.safetensors")
-    back = autoencoder.decode(network, autoencoder.encode(network, world.images)[0])
-    quality = given_back(world.images, back, world.manifest, *JUDGES)
-    assert quality["psnr"] >= 27
+
+    def quality(**given) -> dict:
+        world = scenes.make(**{**asked, **given})
+        back = autoencoder.decode(network, autoencoder.encode(network, world.images)[0])
+        return given_back(world.images, back, world.manifest, *JUDGES)
+
+    found, worn = quality(n=960), quality(n=480, emblem="all")
+    assert found["psnr"] >= 27
     for name in FACTORS:
-        assert quality["reconstructions"][name] >= quality["pictures"][name] - 0.02, name
-    assert quality["reconstructions"]["emblem_recall"] >= 0.90
+        assert found["reconstructions"][name] >= found["pictures"][name] - 0.02, name
+    assert worn["reconstructions"]["emblem_recall"] >= worn["pictures"]["emblem_recall"] - 0.02
 
 
 @pytest.mark.parametrize("path", ORACLES, ids=lambda path: path.stem)

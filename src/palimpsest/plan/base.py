@@ -275,7 +275,7 @@ class Studies(Family):
         return self.measurements_of(wildcards.model, self.own("tuning_study"), wildcards.method)
 
     def released_tuning(self, model: str, method: str, asked: dict) -> str | None:
-        """What a tuning measured and was released: of this model, of the very runs that are asked for, of its sizes."""
+        """What a tuning measured and was released: of this very model, of the runs that are asked for, of its sizes."""
         folder = TUNINGS / self.family / model
         if not (folder / "record.json").exists() or not self.network(model).startswith(str(RELEASED)):
             return None
@@ -283,7 +283,8 @@ class Studies(Family):
         network = json.loads((RELEASED / f"{model}.json").read_text(encoding="utf-8"))
         made = found["methods"].get(method, {"runs": [], "sizes": {}})
         recipes = [as_json([list(map(with_changes, each["runs"])), each["sizes"]]) for each in (made, asked)]
-        same = found["network"] == network["sha256"] and recipes[0] == recipes[1]
+        parts = {part: network[part]["sha256"] for part in ("autoencoder", "visual") if part in network}
+        same = {"network": network["sha256"], **parts}.items() <= found.items() and recipes[0] == recipes[1]
         return str(folder / f"{method}.parquet") if same else None
 
     def tuning_sizes(self) -> dict:

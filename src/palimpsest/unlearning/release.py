@@ -12,6 +12,8 @@ import shutil
 
 from palimpsest.run import Input, Output, UserError, read_record, record_path, sha256, step, write_json
 
+# What turns an edited network's outputs into the pictures that are measured, in the folder of a model.
+DECODERS = {"autoencoder": "vae/diffusion_pytorch_model.safetensors", "visual": "visual_tokenizer/model.safetensors"}
 KEPT = ("versions", "commit", "lock", "seconds")
 EDITED = ("weights", "models")  # the output of the step that edits, beside which its record lies
 
@@ -31,7 +33,10 @@ def release(tuning: Input, network: Input, released: Output) -> dict:
         sizes = measured["arguments"].get("params", {})
         about = {"runs": made["arguments"]["plan"]["runs"], "sizes": sizes, "sha256": sha256(source)}
         methods[source.parent.name] = about | {key: made[key] for key in KEPT}
-    write_json(released / "record.json", {"network": sha256(network), "methods": methods})
+    places = {name: network.parent.parent / place for name, place in DECODERS.items()}
+    weights = {"network": network, **{name: place for name, place in places.items() if place.exists()}}
+    shown = {name: sha256(place) for name, place in weights.items()}
+    write_json(released / "record.json", {**shown, "methods": methods})
     return {"methods": len(methods)}
 
 
