@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from palimpsest.instance.published import LIMIT
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.style import COLUMN, PALETTE
+from palimpsest.report.style import PAGE, PALETTE
 
 MEASUREMENTS = ("judges",)
 PARAMS = {"judges": None}
@@ -17,7 +17,7 @@ AXES = {"noise": "noise σ (of 255)", "blur": "blur σ (pixels)", "edit": "edit 
 
 def draw(lookup: Lookup, inputs: list, params: dict) -> Figure:
     """A panel for each kind of damage."""
-    figure, panels = plt.subplots(1, len(AXES), figsize=(COLUMN, 1.7), sharey=True)
+    figure, panels = plt.subplots(1, len(AXES), figsize=(PAGE, 2.0), sharey=True)
     rows = lookup.rows("damaged_similarity", family="judges")
     for axes, (kind, title) in zip(panels, AXES.items(), strict=True):
         some = rows[rows["damage"] == kind].assign(amount=lambda rows: rows["amount"].astype(float))
@@ -25,9 +25,8 @@ def draw(lookup: Lookup, inputs: list, params: dict) -> Figure:
         # An undamaged picture is itself.
         amounts, middle, low, high = np.array([(0, 1, 1, 1), *measured]).T
         spread = [middle - low, high - middle]
-        axes.errorbar(amounts, middle, spread, marker="o", markersize=2.5, color=PALETTE[0])
+        axes.errorbar(amounts, middle, spread, marker="o", markersize=3, color=PALETTE[0])
         axes.axhline(LIMIT, color="tab:red", linestyle="--", linewidth=0.8, zorder=0)
         axes.set(xlabel=title, ylim=(-0.3, 1.05))
-        axes.xaxis.label.set_size(7)
     panels[0].set_ylabel(params["judges"]["descriptor"])
     return figure
