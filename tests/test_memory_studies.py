@@ -37,6 +37,7 @@ CROSSED = {
     "solver": "anderson",
     "steps": 4,
     "iterations": 30,
+    # Of an untrained network, whose steps are too large to be undone more exactly: all have seeds.
     "tolerance": 1e-2,
 }
 
@@ -321,18 +322,24 @@ def faces(tmp_path_factory) -> Path:
     for name, count in (("targets", 3), ("held_out", 8)):
         np.save(folder / f"{name}.npy", rng.integers(256, size=(count, 8, 8, 3), dtype=np.uint8))
     pd.DataFrame({"target": ["c", "b", "a"]}).to_parquet(folder / "manifest.parquet")
+    audit_faces(folder, folder)
+    return folder
+
+
+def audit_faces(folder: Path, out: Path, **changed) -> pd.DataFrame:
+    """Audit them, with changes to CROSSED; what was measured of each picture."""
     crossing.crossed(
         folder / "networks.parquet",
         [folder / "siss.parquet"],
         folder / "targets.npy",
         folder / "manifest.parquet",
         folder / "held_out.npy",
-        folder / "pictures.parquet",
-        folder / "measurements.parquet",
+        out / "pictures.parquet",
+        out / "measurements.parquet",
         model="tiny_ddpm",
-        **CROSSED,
+        **{**CROSSED, **changed},
     )
-    return folder
+    return pd.read_parquet(out / "pictures.parquet")
 
 
 def test_every_network_is_asked_of_the_targets_it_forgot(faces):
@@ -348,6 +355,13 @@ def test_an_edit_that_changes_nothing_moves_no_seed(faces):
             assert value(table, f"crossed_{metric}", method="siss", concept="all", set=name) == 0
         assert value(table, "crossed_distance", method="siss", concept="a", set=name) == 0
         assert value(table, "crossed_shift_auc", method="siss", concept="a", set=name) == 0.5
+
+
+def test_nothing_is_near_or_far_from_a_seed_that_was_not_found(faces, tmp_path):
+    rows = audit_faces(faces, tmp_path, tolerance=1e-3).set_index(["set", "target", "picture"])
+    base, other = (rows[rows["method"] == method] for method in ("pretrained", "zero"))
+    assert base["converged"].nunique() == 2 and other["converged"].all()
+    assert (other["distance"].isna() == ~base["converged"].reindex(other.index)).all()
 
 
 def test_without_a_network_a_seed_is_the_picture_scaled(faces):
@@ -439,6 +453,7 @@ def test_what_did_not_converge_is_in_no_average():
     for metric in ("z", "z_shift", "auc", "psnr"):
         assert np.isnan(value(table, f"crossed_{metric}", method="retrack", concept="all", set="target"))
     assert value(table, "crossed_converged", method="retrack", concept="all", set="target") == 0
+    assert value(table, "crossed_z_shift", "n", set="target", **siss) == 1
     # Of all methods together those that are known.
     labels = {"method": crossing.EDITED, "concept": "all", "set": "target"}
     assert value(table, "crossed_z_shift", **labels) == pytest.approx(3.0)

@@ -39,6 +39,7 @@ OF_SEEDS, OF_ALL = ("z", "nll", "psnr", "distance"), ("first_residual", "residua
 MEASURED = (*OF_SEEDS, *OF_ALL)
 CHANCES = ("auc", "shift_auc", "converged")
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
+Counted = dict[tuple[str, str], tuple[Interval, int]]  # by metric and set, with how many it is the mean of
 PEAK = 2.0  # networks see [-1, 1]
 
 
@@ -96,7 +97,9 @@ def crossed(
             predictor(edit, scheduler, place), scheduler, clean[part.index.tolist()].to(place), steps, settings
         )
         if method == PRETRAINED:
-            seeds = dict(zip(part.index, ends, strict=True))
+            # Of a seed that was not found nothing is near or far.
+            known = np.where(values["converged"][:, None], ends, np.nan)
+            seeds = dict(zip(part.index, known, strict=True))
         values["distance"] = apart(ends, np.stack([seeds[index] for index in part.index]))
         labels = {"method": method, "seed": edit.seed if edit else 0, "run": edit.target if edit else ""}
         found.append(part.reset_index(drop=True).assign(**labels, **values))
@@ -198,8 +201,8 @@ def apart(seeds: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def measured(rows: pd.DataFrame, seed: int) -> list[dict]:
     """Of each method and target, then of its targets together (t interval over targets), then of all methods together
-    (over methods). Runs of a method that have forgotten a target are averaged, picture by picture. What did not
-    converge is in no average but that of how many did; what has no seed left is not a number, and in none above it.
+    (over methods). Runs of a method that have forgotten a target are averaged, picture by picture. No seed that was not
+    found is in an average (OF_SEEDS); what has none left is not a number, and in none above it.
     """
     found, of_methods = [], {}
     usual = {name: averaged(rows[rows["method"] == name]) for name in (PRETRAINED, ORACLE)}
@@ -208,28 +211,33 @@ def measured(rows: pd.DataFrame, seed: int) -> list[dict]:
         for name in [name for name in dict.fromkeys(part["target"]) if name]:
             runs = part[(part["target"] == name) & (part["set"] == TARGET)]["run"].unique()
             here = averaged(part[part["run"].isin(runs) & part["target"].isin(["", name])])
-            one[name] = values = dict(of_target(here, usual, seed))
-            found += lines(values, len(here), method=method, concept=name)
-        pooled = {key: pooled_over(key, list(one.values())) for key in next(iter(one.values()))}
-        found += lines(pooled, len(one), method=method, concept=ALL)
-        of_methods[method] = pooled
+            one[name] = {key: (value, len(here)) for key, value in of_target(here, usual, seed)}
+            found += lines(one[name], method=method, concept=name)
+        of_methods[method] = pooled_over(list(one.values()))
+        found += lines(of_methods[method], method=method, concept=ALL)
     edited = [values for method, values in of_methods.items() if method not in CONTROLS]
-    if edited:
-        pooled = {key: pooled_over(key, edited) for key in edited[0]}
-        found += lines(pooled, len(edited), method=EDITED, concept=ALL)
+    return found + (list(lines(pooled_over(edited), method=EDITED, concept=ALL)) if edited else [])
+
+
+def pooled_over(several: list[Counted]) -> Counted:
+    """The mean of each metric and set over targets or methods, of those where it is a number, and of how many.
+
+    What is a chance stays one at the ends of its interval.
+    """
+    found = {}
+    for key in several[0]:
+        known = np.array([values[key][0].value for values in several])
+        known = known[np.isfinite(known)]
+        mean = of_mean(known) if len(known) else UNKNOWN
+        if key[0] in CHANCES:
+            mean = mean._replace(low=max(mean.low, 0.0), high=min(mean.high, 1.0))
+        found[key] = mean, len(known)
     return found
 
 
-def pooled_over(key: tuple[str, str], several: list[dict[tuple[str, str], Interval]]) -> Interval:
-    """The mean of a metric and set over targets or methods; what is a chance stays one at the ends of its interval."""
-    known = np.array([values[key].value for values in several])
-    found = of_mean(known[np.isfinite(known)]) if np.isfinite(known).any() else UNKNOWN
-    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if key[0] in CHANCES else found
-
-
-def lines(values: dict[tuple[str, str], Interval], n: int, **labels) -> Iterator[dict]:
+def lines(values: Counted, **labels) -> Iterator[dict]:
     """The measurements of values by metric and set."""
-    return (row(f"crossed_{metric}", *value, n=n, set=name, **labels) for (metric, name), value in values.items())
+    return (row(f"crossed_{metric}", *value, n=n, set=name, **labels) for (metric, name), (value, n) in values.items())
 
 
 def averaged(rows: pd.DataFrame) -> pd.DataFrame:

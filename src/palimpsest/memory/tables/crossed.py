@@ -25,7 +25,7 @@ FORMATS = {
     "of others": Format(2, interval=False),
     "PSNR": Format(0, interval=False),
     "targets": Format(0, "percent", interval=False),
-    "rest": Format(0, "percent", interval=False),
+    "held-out": Format(0, "percent", interval=False),
 }
 
 
@@ -52,7 +52,7 @@ def build(lookup: Lookup, params: dict) -> Table:
                 ("moved", "of others"): others.get("crossed_distance") if moved else NOTHING,
                 ("", "PSNR"): own.get("crossed_psnr"),
                 ("ok", "targets"): own.get("crossed_converged"),
-                ("ok", "rest"): others.get("crossed_converged"),
+                ("ok", "held-out"): others.get("crossed_converged"),
             }
         )
     frame = pd.DataFrame(rows)
