@@ -277,6 +277,17 @@ def test_the_second_stage_of_an_autoencoder_leaves_the_latents_as_they_are(tmp_p
     assert not np.array_equal(autoencoder.decode(one, latents), autoencoder.decode(two, latents))
 
 
+def test_more_pictures_of_a_concept_that_none_shows_are_refused(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((4, 16, 16, 3), np.uint8))
+    np.save(tmp_path / "masks.npy", np.zeros((4, 16, 16), bool))
+    params = dict(configuration("mini")["networks"]["tiny_sd_autoencoder"]["params"])
+    params["architecture"] = {**params["architecture"], "block_out_channels": [4, 4, 4, 4]}
+    given = (tmp_path / "images.npy", tmp_path / "masks.npy", tmp_path / "images.npy", tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=r"concept_share asks for pictures with the concept, and .*masks\.npy has none"):
+        guide = MODELS / "guide.safetensors"
+        train_autoencoder.train(*given, guide, *JUDGES, tmp_path / "network", params=params, device="cpu")
+
+
 def test_a_share_of_each_batch_is_of_pictures_with_the_concept():
     picks, carriers = np.arange(0, 100, 10), np.array([3, 5, 7])
     drawn = [train_autoencoder.with_more(picks, carriers, 0.3, np.random.default_rng(seed)) for seed in range(50)]

@@ -244,7 +244,9 @@ def test_prefixes_are_of_the_scales_that_are_asked_for_and_stand_in_their_order(
     attacker = attacks.Attacker({}, pd.DataFrame(), ATTACKS)
     assert attacker.begun(model) == {"prefix": SIZES[0] ** 2 + SIZES[1] ** 2, "prefix_1": SIZES[0] ** 2}
     for wrong in (0, len(SIZES)):
-        with pytest.raises(UserError, match=rf"a prefix of {wrong} of the model's {len(SIZES)} scales"):
+        with pytest.raises(
+            UserError, match=rf"attacks\.scales: a prefix of {wrong} of the model's {len(SIZES)} scales"
+        ):
             replace(attacker, params={**ATTACKS, "scales": [1, wrong]}).begun(model)
     params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": []}, "attacks": ATTACKS}
     params["studies"] = {"comparison": {"concepts": list(CONCEPTS)}}
@@ -408,7 +410,7 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, 
     def drawn_on(model, tokens, conditions, *settings):
         given.append(real_drawn_on(model, tokens, conditions, *settings))
         begun = spans(SIZES)[1].stop
-        assert len(given[-1]) == 2 and torch.equal(given[-1][:, :begun], tokens[:2, :begun])
+        assert len(given[-1]) == len(tokens) == 2 and torch.equal(given[-1][:, :begun], tokens[:2, :begun])
         return given[-1]
 
     real_drawn_on = likelihoods.drawn_on
@@ -419,12 +421,19 @@ def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, 
     manifest.loc[:9, "colour"] = "red"
     manifest.loc[5:14, "object"] = "church"
     manifest.to_parquet(tmp_path / "rows.parquet")
-    likelihoods.likelihoods(
-        base, files["rollouts.npz"], files["prompts.parquet"], ran["networks"], [ran["edits.parquet"]], *judges,
-        tmp_path / "pictures.parquet", tmp_path / "measured", model="tiny", concepts=CONCEPTS, count=3,
-        sampling=SAMPLING, completed={"count": 2, "scales": 2, "captions": ["own", "neutral"]},
-        real_images=tmp_path / "images.npy", real_manifest=tmp_path / "rows.parquet",
-    )  # fmt: skip
+
+    def measure(scales: int) -> None:
+        likelihoods.likelihoods(
+            base, files["rollouts.npz"], files["prompts.parquet"], ran["networks"], [ran["edits.parquet"]], *judges,
+            tmp_path / "pictures.parquet", tmp_path / "measured", model="tiny", concepts=CONCEPTS, count=3,
+            sampling=SAMPLING, completed={"count": 2, "scales": scales, "captions": ["own", "neutral"]},
+            real_images=tmp_path / "images.npy", real_manifest=tmp_path / "rows.parquet",
+        )  # fmt: skip
+
+    with pytest.raises(UserError, match=rf"likelihood\.completed\.scales: a prefix of {len(SIZES)} of"):
+        measure(len(SIZES))
+    assert not given
+    measure(2)
     table = pd.read_parquet(tmp_path / "pictures.parquet")
     model, rows = var.open_model(base), pd.read_parquet(files["prompts.parquet"])
     with np.load(files["rollouts.npz"]) as arrays:

@@ -19,7 +19,7 @@ from palimpsest.models.perceptual import perceptual
 from palimpsest.models.training import Kept, Training, built, fit_average, weighed_pictures
 from palimpsest.models.weights import filled
 from palimpsest.options import Count, Share, Size, check
-from palimpsest.run import Input, Output, sha256, step, torch_device
+from palimpsest.run import Input, Output, UserError, sha256, step, torch_device
 
 
 class Settings(Training):
@@ -69,6 +69,11 @@ def train(
             part.requires_grad_(False)
     critic = networks.load(guide).to(place)
     carriers = np.flatnonzero(masks.any((1, 2))) if "concept_share" in params else None
+    if carriers is not None and not len(carriers):
+        raise UserError(
+            f"params of the autoencoder: concept_share asks for pictures with the concept, and {train_masks} has none. "
+            "Take it out, or train on pictures that have it"
+        )
 
     def loss_of(picks: np.ndarray, index: int) -> Tensor:
         rng = np.random.default_rng((seed, index))

@@ -4,8 +4,9 @@
         --network resources/models/tiny_sd/unet/diffusion_pytorch_model.safetensors \\
         --released resources/tunings/erasure/tiny_sd
 
-A workflow takes a method's file in place of its own tuning where it asks for the very same runs of the same network;
-the choice among the settings is made anew from it. Where a table says how much a tuning measured, that is the same too.
+A workflow takes a method's file in place of its own tuning where it asks for the very same runs of the same network and
+of what decodes it; the choice among the settings is made anew from it. Where a table says how much a tuning measured,
+that is the same too.
 """
 
 import shutil

@@ -81,15 +81,21 @@ class Attacker:
 
     def begun(self, model: Var) -> dict[str, int]:
         """How many tokens each prefix has."""
-        return {name: begun_tokens(model, count) for name, count in prefixes(self.params.get("scales", [])).items()}
+        return {
+            name: begun_tokens(model, count, "attacks.scales")
+            for name, count in prefixes(self.params.get("scales", [])).items()
+        }
 
 
-def begun_tokens(model: Var, count: int) -> int:
-    """How many tokens the first scales have, so many of them. Raises UserError for none of the scales, or all."""
+def begun_tokens(model: Var, count: int, key: str) -> int:
+    """How many tokens the first scales have, so many of them. Raises UserError for none of the scales, or all.
+
+    key: of the configuration, which gives that number.
+    """
     ends = [each.stop for each in spans(model.visual.quantiser.sizes)]
     if not 0 < count < len(ends):
         raise UserError(
-            f"a prefix of {count} of the model's {len(ends)} scales. Give `scales` from 1 to {len(ends) - 1}"
+            f"{key}: a prefix of {count} of the model's {len(ends)} scales. Give a number from 1 to {len(ends) - 1}"
         )
     return ends[count - 1]
 

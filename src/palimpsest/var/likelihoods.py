@@ -70,6 +70,7 @@ def likelihoods(
     real = (np.load(real_images, mmap_mode="r"), pd.read_parquet(real_manifest)) if real_images else None
     found, shown = [], []
     readers = readers_of(classifier, detector, judge_roles, judges) if completed else None
+    begun = begun_tokens(base, completed["scales"], "likelihood.completed.scales") if completed else 0
     with np.load(rollouts) as drawn:
         sets = {}
         for name, about in concepts.items():
@@ -91,7 +92,7 @@ def likelihoods(
             if completed and real:
                 tokens, _, texts = sets[name][REAL]
                 for how in completed["captions"]:
-                    made = drawn_on(opened, tokens, texts[how], completed, sampling, seed)
+                    made = drawn_on(opened, tokens[: completed["count"]], texts[how], begun, sampling, seed)
                     shows = readers.shows(concept_of(name, concepts[name]), var.pictures_of(opened, made))
                     shown.append(pd.DataFrame({"shows": shows}).assign(caption=how, **labels))
     table = pd.concat(found, ignore_index=True)
@@ -132,12 +133,10 @@ def real_sets(base: Var, concept: Concept, images: np.ndarray, rows: pd.DataFram
     return found
 
 
-def drawn_on(model: Var, tokens: Tensor, conditions: Tensor, completed: dict, sampling: dict, seed: int) -> Tensor:
-    """Tokens (n, L, symbols) that a model draws, given the first scales of pictures of tokens, under conditions."""
-    count = min(completed["count"], len(tokens))
-    begun = begun_tokens(model, completed["scales"])
-    uniform = var.noise_of(model, FRESH + np.arange(count), seed)
-    return var.sample(model, conditions[:count], uniform, prefix=tokens[:count, :begun], **sampling)
+def drawn_on(model: Var, tokens: Tensor, conditions: Tensor, begun: int, sampling: dict, seed: int) -> Tensor:
+    """Tokens (n, L, symbols) that a model draws, given so many of pictures' own, under the first n conditions."""
+    uniform = var.noise_of(model, FRESH + np.arange(len(tokens)), seed)
+    return var.sample(model, conditions[: len(tokens)], uniform, prefix=tokens[:, :begun], **sampling)
 
 
 def losses_of(model: Var, tokens: Tensor, inputs: Tensor, conditions: Tensor, empty: bool) -> np.ndarray:
