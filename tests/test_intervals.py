@@ -34,6 +34,15 @@ def test_wilson_of_nothing_is_unknown():
     assert np.isnan(wilson(0, 0)).all()
 
 
+@pytest.mark.parametrize("kind", [np.array, pd.Series], ids=["array", "series"])
+def test_a_share_is_a_measurement_with_its_interval_and_of_nothing_no_number(kind):
+    found = measurements.share_of("kept", kind([True, False, True, True]), concept="church")
+    low, high = wilson(3, 4)
+    assert found == {"metric": "kept", "value": 0.75, "low": low, "high": high, "n": 4, "concept": "church"}
+    nothing = measurements.share_of("kept", kind([], dtype=bool))
+    assert nothing["n"] == 0 and np.isnan([nothing[key] for key in ("value", "low", "high")]).all()
+
+
 def test_benjamini_hochberg_rejects_the_four_of_the_published_example():
     # Benjamini & Hochberg 1995, section 3.2: fifteen p values, four are rejected at 0.05.
     p = [
