@@ -101,6 +101,8 @@ def test_a_named_concept_asks_for_what_its_roles_say(tmp_path, captions):
     assert all(concept.words(list(learned["concept"]["prompt"]))) and len(learned["anchor"]) == 5
     assert all(concept.anchor_words(list(learned["anchor"]["prompt"])))
     assert not set(learned["others"]["prompt"]) & set(by_role["rest"])
+    with pytest.raises(UserError, match=r"prompts\.rest asks for 99 prompts of what is to stay, and .*\.csv have"):
+        judging_prompts(concept, {**counts, "rest": 99})
     # A caption that names the concept is none of what is to stay.
     only = written(tmp_path / "only.csv", "prompt\na lorry\n")
     with pytest.raises(UserError, match=r"every caption of .*only\.csv names it"):

@@ -25,7 +25,9 @@ def rates(erased: float, kept: float, **labels) -> list[dict]:
     found = [around("erased", erased, prompts=role, **labels) for role in ROLES[:3]]
     found += [around("kept", kept, prompts=role, **labels) for role in ROLES]
     found += [around("appears", 0.1, prompts="unnamed", **labels), around("diversity", 0.3, prompts="own", **labels)]
-    return found + [around(metric, 0.2, prompts="rest", **labels) for metric in ("perceptual", "frechet")]
+    return found + [
+        around(metric, 0.2, prompts="rest", **labels) for metric in ("perceptual", "frechet", "frechet_data")
+    ]
 
 
 def lookup(folder: Path, rows: list[dict]) -> Lookup:
@@ -67,11 +69,15 @@ def test_the_table_of_concepts_says_which_are_erased_and_by_which_methods_none(c
 
 def test_the_table_of_all_concepts_counts_them_and_what_one_costs(compared):
     params = {**COMMON, "prompts": dict.fromkeys(ROLES, 5), "names": {"perceptual": "p", "features": "f"}}
+    params["data"] = None
     table = comparison.build(compared, {**params, "erased": 0.9, "kept": 0.9})
     rows = table.frame.set_index("Row")
     assert rows.loc["ESD-x", "On"].value == 1 and rows.loc["UCE", "On"].value == 0
     # A forward and a backward of two: 1000 + 2 * 500, and twice as many of the other concept.
     assert rows.loc["ESD-x", "Cost"].value == pytest.approx(3) and rows.loc["UCE", "Cost"].value == 0
+    assert "FD data" not in table.frame and "FD data" not in table.caption
+    against = comparison.build(compared, {**params, "data": "imagenet", "erased": 0.9, "kept": 0.9})
+    assert "FD data" in against.frame and "imagenet; mean over concepts" in against.caption
     assert table.latex().count("–") == 0 and "--" in table.latex()  # what was never edited has no cost
 
 

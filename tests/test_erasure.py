@@ -15,7 +15,7 @@ from palimpsest.erasure import draw, erase
 from palimpsest.erasure.figures import attacks as figure_of_attacks
 from palimpsest.erasure.tables import attacks as table_of_attacks
 from palimpsest.judges import judge_networks, networks, reference, select_setting
-from palimpsest.judges.judging import drawing, summary
+from palimpsest.judges.judging import Judging, drawing, summary
 from palimpsest.judges.readers import Readers, between, rightness
 from palimpsest.metrics import measurements
 from palimpsest.metrics.distribution import frechet
@@ -179,17 +179,44 @@ def test_what_a_prompt_does_not_say_is_neither_right_nor_wrong():
 
 def test_equal_pictures_are_at_no_distance():
     features = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    lines = summary({("features", "rest"): features, ("features_before", "rest"): features})
+    lines = summary({("features", "rest"): [features], ("features_before", "rest"): [features]})
     assert {line["metric"]: round(line["value"], 6) for line in lines} == {"frechet": 0.0, "kernel": 0.0}
 
 
 def test_distances_to_real_pictures_stand_beside_those_to_the_base():
     features = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    values = {("features", "rest"): features, ("features_before", "rest"): features}
+    values = {("features", "rest"): [features], ("features_before", "rest"): [features]}
     # Moved by (3, 4, 0), so 25 apart, with the same covariance.
     lines = {line["metric"]: line["value"] for line in summary(values, features + np.float32([3, 4, 0]))}
     assert lines["frechet"] == pytest.approx(0, abs=1e-6) and lines["frechet_data"] == pytest.approx(25, rel=1e-5)
     assert lines["kernel_data"] > 1
+
+
+def test_pictures_that_concepts_share_do_not_bias_distances_to_real_pictures():
+    features, data = np.random.default_rng(0).normal(size=(2, 20, 3)).astype(np.float32)
+    once, thrice = (
+        {
+            line["metric"]: line
+            for line in summary({(key, "rest"): [features] * times for key in ("features", "features_before")}, data)
+        }
+        for times in (1, 3)
+    )
+    for name in ("frechet_data", "kernel_data"):
+        assert thrice[name]["value"] == pytest.approx(once[name]["value"], rel=1e-6)
+        assert thrice[name]["n"] == 3 * once[name]["n"]
+
+
+def test_real_pictures_are_read_only_where_the_rest_is_judged(tmp_path):
+    class Reader:
+        def features(self, pictures: np.ndarray) -> np.ndarray:
+            return pictures.reshape(len(pictures), -1)
+
+    np.save(tmp_path / "real.npy", np.zeros((2, 1, 1, 3), np.uint8))
+
+    def judging(roles, name):
+        return Judging(Reader(), pd.DataFrame(), {}, {}, [], None, roles=roles, data=tmp_path / name)
+
+    assert judging(["own"], "none.npy").data is None and judging(["rest"], "real.npy").data.shape == (2, 3)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +231,8 @@ def ran(base, judges, tmp_path_factory):
     nets = folder / "networks"
     nets.mkdir()
     list_networks(base, nets / "random", nets / "edits.parquet", family="erasure", model="tiny")
-    np.save(nets / "real.npy", np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8))
+    real = nets / "real.npy"
+    np.save(real, np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8))
     judge_networks.judge(
         base,
         nets / "edits.parquet",
@@ -218,7 +246,7 @@ def ran(base, judges, tmp_path_factory):
         study="networks",
         pooled=["church"],
         attacks=ATTACKS,
-        data=nets / "real.npy",
+        data=real,
         **given,
     )
 
@@ -267,6 +295,7 @@ def ran(base, judges, tmp_path_factory):
         "uce": edited("uce", "cross_attention_kv", {}, roles=["own", "rest"]),
         "spm": edited("spm", "adapter", training, paths := {"sampling_steps": 2, "paths": 2}),
         "gated": edited("gated", "gated_adapter", training, paths, module="spm"),
+        "compared": edited("compared", "cross_attention_kv", {}, module="uce", roles=["rest"], data=real),
         "advunlearn": edited("advunlearn", "text_encoder", training, {**paths, "attack_after": 9}, roles=["own"]),
         "neggrad": edited("neggrad", "full", training, roles=["own"]),
         "edit": edited,
@@ -286,8 +315,12 @@ def test_only_what_is_given_real_pictures_is_compared_with_them(ran, judges):
     real = features(np.load(ran["networks"] / "real.npy"))
     assert base_row.prompts == "rest"
     assert base_row.value == pytest.approx(frechet(made, real), rel=1e-6)
-    edited = measurements.read([ran["uce"] / "measurements.parquet"])
-    assert "frechet" in set(edited["metric"]) and "frechet_data" not in set(edited["metric"])
+    uce, compared = (measurements.read([ran[name] / "measurements.parquet"]) for name in ("uce", "compared"))
+    assert "frechet" in set(uce["metric"]) and "frechet_data" not in set(uce["metric"])
+    for metric in ("frechet_data", "kernel_data"):
+        values = compared[compared["metric"] == metric].set_index("concept")["value"]
+        assert set(values.index) == {*CONCEPTS, ALL}
+        assert values[ALL] == pytest.approx(values[list(CONCEPTS)].mean())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from palimpsest.plan.configuration import merge, merged, parts, with_parts, with
 from palimpsest.plan.erasure import Erasure
 from palimpsest.plan.instance import Instance
 from palimpsest.plan.lcr import Lcr
+from palimpsest.plan.paper import Paper
 from palimpsest.plan.sources import Sources
 from palimpsest.plan.var import Var
 
@@ -254,12 +255,38 @@ def test_reported_edits_come_first_and_of_them_those_that_are_listed_last():
     assert ranks == sorted(set(ranks)) and ranks[0] > priority("course", "s_vare") == 0
 
 
-def test_real_pictures_for_distances_are_a_set_of_the_configuration():
+@pytest.mark.parametrize("family", [Var, Erasure])
+def test_real_pictures_for_distances_are_a_set_of_the_configuration(family):
     config = configuration("mini")
-    assert Var(config).data_pictures() == []
-    config["var"]["data"] = "calibration"
-    Var(config).check()
-    assert Var(config).data_pictures() == "<results>/data/calibration/images.npy"
-    config["var"]["data"] = "imagenet"
+    own = config[family.family]
+    assert family(config).data_pictures() == []
+    own["data"] = "calibration"
+    family(config).check()
+    assert family(config).data_pictures() == ["<results>/data/calibration/images.npy"]
+    own["data"] = "imagenet"
     with pytest.raises(UserError, match="imagenet"):
+        family(config).check()
+
+
+def test_distances_to_real_pictures_need_a_network_of_features():
+    config = configuration("rehearsal_classes")
+    Var(config).check()
+    del config["var"]["judges"]["features"]
+    with pytest.raises(UserError, match=r"var\.data: .* imagenet .*Set var\.judges\.features, or leave `data` out"):
         Var(config).check()
+    del config["var"]["data"]
+    Var(config).check()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "procedural"),
+    [("mini", True), ("smoke", True), ("full", False), ("classes", False), ("rehearsal_classes", False)],
+)
+def test_an_experiment_is_procedural_by_what_its_models_learned(experiment, procedural):
+    config = configuration(experiment)
+    plans = {name: each(config) for name, each in {"var": Var, "erasure": Erasure}.items() if name in config}
+    assert Paper(config, plans, set()).is_procedural() == procedural
+    # Photographs that pictures are compared with make no other world of it.
+    config["datasets"]["photographs"] = {"world": "folder", "params": {}}
+    config["var"]["data"] = "photographs"
+    assert Paper(config, plans, set()).is_procedural() == procedural

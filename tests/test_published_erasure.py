@@ -331,12 +331,6 @@ def test_an_artist_is_asked_of_a_classifier_of_artists(world):
     assert with_artists.shows(concept, pictures).shape == (1,)
 
 
-def test_distances_to_real_pictures_need_a_network_of_features(world):
-    pictures = np.zeros((2, 32, 32, 3), np.uint8)
-    with pytest.raises(UserError, match=r"no network gives features of pictures: set `judges\.features`"):
-        Photographs(world.classes, bundled_path(), {}).features(pictures)
-
-
 # What others erased
 
 

@@ -39,6 +39,8 @@ def test_prompts_of_a_class_are_classes_and_the_rest_are_all_others():
     assert {prompt for prompt, _ in asked["rest"]} <= {"class 0", "class 5", "class 6", "class 7"}
     assert all(prompt == f"class {label}" for prompt, label in asked["rest"])
     assert "template" not in asked and "synonym" not in asked
+    with pytest.raises(UserError, match=r"concept church: prompts\.rest asks for 5 .* the other classes have 4"):
+        named.judging_prompts(concept, dict.fromkeys(ROLES, 5))
     learned = named.learned_prompts(concept, {"concept": 2, "others": 3})
     pair = [list(learned[role]["prompt"]) for role in ("concept", "anchor")]
     assert pair == [["class 1"] * 2, ["class 2"] * 2]

@@ -98,10 +98,11 @@ def ran(base, judges, files, tmp_path_factory) -> dict:  # noqa: F811
         for name in CONCEPTS
     ]
     made = {name: folder / name for name in ("weights", "log", "edits.parquet", "measured", "panel.npz")}
+    np.save(folder / "real.npy", np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8))
     erase.erase(
         base, files["rollouts.npz"], files["prompts.parquet"], asked, pictures, *judges, *made.values(),
         model="tiny", study="comparison", method="vare", module="vare", plan={"runs": runs}, oracles=["church"],
-        **given,
+        data=folder / "real.npy", **given,
     )  # fmt: skip
     known = {"networks": folder / "networks.parquet", "networks_measured": outputs[0]}
     return {**made, **known, "prompts": asked, "pictures": pictures}
@@ -195,6 +196,9 @@ def test_measurements_have_each_role_and_attack_by_concept_and_together(ran):
     assert set(table["concept"]) == {*CONCEPTS, ALL, WITH_ORACLE}
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
+    for metric in ("frechet_data", "kernel_data"):
+        to_data = table[table["metric"] == metric]
+        assert set(to_data["concept"]) == set(table["concept"]) and set(to_data["prompts"]) == {"rest"}
     assert set(table[table["metric"] == "recovered"]["prompts"]) == {
         *SHOWING,
         "searched",

@@ -89,12 +89,12 @@ def erase(
     with np.load(latents) as drawn, np.load(judged_pictures) as before:
         # Of all concepts first: what is wrong with the last one is said before the first has taken its time.
         contexts = {name: context_of(base, concept_of(name, concepts[name]), prompts, drawn, table) for name in pooled}
-        readers, real = readers_of(classifier, detector, judge_roles, judges), np.load(data) if data else None
+        readers = readers_of(classifier, detector, judge_roles, judges)
         attack = None
         if attacks:
             attack = partial(Attacker(drawn, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         draw = drawing(sampling, judging_seed)
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or (), real)
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or (), data)
 
         def of_run(run: dict) -> Context:
             return contexts[run["concept"]]

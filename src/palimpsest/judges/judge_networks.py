@@ -55,11 +55,11 @@ def judge(
         kind = import_module(f"palimpsest.{family}.attacks").Attacker
         attack = partial(kind.read(base, drawn, learned, pooled, attacks).pictures, sampling=sampling, seed=seed)
     with np.load(pictures) as before:
-        readers, real = readers_of(classifier, detector, judge_roles, judges), np.load(data) if data else None
+        readers = readers_of(classifier, detector, judge_roles, judges)
         listed = edited.read(edits)
         oracles = [edit.target for edit in listed if edit.method == "oracle"]
         draw = drawing(sampling, seed)
-        judging = Judging(readers, table, before, concepts, pooled, draw, attack, oracles=oracles, data=real)
+        judging = Judging(readers, table, before, concepts, pooled, draw, attack, oracles=oracles, data=data)
         for edit in listed:
             changed = base.with_network(edited.open_edit(edit, place))
             for name in [edit.target] if edit.target else concepts:

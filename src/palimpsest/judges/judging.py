@@ -5,6 +5,7 @@ Every model draws the same prompts from the same noise, so that its pictures are
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class Judging:
     prompts: with their role, what they ask for and the number of their noise; before: what the base drew for them,
     by concept; concepts: factor, value and anchor by name; pooled: those that are also measured together, and
     attacked where there is an attack; oracles: those of them that there is an oracle of, which are measured
-    together too; roles: of the prompts that are judged; data: real pictures (n, H, W, 3) uint8, which the distances
-    between sets are measured to as well.
+    together too; roles: of the prompts that are judged; data: a file of real pictures (n, H, W, 3) uint8, which the
+    distances between sets are measured to as well, where the rest is judged.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class Judging:
         attack: Attack | None = None,
         roles: Sequence[str] = ROLES,
         oracles: Sequence[str] = (),
-        data: np.ndarray | None = None,
+        data: Path | None = None,
     ):
         self.readers, self.prompts, self.before, self.concepts = readers, prompts, before, concepts
         self.groups = {ALL: pooled, WITH_ORACLE: [name for name in pooled if name in oracles]}
         self.draw, self.attack, self.roles = draw, attack, roles
-        self.data = None if data is None else readers.features(data)
+        compared = data is not None and "rest" in roles
+        self.data = readers.features(np.load(data, mmap_mode="r")) if compared else None
         self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
 
     def judge(self, model: Any, name: str, method: str, setting: str, seed: int) -> None:
@@ -97,21 +99,26 @@ class Judging:
         return [
             {**line, **dict(zip(("method", "concept", "setting", "seed"), labels, strict=True))}
             for labels, values in self.found.items()
-            for line in summary({key: np.concatenate(parts) for key, parts in values.items()}, self.data)
+            for line in summary(values, self.data)
         ]
 
 
-def summary(values: dict[tuple[str, str], np.ndarray], data: np.ndarray | None = None) -> list[dict]:
-    """A measurement of each metric and role; intervals over prompts. data: features (n, d) of real pictures."""
+def summary(values: Mapping[tuple[str, str], list[np.ndarray]], data: np.ndarray | None = None) -> list[dict]:
+    """A measurement of each metric and role; intervals over prompts. values: an array of each concept.
+
+    data: features (n, d) of real pictures. Distances to them are the mean of the concepts' own: several concepts may
+    have the same prompts and noise, and pictures that repeat would bias the distance of all at once.
+    """
     lines = []
-    for (metric, role), each in values.items():
+    for (metric, role), parts in values.items():
+        each = np.concatenate(parts)
         if each.ndim == 1:
             lines.append((share_of if each.dtype == bool else mean_of)(metric, each, prompts=role))
         elif metric == "features":
-            before, labels = values["features_before", role], {"prompts": role, "n": len(each)}
+            before, labels = np.concatenate(values["features_before", role]), {"prompts": role, "n": len(each)}
             lines.append(row("frechet", frechet(each, before), **labels))
             lines.append(row("kernel", kernel_distance(each, before, paired=True), **labels))
             if data is not None:
-                lines.append(row("frechet_data", frechet(each, data), **labels))
-                lines.append(row("kernel_data", kernel_distance(each, data), **labels))
+                for name, distance in (("frechet_data", frechet), ("kernel_data", kernel_distance)):
+                    lines.append(row(name, float(np.mean([distance(part, data) for part in parts])), **labels))
     return lines

@@ -59,12 +59,7 @@ class Photographs:
         return np.isin(np.arange(len(pictures)), found.image[wanted])
 
     def features(self, pictures: np.ndarray) -> np.ndarray:
-        """What distances between sets of pictures compare (n, d). Raises UserError where no judge has that role."""
-        if "features" not in self.further:
-            raise UserError(
-                "distances to real pictures are asked for by `data`, and no network gives features of pictures: set "
-                "`judges.features` of the family, or take `data` out"
-            )
+        """What distances between sets of pictures compare (n, d); the plan asks for a judge of that role."""
         return in_batches(self.further["features"].features, pictures)
 
     def compare(

@@ -150,10 +150,6 @@ class Plan:
         """A row of `detectors`: module, network and params."""
         return self.setting("detectors", name)
 
-    def is_procedural(self) -> bool:
-        """Whether every data set is drawn, not photographed."""
-        return all(row["world"] != "folder" for row in self.config["datasets"].values())
-
     def is_rehearsal(self) -> bool:
         """Whether published networks and pictures are only imitated."""
         return self.config["base_models"] == "random"
@@ -223,6 +219,10 @@ class Family(Plan):
             for name, row in self.others(model).items()
         ]
         return arguments({"about": {"rows": rows}}) if rows else ""
+
+    def compared_sets(self) -> list[str]:
+        """The data sets that what models draw is only compared with."""
+        return []
 
     def edits(self) -> list[str]:
         """The tables of edited models that the family makes, an `edits.parquet` each: what audits read."""

@@ -61,9 +61,13 @@ class ConceptStudies(Studies):
         """Their roles, as an argument."""
         return arguments({"judge_roles": self.judge_roles()}) if self.judge_roles() else ""
 
-    def data_pictures(self) -> str | list:
-        """The real pictures that distances are measured to as well; no input where the family names none."""
-        return f"<results>/data/{self.own('data')}/images.npy" if "data" in self.own() else []
+    def compared_sets(self) -> list[str]:
+        """The set of real pictures that distances are measured to as well, if the family names one."""
+        return [self.own("data")] if "data" in self.own() else []
+
+    def data_pictures(self) -> list[str]:
+        """Its pictures."""
+        return [f"<results>/data/{name}/images.npy" for name in self.compared_sets()]
 
     def code_of_method(self, module: str) -> Callable:
         """An input function: the code of a step and of the method that a wildcard names."""
@@ -230,8 +234,7 @@ class ConceptStudies(Studies):
                 )
         for role in self.judge_roles():
             self.network(self.own("judges", role))
-        if "data" in self.own():
-            self.setting("datasets", self.own("data"))
+        self.check_data()
         for name, row in self.own().get("others", {}).items():
             if row["model"] not in self.own("models") or row["concept"] not in self.used_concepts():
                 raise UserError(
@@ -241,4 +244,14 @@ class ConceptStudies(Studies):
             if not Path(row["path"]).is_file():
                 raise UserError(
                     f"{self.family}.others.{name}: there is no file {row['path']}. Put it there, or correct `path`"
+                )
+
+    def check_data(self) -> None:
+        """Raise UserError for a set `data` that is not there, or that no judge can compare pictures with."""
+        for name in self.compared_sets():
+            self.setting("datasets", name)
+            if "published" in self.setting("networks", self.own("classifier")) and "features" not in self.judge_roles():
+                raise UserError(
+                    f"{self.family}.data: distances to the pictures of {name} are asked for, and no network gives "
+                    f"features of pictures. Set {self.family}.judges.features, or leave `data` out"
                 )

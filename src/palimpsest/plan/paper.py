@@ -27,6 +27,12 @@ class Paper(Plan):
         """The modules with the families' names for their identifiers."""
         return [f"palimpsest.{name}.names" for name in self.plans]
 
+    def is_procedural(self) -> bool:
+        """Whether models learned what is drawn, not photographed; sets that pictures are only compared with aside."""
+        compared = {name for plan in self.plans.values() for name in plan.compared_sets()}
+        learned = [row["world"] for name, row in self.config["datasets"].items() if name not in compared]
+        return bool(learned) and "folder" not in learned
+
     # Measurements
 
     def measurements(self, family: str) -> list[str]:

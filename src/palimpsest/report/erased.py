@@ -107,7 +107,9 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
                 }
             )
     counts, called = params["prompts"], params["names"]
-    data = f"FD data: between the model’s set and real pictures, {params['data']}. " if params["data"] else ""
+    data = ""
+    if params["data"]:
+        data = f"FD data: between a concept’s set and real pictures, {params['data']}; mean over concepts. "
     erased, kept = (f"{100 * params[name]:.0f} %" for name in ("erased", "kept"))
     return Table(
         pd.DataFrame(rows),

@@ -74,8 +74,7 @@ def erase(
             own = {name: each.target for name, each in learned.contexts.items()}
             attack = partial(Attacker(own, table, attacks).pictures, sampling=sampling, seed=judging_seed)
         readers, draw = readers_of(classifier, detector, judge_roles, judges), drawing(sampling, judging_seed)
-        real = np.load(data) if data else None
-        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or (), real)
+        judging = Judging(readers, judged, before, concepts, pooled, draw, attack, roles or ROLES, oracles or (), data)
 
         def of_run(run: dict) -> Context:
             return learned.of(named[run["concept"]], **run.get("changes", {}).get("learned", {}))

@@ -147,8 +147,8 @@ def filled(templates: tuple[str, ...], words: str, count: int) -> pd.DataFrame:
     return pd.DataFrame({"prompt": [templates[number % len(templates)].format(words) for number in range(count)]})
 
 
-def captions_of(concept: Named, start: int, count: int) -> pd.DataFrame:
-    """So many captions from one on that do not name the concept, and again from the first where they end.
+def to_stay(concept: Named) -> pd.DataFrame:
+    """Every caption that does not name the concept.
 
     Of a class: all other classes in an order of their own, and what their judge calls them.
     """
@@ -156,12 +156,11 @@ def captions_of(concept: Named, start: int, count: int) -> pd.DataFrame:
         named = {concept.value, concept.becomes, *(row["value"] for row in concept.neighbours)}
         numbers = np.random.default_rng(0).permutation(CLASSES)
         rest = pd.DataFrame({"prompt": [f"class {number}" for number in numbers], "asked": numbers})
-        rest = rest[~rest["prompt"].isin(named)]
-        return rest.iloc[np.arange(start, start + count) % len(rest)].reset_index(drop=True)
+        return rest[~rest["prompt"].isin(named)]
     texts = [text for text in read_prompts(Path(concept.captions), "captions").texts if not concept.names(text)]
     if not texts:
         raise UserError(f"concept {concept.name}: every caption of {concept.captions} names it. Give others")
-    return pd.DataFrame({"prompt": [texts[number % len(texts)] for number in range(start, start + count)]})
+    return pd.DataFrame({"prompt": texts})
 
 
 def learned_prompts(concept: Named, counts: dict[str, int]) -> dict[str, pd.DataFrame]:
@@ -170,7 +169,7 @@ def learned_prompts(concept: Named, counts: dict[str, int]) -> dict[str, pd.Data
     return {
         "concept": filled(templates, concept.value, count).assign(bare=filled(templates, concept.bare, count)),
         "anchor": filled(templates, concept.becomes, count),
-        "others": captions_of(concept, 0, counts["others"]),
+        "others": some(to_stay(concept), counts["others"]),
     }
 
 
@@ -178,14 +177,21 @@ def judging_prompts(concept: Named, counts: dict[str, int]) -> pd.DataFrame:
     """Prompts by role with the label that a judge should read (`asked`), and the number of the noise of each.
 
     A role that the concept has no words for has no prompts. Captions are the file's last; edits learn from its first.
+    Raises UserError where more of them are asked for than there are.
     """
     first, *others = TEMPLATES[concept.kind]
     neighbours = concept.neighbours or [{"value": concept.becomes, "label": ""}]
+    rest = to_stay(concept)
+    if counts["rest"] > len(rest):
+        raise UserError(
+            f"concept {concept.name}: prompts.rest asks for {counts['rest']} prompts of what is to stay, and "
+            f"{concept.captions or 'the other classes'} have {len(rest)}. Ask for fewer: edits learn from the first"
+        )
     parts = {
         "own": filled((first,), concept.value, counts["own"]),
         **({"template": filled(tuple(others), concept.value, counts["template"])} if others else {}),
         "unnamed": filled((first,), concept.bare, counts["unnamed"]),
-        "rest": captions_of(concept, -counts["rest"], counts["rest"]),
+        "rest": rest.tail(counts["rest"]),
     }
     if concept.prompts:
         brought = read_prompts(Path(concept.prompts), f"concept {concept.name}")
