@@ -12,13 +12,14 @@ from palimpsest.judges.readers import Readers
 from palimpsest.memory import audit as audits
 from palimpsest.memory import compare as comparing
 from palimpsest.memory import decode, sets, statistics
+from palimpsest.memory.tables.verdict import verdict
 from palimpsest.metrics import measurements
 from palimpsest.models import text_diffusion
 from palimpsest.models.list_networks import list_networks
 from palimpsest.report import style
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.parts import optional_of, part_of
-from palimpsest.report.typeset import Table
+from palimpsest.report.typeset import Estimate, Table
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 from palimpsest.worlds.captions import SYNONYMS
@@ -578,6 +579,40 @@ def test_what_is_remembered_is_what_the_oracle_lacks(tmp_path):
     assert set(points["method"]) == {f"method_{number}" for number in range(5)}
     assert value(found, "rank_excess", shown="erased")["value"] == pytest.approx(1.0)
     assert value(found, "rank_remembered", shown="erased")["value"] == pytest.approx(-1.0)
+
+
+def test_what_an_oracle_says_of_several_concepts_is_of_those_that_it_lacks(tmp_path):
+    moved = pd.concat([rows_of("method_1", concept, 0.5) for concept in ("church", "emblem")], ignore_index=True)
+    moved["z"] += np.where(moved["concept"] == "church", 3.0, 7.0)
+    base = pd.concat([rows_of("pretrained", concept, 0.0) for concept in ("church", "emblem")], ignore_index=True)
+    found, _ = compared(tmp_path, [base, rows_of("oracle", "church", 2.0), moved])
+    of = {"method": "method_1"}
+    assert value(found, "remembered", concept="with_oracle", **of)["value"] == pytest.approx(1.5)
+    assert measurements.select(found, metric="remembered", concept="all", **of).empty
+    # By how much the seeds of other pictures have moved.
+    for concept, shift in (("church", 3), ("emblem", 7), ("all", 5), ("with_oracle", 3)):
+        assert value(found, "reference_shift", concept=concept, **of)["value"] == pytest.approx(shift)
+        assert value(found, "reference_shift", concept=concept, method="pretrained")["value"] == 0
+    params = {**PARAMS, "models": ["t"], "methods": ["method_1"], "oracles": {"t": ["church"]}}
+    shown = table_of("verdict", [tmp_path / "m.parquet"], params).frame.set_index(("", "Model"))["church"]
+    assert list(shown["verdict"][["pretrained", "oracle", "method 1"]]) == ["memory", "no difference", "not testable"]
+    assert shown["remembered"]["method 1"].value == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "moved", "said"),
+    [
+        (0.1, 2, 1.9, "memory"),
+        (0.1, 2, -1.9, "memory"),
+        (-2, -0.1, 0, "pushed out"),
+        (-1, 1, 0, "no difference"),
+        (0.1, 2, 2, "not testable"),
+        (-2, -0.1, -2, "not testable"),
+        (np.nan, np.nan, 0, ""),
+    ],
+)
+def test_a_verdict_is_of_models_that_leave_other_pictures_alone(low, high, moved, said):
+    assert verdict(Estimate((low + high) / 2, low, high), Estimate(moved)) == said
 
 
 def test_what_others_edited_by_the_same_method_is_no_point_of_ours(tmp_path):
