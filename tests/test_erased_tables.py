@@ -68,8 +68,7 @@ def test_the_table_of_concepts_says_which_are_erased_and_by_which_methods_none(c
 
 
 def test_the_table_of_all_concepts_counts_them_and_what_one_costs(compared):
-    params = {**COMMON, "prompts": dict.fromkeys(ROLES, 5), "names": {"perceptual": "p", "features": "f"}}
-    params["data"] = None
+    params = {**COMMON, "data": None, "prompts": dict.fromkeys(ROLES, 5), "names": {"perceptual": "p", "features": "f"}}
     table = comparison.build(compared, {**params, "erased": 0.9, "kept": 0.9})
     rows = table.frame.set_index("Row")
     assert rows.loc["ESD-x", "On"].value == 1 and rows.loc["UCE", "On"].value == 0

@@ -12,13 +12,14 @@ from palimpsest.judges.readers import Readers
 from palimpsest.memory import audit as audits
 from palimpsest.memory import compare as comparing
 from palimpsest.memory import decode, sets, statistics
+from palimpsest.memory.tables.verdict import verdict
 from palimpsest.metrics import measurements
 from palimpsest.models import text_diffusion
 from palimpsest.models.list_networks import list_networks
 from palimpsest.report import style
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.parts import optional_of, part_of
-from palimpsest.report.typeset import Table
+from palimpsest.report.typeset import Estimate, Table
 from palimpsest.run import UserError
 from palimpsest.worlds import scenes
 from palimpsest.worlds.captions import SYNONYMS
@@ -168,6 +169,7 @@ def run(base: Path, folder: Path, concepts: dict, cases: dict = CASES, out: str 
         cases=cases,
         inversion=INVERSION,
         sampling=SAMPLING,
+        oracles=["church"],
     )
     return pd.read_parquet(folder / names[0])
 
@@ -187,8 +189,11 @@ def test_a_network_that_predicts_nothing_gives_everything_back(base, decoded, au
     latents = text_diffusion.autoencoder.encode(model.vae, np.load(decoded / "pictures.npy"))[0]
     sampler = text_diffusion.sampler_of(model, INVERSION["steps"])
     share = model.alphas_cumprod[sampler.timesteps[0]] / sampler.final_alpha_cumprod
-    expected = statistics.z_score(share.sqrt().numpy() * latents.numpy())[plain["row"]]
-    assert plain["z"].to_numpy() == pytest.approx(expected, abs=1e-3)
+    expected = (share.sqrt().numpy() * latents.numpy())[plain["row"]]
+    assert plain["z"].to_numpy() == pytest.approx(statistics.z_score(expected), abs=1e-3)
+    for name, values in zip(("mean", "variance"), statistics.channel_moments(expected), strict=True):
+        found = plain[[f"channel_{name}_{channel}" for channel in range(values.shape[1])]]
+        assert found.to_numpy() == pytest.approx(values, abs=1e-3)
 
 
 def test_every_case_is_inverted_for_every_concept_and_written_down(decoded, audited):
@@ -203,7 +208,13 @@ def test_every_case_is_inverted_for_every_concept_and_written_down(decoded, audi
         {"adjacent": 6, "distant": 6, "own": 2, "reencoded": 6}
     ]
     found = measurements.read([decoded / "measurements.parquet"])
-    assert {"church", "emblem", "all"} == set(found["concept"])
+    assert {"church", "emblem", "all", "with_oracle"} == set(found["concept"])
+    # There is an oracle of the church alone: all that is measured over concepts with one is that of the church.
+    known, church = (
+        found[found["concept"] == name].drop(columns="concept").reset_index(drop=True)
+        for name in ("with_oracle", "church")
+    )
+    pd.testing.assert_frame_equal(known, church)
     whole = measurements.select(found, metric="psnr", method="pretrained", concept="all", set="concept", caption="own")
     own = plain[(plain["method"] == "pretrained") & (plain["set"] == "concept") & (plain["caption"] == "own")]
     assert own["converged"].any()
@@ -269,7 +280,7 @@ def test_the_image_level_is_shown(decoded, audited):
     figure = part_of("memory", "figures", "seeds").draw(lookup, [], params)
     for panel, metric in zip(figure.axes, ("cosine", "apart", "distance", "variation", "psnr"), strict=True):
         drawn = panel.containers[0].lines[0].get_xdata()
-        assert drawn[3] == pytest.approx(value(found, f"seeds_{metric}", **labels)["value"])
+        assert drawn[-1] == pytest.approx(value(found, f"seeds_{metric}", **labels)["value"])
     stays_on_its_page(figure)
 
 
@@ -341,6 +352,9 @@ def table_of(name: str, files: list[Path], params: dict) -> Table:
     return made
 
 
+CHANNELS = ("channel_mean_0", "channel_mean_1", "channel_variance_0", "channel_variance_1")
+
+
 def found_by_hand(some: float = 1.0) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows and seeds of an audit: z of E is 0 to 5, of R 0 to 3, and each seed of a query is at a distance it names."""
     rng, lines, seeds = np.random.default_rng(0), [], []
@@ -357,7 +371,7 @@ def found_by_hand(some: float = 1.0) -> tuple[pd.DataFrame, np.ndarray]:
     rows = pd.DataFrame(lines).assign(
         caption="own", nll=lambda table: 10 + table["z"], psnr=30.0, ceiling=31.0, detected=True, converged=True
     )
-    names = ("channel_mean", "channel_variance", "autocorrelation", "residual", "evaluations")
+    names = (*CHANNELS, "autocorrelation", "residual", "evaluations")
     labels = {"method": "pretrained", "concept": "church", "setting": "", "seed": 0, "checkpoint": ""}
     return rows.assign(**dict.fromkeys(names, some), **labels), np.stack(seeds)
 
@@ -369,7 +383,7 @@ def of_rows(tmp_path: Path, rows: pd.DataFrame, seeds: np.ndarray) -> Lookup:
 
 def lost(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
     """The rows, of which the inversion of some left the numbers."""
-    read = ["z", "nll", "channel_mean", "channel_variance", "autocorrelation", "residual"]
+    read = ["z", "nll", *CHANNELS, "autocorrelation", "residual"]
     return rows.assign(converged=~chosen, **{name: rows[name].where(~chosen) for name in read})
 
 
@@ -399,6 +413,8 @@ def test_a_query_without_its_own_seed_or_without_two_others_has_no_distances(tmp
     assert here.row("seeds_distance", kind="distant")["n"] == 1 == here.row("seeds_apart", kind="distant")["n"]
     assert here.get("seeds_apart", kind="distant").value == pytest.approx(6)
     assert here.row("seeds_distance", kind="reencoded")["n"] == 2
+    # It is the query 2, whose own seed is (0, 1, 0, 2), and the others (3, 1, 0, 2) and (-3, 1, 0, 2).
+    assert here.get("seeds_cosine_to_own", kind="distant").value == pytest.approx(1 - 5 / (5 * 14) ** 0.5)
     assert here.get("seeds_converged", kind="distant").value == pytest.approx(5 / 6)
     assert here.get("seeds_converged", kind="own").value == pytest.approx(2 / 3)
     # Pairs of the same start, both found.
@@ -444,6 +460,62 @@ def test_every_table_of_averages_says_of_how_many_they_are(tmp_path, name, some)
     # What was measured, not what was asked for.
     assert "4 to 6 pictures" in made.notes or name in ("sets", "verdict") or images
     assert name != "sets" or list(made.frame["", "n"]) == ["6", "4"]
+
+
+def test_the_channel_farthest_from_white_noise_is_shown(tmp_path):
+    rows, seeds = found_by_hand()
+    of_rows(tmp_path, rows.assign(**dict(zip(CHANNELS, (0.1, -0.3, 1.5, 0.2), strict=True))), seeds)
+    shown = table_of("sets", [tmp_path / "measured.parquet"], PARAMS).frame["pretrained"].iloc[0]
+    assert (shown["mean"].value, shown["var."].value) == pytest.approx((-0.3, 0.2))
+
+
+@pytest.fixture
+def beside(tmp_path) -> Path:
+    """An audit of the base on a church and an emblem whose seeds lie further out, and of an oracle of the church."""
+    rows, seeds = found_by_hand()
+    emblem = rows.assign(concept="emblem", z=rows["z"] + 10)
+    whole = pd.concat([rows, emblem, rows.assign(method="oracle")], ignore_index=True)
+    lines = audits.measured(whole, np.tile(seeds, (3, 1, 1, 1)), ["church"])
+    audits.write(tmp_path / "measured.parquet", lines, family="memory", model="tiny")
+    decoded = [measurements.row("decoded_psnr", 30, kind=kind) for kind in ("distant", "adjacent")]
+    measurements.write(tmp_path / "decoded.parquet", decoded, family="memory", model="tiny", concept="church")
+    whole.to_parquet(tmp_path / "rows.parquet")
+    np.savez(tmp_path / "seeds.npz", some=seeds)
+    return tmp_path
+
+
+BESIDE = {**PARAMS, "oracles": {"tiny": ["church"]}, "concepts": ["church", "emblem"]}
+ROWS = ["pretrained", "pretrained: church", "oracle: church"]
+
+
+@pytest.mark.parametrize(("name", "column"), [("audit", "z(E)"), ("edited_sets", "z"), ("images", "z")])
+def test_beside_an_oracle_stands_the_base_on_the_same_concepts(beside, name, column):
+    frame = table_of(name, [beside / "measured.parquet", beside / "decoded.parquet"], BESIDE).frame
+    frame.columns = [each[-1] if isinstance(each, tuple) else each for each in frame]
+    frame = frame.loc[:, ~frame.columns.duplicated()].set_index("Model")
+    assert list(frame.index[:3]) == ROWS
+    church = {"audit": 2.5, "edited_sets": 1.5, "images": 1}[name]  # of the first set that is asked for
+    assert [frame[column][row].value for row in ROWS] == pytest.approx([church + 5, church, church])
+
+
+def test_networks_that_were_not_edited_are_compared_on_the_concepts_of_the_oracles(beside):
+    made = table_of("sets", [beside / "measured.parquet"], BESIDE)
+    assert [made.frame[method, "z"].iloc[0].value for method in ("pretrained", "oracle")] == pytest.approx([2.5, 2.5])
+    assert "concepts that there is an oracle of: church." in made.notes
+
+
+def test_figures_say_on_which_concepts_an_oracle_stands(beside):
+    style.apply()
+    seeds = part_of("memory", "figures", "seeds").draw(Lookup([beside / "measured.parquet"], "memory"), [], BESIDE)
+    assert [label.get_text() for label in seeds.axes[0].get_yticklabels()][:3] == ROWS
+    inputs = [beside / "rows.parquet", beside / "seeds.npz"]
+    histograms = part_of("memory", "figures", "histograms").draw(None, inputs, BESIDE)
+    panels = {panel.get_title().replace("\n", " "): panel for panel in histograms.axes if panel.get_visible()}
+    assert list(panels) == ROWS
+    strokes = [[line for line in panel.lines if line.get_marker() == "|"] for panel in panels.values()]
+    assert [len(lines[0].get_xdata()) for lines in strokes] == [12, 6, 6]
+    for figure in (seeds, histograms):
+        stays_on_its_page(figure)
 
 
 def test_concepts_in_another_order_give_the_same_rows(base, decoded, audited, tmp_path):
@@ -507,6 +579,40 @@ def test_what_is_remembered_is_what_the_oracle_lacks(tmp_path):
     assert set(points["method"]) == {f"method_{number}" for number in range(5)}
     assert value(found, "rank_excess", shown="erased")["value"] == pytest.approx(1.0)
     assert value(found, "rank_remembered", shown="erased")["value"] == pytest.approx(-1.0)
+
+
+def test_what_an_oracle_says_of_several_concepts_is_of_those_that_it_lacks(tmp_path):
+    moved = pd.concat([rows_of("method_1", concept, 0.5) for concept in ("church", "emblem")], ignore_index=True)
+    moved["z"] += np.where(moved["concept"] == "church", 3.0, 7.0)
+    base = pd.concat([rows_of("pretrained", concept, 0.0) for concept in ("church", "emblem")], ignore_index=True)
+    found, _ = compared(tmp_path, [base, rows_of("oracle", "church", 2.0), moved])
+    of = {"method": "method_1"}
+    assert value(found, "remembered", concept="with_oracle", **of)["value"] == pytest.approx(1.5)
+    assert measurements.select(found, metric="remembered", concept="all", **of).empty
+    # By how much the seeds of other pictures have moved.
+    for concept, shift in (("church", 3), ("emblem", 7), ("all", 5), ("with_oracle", 3)):
+        assert value(found, "reference_shift", concept=concept, **of)["value"] == pytest.approx(shift)
+        assert value(found, "reference_shift", concept=concept, method="pretrained")["value"] == 0
+    params = {**PARAMS, "models": ["t"], "methods": ["method_1"], "oracles": {"t": ["church"]}}
+    shown = table_of("verdict", [tmp_path / "m.parquet"], params).frame.set_index(("", "Model"))["church"]
+    assert list(shown["verdict"][["pretrained", "oracle", "method 1"]]) == ["memory", "no difference", "not testable"]
+    assert shown["remembered"]["method 1"].value == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "moved", "said"),
+    [
+        (0.1, 2, 1.9, "memory"),
+        (0.1, 2, -1.9, "memory"),
+        (-2, -0.1, 0, "pushed out"),
+        (-1, 1, 0, "no difference"),
+        (0.1, 2, 2, "not testable"),
+        (-2, -0.1, -2, "not testable"),
+        (np.nan, np.nan, 0, ""),
+    ],
+)
+def test_a_verdict_is_of_models_that_leave_other_pictures_alone(low, high, moved, said):
+    assert verdict(Estimate((low + high) / 2, low, high), Estimate(moved)) == said
 
 
 def test_what_others_edited_by_the_same_method_is_no_point_of_ours(tmp_path):

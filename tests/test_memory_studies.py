@@ -487,6 +487,7 @@ def test_tables_show_what_was_measured(likely, solved, faces):
     made = part_of("memory", "tables", "likelihood").build(lookup, params)
     networks = ["pretrained", "oracle", "pretrained", "pretrained", "oracle"]
     assert list(made.frame["", "Network"]) == networks
+    assert list(made.frame["", "Concept"]) == ["church", "church", "emblem", "all", "church"]
     own = {"method": "pretrained", "concept": "emblem", "set": "neutral"}
     assert made.frame["log p", "R"].iloc[2].value == value(table, "log_p", caption="own", **own)
     assert made.frame["words add", "to R"].iloc[2].value == value(table, "log_p_gain", **own)

@@ -218,6 +218,13 @@ def test_edits_are_audited_in_bfloat16_and_what_they_are_compared_with_is_not(fu
     assert json.loads(plan.concepts())["church"]["captions"] == full["erasure"]["captions"]
 
 
+def test_an_audit_is_told_of_which_concepts_there_is_an_oracle(full):
+    known, none = SimpleNamespace(model="tiny_sd"), SimpleNamespace(model=full["memory"]["models"][0])
+    assert (
+        Memory(configuration()).oracles_of(known) == "--oracles church emblem" and Memory(full).oracles_of(none) == ""
+    )
+
+
 def test_what_others_edited_is_audited_as_our_edits_and_compared_with_none_of_them(full, tmp_path):
     plan, (model,) = Memory(full), full["memory"]["models"]
     assert plan.audited(model) == [*plan.methods(), NETWORKS] and OTHERS in plan.wildcards["audited"].split("|")

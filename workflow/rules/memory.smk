@@ -113,11 +113,12 @@ rule memory_audit:
         concepts=memory.concepts(),
         cases=memory.cases_of,
         inversion=memory.inversion_of,
+        oracles=memory.oracles_of,
         sampling=as_json(memory.erasure.own("sampling")),
     shell:
         "python -m palimpsest.memory.audit {params.paths} {params.readers} --model {wildcards.model}"
         " --concepts {params.concepts:q} --cases {params.cases:q} --inversion {params.inversion:q}"
-        " --sampling {params.sampling:q} > {log} 2>&1"
+        " --sampling {params.sampling:q} {params.oracles} > {log} 2>&1"
 
 
 rule memory_compare:

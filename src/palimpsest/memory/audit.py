@@ -24,7 +24,7 @@ from palimpsest.models import edits as edited
 from palimpsest.models.text_diffusion import TextDiffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
-from palimpsest.worlds.concepts import ALL
+from palimpsest.worlds.concepts import ALL, WITH_ORACLE
 from palimpsest.worlds.named import concept_of
 
 ZERO = "zero"  # a network that predicts no noise; no table lists it
@@ -33,7 +33,7 @@ MODEL = ["method", "concept", "setting", "seed", "checkpoint"]  # what tells aud
 QUERY = ["concept", "picture"]
 OTHERS = ("distant", "adjacent", "reencoded")  # latents of a query that are not its own
 LIKELY = ("distant", "adjacent")  # those of them of which is said how likely their seeds are
-DISTANCES = ["cosine", "apart", "distance", "variation"]
+DISTANCES = ["cosine", "apart", "distance", "variation", "cosine_to_own"]
 REFERENCES = {"concept": ("neutral", "real"), "real_concept": ("real",)}  # what a set is compared with
 RANDOM_SEEDS = 1_000_000  # numbers of the noise that found seeds are shown beside
 STAGED = ("concept", "scrambled")  # sets whose first picture is shown stage by stage
@@ -71,6 +71,7 @@ def audit(
     sampling: dict,
     judges: list[Input] | None = None,
     judge_roles: list[str] | None = None,
+    oracles: list[str] | None = None,
     seed: Count = 0,
     device: str = "auto",
 ) -> dict:
@@ -82,8 +83,9 @@ def audit(
     cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
     the sampling's guidance (guided); of which kinds a query's other latents are inverted (images), all where none are
     named. Audited are the methods that it names, "zero" too. inversion: solver, steps, iterations, tolerance,
-    precision. judges: further ones, by their roles, as `readers_of` takes them. The record says how many captions of
-    each concept's pictures are cut off, with and without the concept.
+    precision. judges: further ones, by their roles, as `readers_of` takes them. oracles: the concepts that there is an
+    oracle of, which are measured together too. The record says how many captions of each concept's pictures are cut
+    off, with and without the concept.
     """
     place, settings = torch_device(device), Settings(**inversion)
     base, readers = text_diffusion.open_model(network, place), readers_of(classifier, detector, judge_roles, judges)
@@ -118,7 +120,7 @@ def audit(
     whole.to_parquet(rows, index=False)
     np.savez(seeds, **kept)
     np.savez(panel, **shown)
-    write(measurements, measured(whole, every), family="memory", model=model)
+    write(measurements, measured(whole, every, oracles or []), family="memory", model=model)
     return {"inversions": len(whole), "not converged": int((~whole["converged"]).sum()), "cut_captions": cut}
 
 
@@ -128,15 +130,17 @@ def captions_of(manifest: pd.DataFrame, concept: str) -> list[str]:
     return list(dict.fromkeys([*rows["own"], *rows["neutral"]]))
 
 
-def measured(rows: pd.DataFrame, seeds: np.ndarray) -> Iterator[dict]:
-    """What is said of each model and concept, and (all) of the models of all concepts together."""
-    for keys in (MODEL, [part for part in MODEL if part != "concept"]):
-        for values, group in rows.groupby(keys, sort=False):
+def measured(rows: pd.DataFrame, seeds: np.ndarray, oracles: Sequence[str] = ()) -> Iterator[dict]:
+    """What is said of each model and concept, of all of a model's concepts together, and of those with an oracle."""
+    together = [part for part in MODEL if part != "concept"]
+    known = rows[rows["concept"].isin(oracles)]
+    for keys, concept, table in ((MODEL, "", rows), (together, ALL, rows), (together, WITH_ORACLE, known)):
+        for values, group in table.groupby(keys, sort=False):
             marks, part = dict(zip(keys, values, strict=True)), seeds[group.index]
             group = group.reset_index(drop=True)
             size = part[0].size
             for line in (*of_pictures(group), *of_sets(group, size), *of_others(group, size), *of_seeds(group, part)):
-                yield {"concept": ALL} | line | marks
+                yield {"concept": concept} | line | marks
 
 
 def models(
@@ -257,8 +261,11 @@ def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
         yield share_of("converged", group["converged"], **labels)
         yield row("residual", group["residual"].to_numpy().max(), n=len(group), **labels)
         yield mean("evaluations", group["evaluations"], **labels)
-        for metric in ("psnr", "ceiling", "z", "channel_mean", "channel_variance", "autocorrelation"):
+        for metric in ("psnr", "ceiling", "z", "autocorrelation"):
             yield mean(metric, found[metric], **labels)
+        for name in [each for each in found if each.startswith("channel_")]:
+            metric, channel = name.rsplit("_", 1)
+            yield mean(metric, found[name], channel=channel, **labels)
         # Beside the autoencoder's own of the same pictures: models find the seeds of others.
         yield mean("lost", found["ceiling"] - found["psnr"], **labels)
         yield share_of("detected", found["detected"], **labels)
@@ -328,8 +335,8 @@ def distances(part: pd.DataFrame, own: pd.DataFrame, seeds: np.ndarray) -> list[
     for query, some in part.groupby(QUERY):
         if len(some) > 1 and query in centres:
             cosine, apart = statistics.pairwise(seeds[some.index])
-            _, to_own = statistics.to_centre(seeds[some.index], seeds[centres[query]])
-            lines.append((cosine.mean(), apart.mean(), to_own.mean(), statistics.variation(to_own)))
+            turned, to_own = statistics.to_centre(seeds[some.index], seeds[centres[query]])
+            lines.append((cosine.mean(), apart.mean(), to_own.mean(), statistics.variation(to_own), turned.mean()))
     return lines
 
 

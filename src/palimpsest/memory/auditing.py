@@ -41,9 +41,9 @@ class Found(NamedTuple):
 def audited(model: TextDiffusion, predict: Predict, latents: Tensor, pictures: np.ndarray, settings: Settings) -> Found:
     """Seeds of latents (n, c, h, w) by the model's own sampler, and how well they give pictures (n, H, W, 3) back.
 
-    rows: nll (nats) and z of the seed; its mean by channel (root mean square), variance and the correlation of
-    neighbours; the largest residual of any step, whether all steps are within the tolerance, evaluations; the round
-    trip of the latents (root mean square) and the PSNR (dB).
+    rows: nll (nats) and z of the seed; mean and variance of each of its channels (channel_mean_0, ...) and the
+    correlation of neighbours; the largest residual of any step, whether all steps are within the tolerance,
+    evaluations; the round trip of the latents (root mean square) and the PSNR (dB).
     """
     told = schedule_of(sampler_of(model, settings.steps))
     latents = latents.to(model.alphas_cumprod.device)
@@ -52,14 +52,14 @@ def audited(model: TextDiffusion, predict: Predict, latents: Tensor, pictures: n
     )
     back = generate(predict, found.seeds, **told, sampler=SAMPLERS[settings.solver])
     seeds, decoded = found.seeds.cpu().numpy(), autoencoder.decode(model.vae, back)
-    means, variances = statistics.channel_moments(seeds)
+    moments = zip(("channel_mean", "channel_variance"), statistics.channel_moments(seeds), strict=True)
+    channels = {f"{name}_{number}": each for name, values in moments for number, each in enumerate(values.T)}
     worst = found.residuals.max(0).values.cpu().numpy()
     rows = pd.DataFrame(
         {
             "nll": statistics.nll(seeds),
             "z": statistics.z_score(seeds),
-            "channel_mean": np.sqrt((means**2).mean(1)),
-            "channel_variance": variances.mean(1),
+            **channels,
             "autocorrelation": statistics.autocorrelation(seeds),
             "residual": worst,
             # A residual that is not a number is not within the tolerance.

@@ -4,9 +4,10 @@ The excess of a model is how much further out the seeds of the concept's picture
 pictures, in standard deviations of the NLL of N(0, I): mean z of the one set minus that of the other, both drawn by the
 base, without guidance, under their own captions. A perfect erasure has the excess of the oracle, which never saw the
 concept. So what a model remembers is the oracle's excess minus its own, on the same pictures: a memory is what is left
-of it above zero, in a model whose seeds of ordinary pictures (reference_z) are as those of N(0, I): where these are not
-likely either, as in a network that knows nothing, the excess says nothing. Every picture counts that converged under
-all the models that are compared, and how many these are is measured too (`compared`).
+of it above zero, in a model that leaves the seeds of ordinary pictures about where they are under the base
+(reference_shift): where it moves these too, as a network that knows nothing does, the excess says nothing. Every
+picture counts that converged under all the models that are compared, and how many these are is measured too
+(`compared`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,9 @@ from palimpsest.metrics.intervals import percentiles, wilson
 from palimpsest.metrics.measurements import row, write
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step
+from palimpsest.worlds.concepts import ALL, WITH_ORACLE
 
-BASE, ORACLE, ALL = "pretrained", "oracle", "all"
+BASE, ORACLE = "pretrained", "oracle"
 MODEL = ["method", "concept", "setting", "seed", "checkpoint"]
 E, R = "concept", "neutral"
 VALUES = ("z", "psnr", "detected")
@@ -39,7 +41,7 @@ def excess(means: Means, model: str) -> np.ndarray:
 QUANTITIES: dict[str, Callable[[Means], np.ndarray]] = {
     "excess": lambda means: excess(means, "own"),
     "shift": lambda means: excess(means, "own") - excess(means, BASE),
-    "reference_z": lambda means: means["own", R, "z"],
+    "reference_shift": lambda means: means["own", R, "z"] - means[BASE, R, "z"],
     "remembered": lambda means: excess(means, ORACLE) - excess(means, "own"),
     "psnr_over_oracle": lambda means: means["own", E, "psnr"] - means[ORACLE, E, "psnr"],
     "detected_over_oracle": lambda means: means["own", E, "detected"] - means[ORACLE, E, "detected"],
@@ -57,9 +59,9 @@ def compare(
 ) -> dict:
     """rows: what `audit` measured of each picture; erasure: what the family erasure measured of the edits among them.
 
-    measurements: QUANTITIES of each model, by concept and (all) the mean of those over concepts that have it, of which
-    share of its pictures they are (compared), and how the models' ranks agree (`ranks`); points: a row for each model
-    that was edited here, what `ranks` compares.
+    measurements: QUANTITIES of each model, by concept, and the means of those that each concept has over all of them
+    (all) and over those that there is an oracle of (with_oracle), of which share of its pictures they are (compared),
+    and how the models' ranks agree (`ranks`); points: a row for each model that was edited here, what `ranks` compares.
     """
     table = pd.concat([pd.read_parquet(path) for path in rows], ignore_index=True)
     table = table[(table["kind"] == "") & (table["caption"] == "own") & table["set"].isin([E, R])]
@@ -76,19 +78,22 @@ def compare(
         pictures = {name: len(each) for name, each in aligned["own"].items()}
         fewer, counts = min(pictures.values()), np.array([sum(pictures.values()), len(groups[key])])
         lines.append(share(*counts, **labels))
-        pooled.setdefault(tuple({**labels, "concept": ALL}.values()), []).append((found, fewer, counts))
+        for group in (ALL, *([WITH_ORACLE] if (ORACLE, concept) in networks else [])):
+            pooled.setdefault(tuple({**labels, "concept": group}.values()), []).append((found, fewer, counts))
         lines += [row(name, *centre(*values, fewer), n=pictures[E], **labels) for name, values in found.items()]
         cloud.append(labels | {name: value for name, (value, _) in found.items()})
     for key, parts in pooled.items():
         labels = dict(zip(MODEL, key, strict=True))
         lines.append(share(*sum(counts for _, _, counts in parts), **labels))
         for name in QUANTITIES:
+            if not all(name in part for part, _, _ in parts):
+                continue
             # The concepts of which there are pictures to compare; without any it is not a number.
-            given = [(*part[name], fewer) for part, fewer, _ in parts if name in part]
-            if some := [each for each in given if each[2]] or given:
-                value, drawn = (np.mean([each[place] for each in some], axis=0) for place in (0, 1))
-                fewer = sum(each[2] for each in some)
-                lines.append(row(name, *centre(value, drawn, fewer), n=len(some), **labels))
+            given = [(*part[name], fewer) for part, fewer, _ in parts]
+            some = [each for each in given if each[2]] or given
+            value, drawn = (np.mean([each[place] for each in some], axis=0) for place in (0, 1))
+            fewer = sum(each[2] for each in some)
+            lines.append(row(name, *centre(value, drawn, fewer), n=len(some), **labels))
     # What no model has is a column too: without an oracle, say.
     named = pd.DataFrame(cloud, columns=[*MODEL, *QUANTITIES])
     joined = with_erasure(named, tidy.read(erasure))

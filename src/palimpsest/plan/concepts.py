@@ -138,13 +138,17 @@ class ConceptStudies(Studies):
         roles = arguments({key: row for key, row in self.own("studies", wildcards.study).items() if key == "roles"})
         if wildcards.study != self.own("reported_study"):
             return roles
-        oracles = self.oracles_compared(wildcards.model)
-        return " ".join(filter(None, [roles, arguments({"oracles": oracles} if oracles else {}), self.attacks()]))
+        return " ".join(filter(None, [roles, self.oracles_argument(wildcards.model), self.attacks()]))
 
     def oracles_compared(self, model: str) -> list[str]:
         """Of the concepts of the reported study those that there is an oracle of."""
         reported = self.own("studies", self.own("reported_study"), "concepts")
         return [name for name in self.oracles(model) if name in reported]
+
+    def oracles_argument(self, model: str) -> str:
+        """The same, as an argument of a step; none where there is none."""
+        oracles = self.oracles_compared(model)
+        return arguments({"oracles": oracles} if oracles else {})
 
     def attacks(self) -> str:
         """How edited models are attacked, as an argument; none where the configuration attacks none."""

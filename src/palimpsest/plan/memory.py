@@ -78,6 +78,10 @@ class Memory(Family):
         own = {} if wildcards.audited == NETWORKS else self.own("inversion").get("edits", {})
         return as_json({**shared, **own})
 
+    def oracles_of(self, wildcards) -> str:
+        """The audited concepts that there is an oracle of, as an argument."""
+        return self.erasure.oracles_argument(wildcards.model)
+
     def captions(self) -> str | list:
         """The user's file of the captions of real pictures, where these are photographs."""
         return self.own().get("captions", [])
@@ -141,7 +145,7 @@ class Memory(Family):
             "models": self.models(),
             "methods": self.methods(),
             "concepts": self.audited_concepts(),
-            "oracles": {model: list(self.erasure.oracles(model)) for model in self.models()},
+            "oracles": {model: self.erasure.oracles_compared(model) for model in self.models()},
             "others": {model: self.erasure.others(model) for model in self.models()},
             "inversion": self.own("inversion"),
             "images": self.own("images"),

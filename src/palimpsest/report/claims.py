@@ -8,7 +8,7 @@ here, and the reason is given.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -115,7 +115,7 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
                 reasons.append(f"{name_of(claim['family'], model)}: {needs['else']}")
                 continue
             holds, fails = (evaluate(claim[key], here, constants) for key in ("holds", "fails"))
-            shown = quantities(claim["ours"], here)
+            shown = quantities(claim["ours"], here, constants)
         except Missing as missing:
             reasons.append(str(missing))
             continue
@@ -176,19 +176,19 @@ def overall(verdicts: Iterable[str]) -> str:
     return different.pop() if len(different) == 1 else MIXED
 
 
-def quantities(given: list[dict], lookup: Lookup) -> str:
+def quantities(given: list[dict], lookup: Lookup, constants: Mapping[str, float]) -> str:
     """What this run measured for a claim: "AUC = 0.62 [0.60, 0.64], null = 0.55"."""
     shown = []
     for entry in given:
         style = Format(entry.get("digits", 2), entry.get("kind", "number"))
-        text = " ".join(estimate(estimate_of(entry["value"], lookup), style)).strip()
+        text = " ".join(estimate(estimate_of(entry["value"], lookup, constants), style)).strip()
         shown.append(f"{entry['text']} = {text}{' %' if style.kind == 'percent' else ''}")
     return ", ".join(shown)
 
 
-def estimate_of(expression: str, lookup: Lookup) -> Estimate:
+def estimate_of(expression: str, lookup: Lookup, constants: Mapping[str, float]) -> Estimate:
     """An expression's value; its interval too where it is one plain `value(...)`."""
-    value = evaluate(expression, lookup)
+    value = evaluate(expression, lookup, constants)
     bounds = [math.nan, math.nan]
     inner = expression.strip().removeprefix("value(")
     if expression.strip().startswith("value(") and inner.count("(") == 0 and inner.endswith(")"):

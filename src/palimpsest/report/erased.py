@@ -45,18 +45,23 @@ def title_on(network: str, concepts: list[str], name_of: Names) -> str:
 
 
 def rows_together(lookup: Lookup, params: dict, model: str, name_of: Names) -> Iterator[tuple[str, str, Lookup]]:
-    """Method, title and measurements of each row of a model, on all concepts together.
+    """Method, title and measurements of each row of a model, on all concepts together."""
+    for method, title, concept in titled(rows_of(params, model), params["oracles"][model], name_of):
+        yield method, title, of(lookup, model, method).of(concept=concept)
 
-    Its oracles stand on the concepts that they lack, and the pretrained model on the same once more: of other concepts
-    another share may be shown.
+
+def titled(methods: Iterable[str], oracles: list[str], name_of: Names) -> Iterator[tuple[str, str, str]]:
+    """Method, title and concept of the measurements of each row, on all concepts together.
+
+    Oracles stand on the concepts that they lack, and the pretrained model on the same once more: other concepts may
+    be easier, or harder.
     """
-    for method in rows_of(params, model):
+    for method in methods:
         if method != "oracle":
-            yield method, name_of(method), of(lookup, model, method).of(concept=ALL)
-            continue
-        for network in ("pretrained", "oracle"):
-            title = title_on(network, params["oracles"][model], name_of)
-            yield network, title, of(lookup, model, network).of(concept=WITH_ORACLE)
+            yield method, name_of(method), ALL
+        elif oracles:
+            for network in ("pretrained", "oracle"):
+                yield network, title_on(network, oracles, name_of), WITH_ORACLE
 
 
 def comparable(params: dict, model: str) -> str:

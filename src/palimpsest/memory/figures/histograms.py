@@ -10,6 +10,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 from scipy.stats import chi2, gaussian_kde
 
 from palimpsest.memory.names import name_of
+from palimpsest.report.erased import WITH_ORACLE, titled
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE, PALETTE
 
@@ -18,7 +19,7 @@ INPUTS = (
     "<results>/memory/{first_model}/audit/{method}/pictures.parquet",
     "<results>/memory/{first_model}/audit/networks/seeds.npz",
 )
-PARAMS = {"methods": None, "oracles": None, "concepts": None}
+PARAMS = {"models": None, "methods": None, "oracles": None}
 
 SETS = {"concept": (PALETTE[3], "-", "E"), "neutral": (PALETTE[0], "--", "R")}
 NETWORKS = ("pretrained", "oracle", "zero")
@@ -29,12 +30,20 @@ LINEAR = 4  # standard deviations up to which the axis is linear: some models' s
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """A panel for each model, all concepts together; the law of N(0, I) is exact, in its standard deviations."""
+    """A panel for each model, all concepts together, or those of the oracles where it says so.
+
+    The law of N(0, I) is exact, in its standard deviations.
+    """
     rows = pd.concat([pd.read_parquet(path) for path in inputs[:-1]], ignore_index=True)
     with np.load(inputs[-1]) as file:
         size = file[file.files[0]][0].size
     rows = rows[(rows["kind"] == "") & (rows["caption"] == "own") & rows["converged"]]
-    shown = [name for name in (*NETWORKS, *params["methods"]) if (rows["method"] == name).any()]
+    oracles = params["oracles"][params["models"][0]]
+    shown = {}
+    for method, title, concept in titled([*NETWORKS, *params["methods"]], oracles, name_of):
+        own = rows[rows["method"] == method]
+        if len(own):
+            shown[title.replace(": ", ":\n")] = own[own["concept"].isin(oracles)] if concept == WITH_ORACLE else own
     columns = 5
     lines = -(-len(shown) // columns)
     figure, panels = plt.subplots(
@@ -44,16 +53,16 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     ends = np.quantile(wide, [0.005, 0.995]) if len(wide) else (0.0, 0.0)  # none may have converged
     values = np.linspace(min(ends[0], -4) - 1, max(ends[1], 4) + 1, POINTS)
     law = chi2(size).pdf(size + np.sqrt(2 * size) * values) * np.sqrt(2 * size)
-    for panel, name in zip(panels.flat, shown, strict=False):
+    for panel, (title, own) in zip(panels.flat, shown.items(), strict=False):
         panel.fill_between(values, law, color=GREY, alpha=0.4, linewidth=0, label="N(0, I)")
         for kind, (colour, style, called) in SETS.items():
-            some = rows.loc[(rows["method"] == name) & (rows["set"] == kind), "z"].to_numpy()
+            some = own.loc[own["set"] == kind, "z"].to_numpy()
             if len(some) > 1 and some.std() > 0:
                 panel.plot(values, gaussian_kde(some)(values), color=colour, linestyle=style, label=called)
                 panel.plot(
                     some, np.full(len(some), -0.02 - 0.025 * (kind == "neutral")), "|", color=colour, markersize=3
                 )
-        panel.set_title(name_of(name))
+        panel.set_title(title)
         panel.set_yticks([])
         panel.set_xscale("symlog", linthresh=LINEAR, linscale=2)
         panel.set_xticks([tick for tick in TICKS if values[0] < tick < values[-1]])

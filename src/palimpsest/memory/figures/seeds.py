@@ -7,13 +7,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.memory.names import name_of
+from palimpsest.memory.tables._rows import rows_together
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
 
 MEASUREMENTS = ("audit",)
 PARAMS = {"models": None, "methods": None, "oracles": None}
 
-NETWORKS = ("pretrained", "oracle", "random", "zero")
 KINDS = {"distant": (PALETTE[3], "o", -0.12), "adjacent": (PALETTE[0], "s", 0.12)}
 PANELS = {
     "seeds_cosine": "cosine distance\nof pairs",
@@ -26,19 +26,17 @@ PANELS = {
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Panels: how far apart seeds are, how far from the picture's own, how alike that is, what they give back."""
-    names = [*NETWORKS, *params["methods"]]
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 0.19 * len(names) + 0.8), sharey=True)
+    rows = list(rows_together(lookup, params, params["models"][0]))
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 0.19 * len(rows) + 0.8), sharey=True)
     for panel, (metric, called) in zip(panels, PANELS.items(), strict=True):
         for kind, (colour, marker, shift) in KINDS.items():
-            found = [
-                lookup.get(metric, model=params["models"][0], method=name, concept="all", kind=kind) for name in names
-            ]
+            found = [here.get(metric, kind=kind) for _, _, here in rows]
             value, low, high = (np.array([getattr(each, part) for each in found]) for part in ("value", "low", "high"))
             look = {"color": colour, "fmt": marker, "elinewidth": 0.7, "markersize": 3, "label": name_of(kind)}
-            panel.errorbar(value, np.arange(len(names)) + shift, xerr=[value - low, high - value], **look)
+            panel.errorbar(value, np.arange(len(rows)) + shift, xerr=[value - low, high - value], **look)
         panel.set_xlabel(called, fontsize=7)
         panel.set_xlim(left=None if metric == "seeds_psnr" else 0)
-    panels[0].set_yticks(range(len(names)), [name_of(name) for name in names])
+    panels[0].set_yticks(range(len(rows)), [title for _, title, _ in rows])
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure

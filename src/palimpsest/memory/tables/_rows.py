@@ -1,8 +1,12 @@
 """What the family's tables share: which rows there are, and what their columns mean."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from palimpsest.memory.names import name_of
+from palimpsest.report.erased import ALL, WITH_ORACLE, titled
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format
 
 NETWORKS, IGNORANT = ("pretrained", "oracle"), ("random", "zero")
@@ -20,14 +24,20 @@ def rows_of(params: dict, model: str) -> list[str]:
     return [*known, *IGNORANT, *params["methods"]]
 
 
+def rows_together(lookup: Lookup, params: dict, model: str) -> Iterator[tuple[str, str, Lookup]]:
+    """Method, title and measurements of each row of a model, on all concepts together."""
+    for method, title, concept in titled(rows_of(params, model), params["oracles"][model], name_of):
+        yield method, title, lookup.of(model=model, method=method, concept=concept)
+
+
 def group_of(method: str) -> str:
     """The spanning row that a row stands below."""
     return "networks that know nothing" if method in IGNORANT else "" if method in NETWORKS else "edited"
 
 
 def counted(rows: pd.DataFrame) -> str:
-    """How many pictures measurements are of, where each is of one concept or of all."""
-    counts = (rows.loc[rows["concept"] != "all", "n"] / rows["seeds"]).dropna().astype(int)
+    """How many pictures measurements are of, where each is of one concept or of several together."""
+    counts = (rows.loc[~rows["concept"].isin([ALL, WITH_ORACLE]), "n"] / rows["seeds"]).dropna().astype(int)
     return str(counts.max()) if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
 
 

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from palimpsest.memory.names import name_of
 from palimpsest.memory.tables._audits import FORMATS, cells, notes
-from palimpsest.memory.tables._rows import group_of, rows_of
+from palimpsest.memory.tables._rows import group_of, rows_together
+from palimpsest.report.erased import beside_oracles
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
@@ -17,11 +17,11 @@ def build(lookup: Lookup, params: dict) -> Table:
     rows = [
         {
             "group": group_of(method),
-            "Model": name_of(method),
-            **cells(lookup.of(model=model, method=method, concept="all")),
+            "Model": title,
+            **cells(here),
         }
         for model in params["models"]
-        for method in rows_of(params, model)
+        for method, title, here in rows_together(lookup, params, model)
     ]
     return Table(
         pd.DataFrame(rows),
@@ -31,5 +31,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         formats=FORMATS,
         group="group",
         wide=True,
-        notes=notes(lookup, params),
+        notes=f"{beside_oracles(params)}{notes(lookup, params)}",
     )

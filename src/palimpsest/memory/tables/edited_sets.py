@@ -3,7 +3,8 @@
 import pandas as pd
 
 from palimpsest.memory.names import name_of
-from palimpsest.memory.tables._rows import OK, SHARE, counted, described, group_of, rows_of
+from palimpsest.memory.tables._rows import OK, SHARE, counted, described, group_of, rows_together
+from palimpsest.report.erased import beside_oracles
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 
@@ -15,10 +16,10 @@ def build(lookup: Lookup, params: dict) -> Table:
     """Rows: models; columns: of each set that edits are asked for under own captions, PSNR and z."""
     rows, sets = [], params["cases"]["edits"]["own"]
     for model in params["models"]:
-        for method in rows_of(params, model):
-            cells = {("", "group"): group_of(method), ("", "Model"): name_of(method)}
+        for method, title, found in rows_together(lookup, params, model):
+            cells = {("", "group"): group_of(method), ("", "Model"): title}
             for name in sets:
-                here = lookup.of(model=model, method=method, concept="all", set=name, caption="own")
+                here = found.of(set=name, caption="own")
                 cells |= {
                     (name_of(f"set_{name}"), "ok"): here.get("converged"),
                     (name_of(f"set_{name}"), "PSNR"): here.get("psnr"),
@@ -37,5 +38,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         notes="Under own captions. PSNR (dB): of what the seeds give back; z: the NLL of seeds about the mean of "
         f"N(0, I), in its standard deviations. {OK} {counted(inverted[inverted['set'].isin(sets)])} pictures of each "
-        f"set and concept; 95 % bootstrap over pictures. {described(params['inversion'])}",
+        f"set and concept; 95 % bootstrap over pictures. {beside_oracles(params)}{described(params['inversion'])}",
     )

@@ -25,7 +25,9 @@ def build(lookup: Lookup, params: dict) -> Table:
             known = oracles if concept == ALL else concept in oracles
             for method in ("pretrained", *(["oracle"] if known else [])):
                 here = lookup.of(model=model, concept=concept, method=method)
-                rows.append({("", "Concept"): name_of(concept), ("", "Network"): name_of(method), **cells(here, known)})
+                of = oracles if (method, concept) == ("oracle", ALL) else [concept]  # its all are those that it lacks
+                named = {("", "Concept"): ", ".join(map(name_of, of)), ("", "Network"): name_of(method)}
+                rows.append({**named, **cells(here, known)})
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     shape, plain = params["likelihood"], Format(0, interval=False)
