@@ -105,6 +105,10 @@ MADE = {
         for method, values in {"oracle": (15.0, 45.0), "edited": (40.0, 40.0)}.items()
     ],
     "erased_pushed_out": [of("rank_excess", "", 0.6, -0.6, shown="erased", concept="")],
+    **{
+        f"{name}_pushed_out": [of("rank_excess", "", -0.6, 0.6, shown=f"recovered_{name}", concept="")]
+        for name in ("searched", "inverted")
+    },
 }
 
 
@@ -117,13 +121,22 @@ def test_at_least_ten_claims_of_the_source_have_a_published_value():
     assert len(valued) >= 10 and not any(claims.is_addition(CLAIMS[name]) for name in valued)
 
 
+def verdict(folder: Path, name: str, rows: list[tuple], side: int) -> str:
+    """What is said of a claim over the values of one side of such rows."""
+    table = [
+        {"model": "tiny_sd", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        for metric, labels, *values in rows
+    ]
+    measurements.write(folder / "rows.parquet", table, family="memory")
+    return claims.judge(CLAIMS[name], Lookup([folder / "rows.parquet"], "memory"), ["tiny_sd"])["verdict"]
+
+
 @pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
 @pytest.mark.parametrize("name", MADE)
 def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
-    rows = [
-        {"model": "tiny_sd", "concept": "all"} | labels | around(metric, values[side], 1e-3)
-        for metric, labels, *values in MADE[name]
-    ]
-    measurements.write(tmp_path / "rows.parquet", rows, family="memory")
-    judged = claims.judge(CLAIMS[name], Lookup([tmp_path / "rows.parquet"], "memory"), ["tiny_sd"])
-    assert judged["verdict"] == ("holds", "fails")[side]
+    assert verdict(tmp_path, name, MADE[name], side) == ("holds", "fails")[side]
+
+
+def test_seeds_of_every_method_have_to_lie_on_the_sphere(tmp_path):
+    (metric, labels, hold, fail), *others = MADE["on_a_sphere"]
+    assert verdict(tmp_path, "on_a_sphere", [(metric, labels, fail, hold), *others], 0) == "fails"
