@@ -94,7 +94,11 @@ MADE = {
         of("log_p_gain_beyond", "pretrained", 50.0, 0.0, set="concept"),
         of("log_p_gain_beyond", "pretrained", 10.0, 10.0, set="neutral"),
     ],
-    "renoise_converges": [of(name, "", 0.1, 4.0, solver="renoise") for name in ("solver_z_shift", "solver_residual")],
+    "renoise_converges": [
+        of(name, "", 0.1, 4.0, solver="renoise", steps=steps)
+        for name in ("solver_z_shift", "solver_residual")
+        for steps in (20, 50)
+    ],
     "ddim_finds_seed": [of(name, "", 0.1, -9.0, solver="ddim", steps=20) for name in ("solver_z_shift", "solver_psnr")],
     "unguided_seed": [of("solver_z_shift", "", 0.1, 9.0, guidance=3)],
     "forgotten_faces_pushed_out": [
