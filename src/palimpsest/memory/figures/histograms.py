@@ -12,13 +12,15 @@ from scipy.stats import chi2, gaussian_kde
 from palimpsest.memory.names import name_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE, PALETTE
+from palimpsest.report.typeset import Format, estimate
 
+MEASUREMENTS = ("audit",)
 INPUTS = (
     "<results>/memory/{first_model}/audit/networks/pictures.parquet",
     "<results>/memory/{first_model}/audit/{method}/pictures.parquet",
     "<results>/memory/{first_model}/audit/networks/seeds.npz",
 )
-PARAMS = {"methods": None, "oracles": None, "concepts": None}
+PARAMS = {"models": None, "methods": None, "oracles": None, "concepts": None}
 
 SETS = {"concept": (PALETTE[3], "-", "E"), "neutral": (PALETTE[0], "--", "R")}
 NETWORKS = ("pretrained", "oracle", "zero")
@@ -53,6 +55,8 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                 panel.plot(
                     some, np.full(len(some), -0.02 - 0.025 * (kind == "neutral")), "|", color=colour, markersize=3
                 )
+        told = distances(lookup.of(model=params["models"][0], method=name, concept="all"))
+        panel.text(0.03, 0.95, told, transform=panel.transAxes, fontsize=5, va="top")
         panel.set_title(name_of(name))
         panel.set_yticks([])
         panel.set_xscale("symlog", linthresh=LINEAR, linscale=2)
@@ -66,3 +70,11 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     figure.supxlabel("NLL of the seed, in standard deviations of N(0, I) about its mean", fontsize=8)
     return figure
+
+
+def distances(here: Lookup) -> str:
+    """W1 (nats) of the NLLs of E and of R to that of N(0, I), and the one over the other, the source's d_N."""
+    own = here.of(caption="own")
+    found = {called: (own.get("w1", set=kind), 0) for kind, (_, _, called) in SETS.items()}
+    found["$d_N$"] = (own.get("w1_ratio", set="concept", reference="neutral"), 2)
+    return "\n".join(f"{name} {estimate(value, Format(digits))[0]}" for name, (value, digits) in found.items())
