@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest.erasure.published import ATTACKED, BY_CONCEPT
 from palimpsest.metrics import measurements
 from palimpsest.report import claims
 from palimpsest.report.lookup import Lookup
@@ -90,3 +91,13 @@ def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
     measurements.write(tmp_path / "rows.parquet", rows, family="erasure")
     judged = claims.judge(claim, Lookup([tmp_path / "rows.parquet"], "erasure"), ["tiny_sd"])
     assert judged["verdict"] == ("holds", "fails")[side]
+
+
+def test_the_published_order_has_every_method_that_one_column_can_place():
+    columns = [{name: row[0] for name, row in ATTACKED.items()}]
+    columns += [{name: shares[0] for name, shares in rows.items()} for rows in BY_CONCEPT.values()]
+    longest = max(columns, key=len)
+    assert sorted(ORDER) == sorted(longest) and [longest[name] for name in ORDER] == sorted(longest.values())
+    # The two forms of ESD are one method there.
+    (claim,) = [claim for claim in CLAIMS if claim["id"] == "published_order"]
+    assert set(FORMS) - set(ORDER) - {"esd_u"} == {"ac"} and "AC" in claim["statement"] and "AC" in claim["test"]

@@ -97,7 +97,11 @@ MADE = {
         of("log_p_gain_beyond", "pretrained", 50.0, 0.0, set="concept"),
         of("log_p_gain_beyond", "pretrained", 10.0, 10.0, set="neutral"),
     ],
-    "renoise_converges": [of(name, "", 0.1, 4.0, solver="renoise") for name in ("solver_z_shift", "solver_residual")],
+    "renoise_converges": [
+        of(name, "", 0.1, 4.0, solver="renoise", steps=steps)
+        for name in ("solver_z_shift", "solver_residual")
+        for steps in (20, 50)
+    ],
     "ddim_finds_seed": [of(name, "", 0.1, -9.0, solver="ddim", steps=20) for name in ("solver_z_shift", "solver_psnr")],
     "unguided_seed": [of("solver_z_shift", "", 0.1, 9.0, guidance=3)],
     "forgotten_faces_pushed_out": [
@@ -108,6 +112,10 @@ MADE = {
         for method, values in {"oracle": (15.0, 45.0), "edited": (40.0, 40.0)}.items()
     ],
     "erased_pushed_out": [of("rank_excess", "", 0.6, -0.6, shown="erased", concept="")],
+    **{
+        f"{name}_pushed_out": [of("rank_excess", "", -0.6, 0.6, shown=f"recovered_{name}", concept="")]
+        for name in ("searched", "inverted")
+    },
 }
 
 
@@ -120,16 +128,20 @@ def test_at_least_ten_claims_of_the_source_have_a_published_value():
     assert len(valued) >= 10 and not any(claims.is_addition(CLAIMS[name]) for name in valued)
 
 
+def verdict(folder: Path, name: str, rows: list[tuple], side: int) -> str:
+    """What is said of a claim over the values of one side of such rows."""
+    table = [
+        {"model": "tiny_sd", "concept": "all"} | labels | around(metric, values[side], 1e-3)
+        for metric, labels, *values in rows
+    ]
+    measurements.write(folder / "rows.parquet", table, family="memory")
+    return claims.judge(CLAIMS[name], Lookup([folder / "rows.parquet"], "memory"), ["tiny_sd"])["verdict"]
+
+
 @pytest.mark.parametrize("side", [0, 1], ids=["holds", "fails"])
 @pytest.mark.parametrize("name", MADE)
 def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
-    rows = [
-        {"model": "tiny_sd", "concept": "all"} | labels | around(metric, values[side], 1e-3)
-        for metric, labels, *values in MADE[name]
-    ]
-    measurements.write(tmp_path / "rows.parquet", rows, family="memory")
-    judged = claims.judge(CLAIMS[name], Lookup([tmp_path / "rows.parquet"], "memory"), ["tiny_sd"])
-    assert judged["verdict"] == ("holds", "fails")[side]
+    assert verdict(tmp_path, name, MADE[name], side) == ("holds", "fails")[side]
 
 
 def beyond_oracle(tmp_path, remembered: dict[str, float], moved: tuple[str, ...]) -> dict:
@@ -161,3 +173,8 @@ def test_what_has_moved_the_references_is_no_evidence_of_forgetting(tmp_path):
 
 def test_the_table_and_the_claim_have_one_rule():
     assert CLAIMS["more_than_oracle"]["margin"] == USUAL
+
+
+def test_seeds_of_every_method_have_to_lie_on_the_sphere(tmp_path):
+    (metric, labels, hold, fail), *others = MADE["on_a_sphere"]
+    assert verdict(tmp_path, "on_a_sphere", [(metric, labels, fail, hold), *others], 0) == "fails"

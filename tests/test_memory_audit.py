@@ -284,6 +284,24 @@ def test_the_image_level_is_shown(decoded, audited):
     stays_on_its_page(figure)
 
 
+def test_the_distances_stand_beside_the_likelihoods(decoded, audited):
+    style.apply()
+    paths = [decoded / name for name in ("rows_of_pictures.parquet", "seeds.npz")]
+    measured = decoded / "measurements.parquet"
+    lookup, found = Lookup([measured], "memory"), measurements.read([measured])
+    params = {"models": ["tiny"], "methods": [], "oracles": {"tiny": []}, "concepts": list(CONCEPTS)}
+    histograms = part_of("memory", "figures", "histograms")
+    figure = histograms.draw(lookup, paths, params)
+    panels = {panel.get_title(): panel.texts[0].get_text() for panel in figure.axes if panel.texts}
+    assert panels.keys() == {"pretrained", "no noise predicted"}
+    labels = {"method": "zero", "concept": "all", "caption": "own"}
+    e, r = (value(found, "w1", set=name, **labels)["value"] for name in ("concept", "neutral"))
+    assert panels["no noise predicted"] == f"E {e:.0f}\nR {r:.0f}\n$d_N$ {e / r:.2f}"
+    stays_on_its_page(figure)
+    # Of seeds that were not found there is no distance.
+    assert histograms.distances(lookup.of(method="none", model="tiny", concept="all")) == "E –\nR –\n$d_N$ –"
+
+
 def test_stages_are_drawn_of_every_model_that_has_them(decoded, audited):
     style.apply()
     paths = [decoded / name for name in ("rows_of_pictures.parquet", "panel.npz") for _ in range(2)]

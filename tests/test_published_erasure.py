@@ -1,6 +1,7 @@
 """Published text-to-image models and their judges: read from files in the published layouts, and from nothing else."""
 
 import json
+import re
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -9,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetForImageClassification
 
-from conftest import configuration
+from conftest import ROOT, configuration, snakemake
 from palimpsest.erasure import draw, erase
 from palimpsest.imitations import text_diffusion as imitation
 from palimpsest.imitations.transformers import RESNET, VIT
@@ -451,6 +453,28 @@ def test_what_others_erased_is_named_with_a_base_a_concept_and_a_file(full, tmp_
         full["erasure"]["others"]["theirs"] = {**row, "path": str(tmp_path / "captions.csv"), **change}
         with pytest.raises(UserError, match=rf"erasure\.others\.theirs.*{message}"):
             Erasure(full).check()
+
+
+@pytest.mark.workflow
+def test_a_checkpoint_of_the_catalogue_that_others_erased_is_fetched_as_the_page_says(tmp_path):
+    page = (ROOT / "docs/published_data.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^  ```yaml\n(.*?)^  ```$", page, re.MULTILINE | re.DOTALL)
+    told = yaml.safe_load(text.replace("<hash>", "ab" * 32))
+    (path,) = {row["path"] for row in told["erasure"]["others"].values()}
+    captions = tmp_path / "captions.csv"
+    captions.write_text("caption\na kite\n", encoding="utf-8")
+    overlay = tmp_path / "told.yaml"
+    told["erasure"]["captions"] = str(captions)
+    overlay.write_text(yaml.safe_dump({**told, "families": ["erasure"]}), encoding="utf-8")
+    files = ("--configfile", "config/full.yaml", str(overlay))
+    table = "results/full/erasure/networks/stable_diffusion_1_4/edits.parquet"
+    shown = snakemake(ROOT, "--dry-run", "--nolock", *files, "--", table).stdout
+    assert re.search(rf"sources\.fetch --file {path} --name advunlearn .*--sha256 {'ab' * 32}", shown)
+    assert "vangogh_unlearned" not in shown  # what nobody names is left where it is
+    other = path.replace("church", "chapel")
+    overlay.write_text(overlay.read_text(encoding="utf-8").replace(path, other), encoding="utf-8")
+    failed = snakemake(ROOT, "--dry-run", "--nolock", *files, "--", table, check=False)
+    assert failed.returncode and f"erasure.others.their_church: there is no file {other}" in failed.stdout
 
 
 def test_a_method_has_settings_of_its_own_for_a_kind_of_concepts(full):

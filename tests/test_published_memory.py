@@ -6,15 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from conftest import configuration
+from conftest import ROOT, configuration
 from palimpsest.judges import reference
 from palimpsest.judges.nudenet import bundled_path
 from palimpsest.memory import audit, decode, sets
+from palimpsest.memory.solver_study import Case, cases_of
 from palimpsest.metrics import measurements
 from palimpsest.metrics.censor import publishable
 from palimpsest.models import autoencoder, text_diffusion
 from palimpsest.models.list_networks import list_networks
+from palimpsest.plan.configuration import merged, without_nulls
 from palimpsest.plan.memory import NETWORKS, OTHERS, Memory
 from palimpsest.run import UserError
 from palimpsest.worlds.concepts import ROLES
@@ -216,6 +219,22 @@ def test_edits_are_audited_in_bfloat16_and_what_they_are_compared_with_is_not(fu
     assert found[plan.methods()[0]]["tolerance"] > found[NETWORKS]["tolerance"]
     assert all("edits" not in each for each in found.values())
     assert json.loads(plan.concepts())["church"]["captions"] == full["erasure"]["captions"]
+    # As docs/published_data.md says, a null has them in float32 too.
+    told = "memory: {inversion: {edits: null}}"
+    assert f"`{told}`" in (ROOT / "docs/published_data.md").read_text(encoding="utf-8")
+    whole = merged([("full", full), ("told", yaml.safe_load(told))])
+    without_nulls(whole)
+    assert Memory(whole).inversion_of(SimpleNamespace(audited=plan.methods()[0])) == plan.inversion_of(
+        SimpleNamespace(audited=NETWORKS)
+    )
+
+
+def test_renoise_is_run_at_the_steps_of_its_source_beside_a_solver_that_converges_at_as_many(full):
+    solvers = full["memory"]["solvers"]
+    cases = cases_of(solvers["solvers"], solvers["reference"], solvers["guidances"])
+    assert {case.steps for case in cases if case.solver == "renoise"} == {20, 50}
+    reference = Case(**solvers["reference"])
+    assert {reference, reference._replace(steps=50)} <= set(cases)
 
 
 def test_an_audit_is_told_of_which_concepts_there_is_an_oracle(full):

@@ -16,6 +16,8 @@ from PIL import Image
 from conftest import ROOT, configuration, snakemake
 from palimpsest.imitations import pictures, torchscript, write
 from palimpsest.judges import inception, lpips_alex, nudenet, sscd
+from palimpsest.plan.erasure import Erasure
+from palimpsest.plan.memory import Memory
 from palimpsest.plan.var import Var
 from palimpsest.report import numbers
 from palimpsest.run import UserError, sha256
@@ -65,6 +67,24 @@ def test_where_there_is_a_gpu_every_network_of_the_full_experiment_is_whole():
     plan, given = Var(rehearsed), SimpleNamespace(model="infinity_2b_256", study="comparison", method="s_vare")
     # Both losses of S-VARE are taken once, and what is trained is kept in halves.
     assert json.loads(plan.plan_of(given))["runs"][0]["training"]["steps"] == 2 and plan.kept() == "--half true"
+
+
+def test_where_there_is_a_gpu_every_eraser_is_run_and_audited_for_one_step():
+    full, rehearsed, whole = (configuration(name) for name in ("full", "rehearsal", "rehearsal_gpu"))
+    methods = Erasure(full).methods_of("comparison")
+    for plan in (Erasure(whole), Erasure(full)):
+        assert plan.methods_of("tuning") == plan.methods_of("comparison") == methods and len(methods) == 11
+    assert Memory(whole).methods() == methods
+    trained = [
+        run["training"]
+        for study in ("tuning", "comparison")
+        for method in methods
+        for run in Erasure(whole).runs_of(study, method)
+    ]
+    # One of objects, one of explicit content, of which some have settings of their own; UCE solves.
+    assert len(trained) == 22 and [each for each in trained if each and (each["steps"], each["batch"]) != (1, 1)] == []
+    # What is kept in each way, on a processor too: tensors of the UNet, adapters, a text encoder.
+    assert {"uce", "spm", "advunlearn"} < set(Erasure(rehearsed).methods_of("comparison"))
 
 
 def test_every_rule_of_a_model_of_classes_is_rehearsed(rules):

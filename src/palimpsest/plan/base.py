@@ -208,6 +208,11 @@ class Family(Plan):
         found = self.own().get("oracles", {}).get(model, {})
         return {"": found} if isinstance(found, str) else found
 
+    def fetched_checkpoints(self) -> set[str]:
+        """The files of the catalogue of checkpoints, where they lie once they are fetched."""
+        rows = self.config.get("checkpoints", {}).items()
+        return {f"resources/checkpoints/{name}/{file}" for name, row in rows for file in row["files"]}
+
     def others(self, model: str) -> dict[str, dict]:
         """Checkpoints that others edited, by names of the user's: path, and what `models.edit_table` says of a row."""
         return {}

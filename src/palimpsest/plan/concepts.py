@@ -245,7 +245,7 @@ class ConceptStudies(Studies):
                     f"{self.family}.others.{name} names the model {row['model']} and the concept {row['concept']}: "
                     f"give one of {', '.join(self.own('models'))}, and a concept that a study erases"
                 )
-            if not Path(row["path"]).is_file():
+            if not Path(row["path"]).is_file() and row["path"] not in self.fetched_checkpoints():
                 raise UserError(
                     f"{self.family}.others.{name}: there is no file {row['path']}. Put it there, or correct `path`"
                 )

@@ -28,5 +28,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         label="tab:erasure-published",
         formats={"before": Format(0), "after": Format(0), "FID": Format(1), "CLIP": Format(3)},
         wide=True,
-        notes="Published values only; nothing here was measured by this run. A dash: not published there.",
+        notes="Published values only; nothing here was measured by this run. A dash: not published there. No "
+        "column has all nine methods, so AC has no place in the order of the others.",
     )

@@ -13,12 +13,16 @@ from palimpsest.report.style import GREY, PAGE, PALETTE
 INPUTS = ("<results>/memory/{first_model}/compared/points.parquet",)
 PARAMS = {"methods": None, "concepts": None}
 
-SHOWN = {"erased": "prompts that show no concept", "recovered_searched": "shown after a search of words"}
+SHOWN = {
+    "erased": "not shown by prompts",
+    "recovered_searched": "shown by searched words",
+    "recovered_inverted": "shown by a learned word",
+}
 MARKERS = "osD^vP"
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """Panels: by prompts, and by attacked prompts; a mark is an edited model, its form the concept."""
+    """Panels: by prompts, and by each attack on them; a mark is an edited model, its form the concept."""
     points = pd.read_parquet(inputs[0])
     shown = [name for name in SHOWN if name in points]
     figure, panels = plt.subplots(1, len(shown), figsize=(PAGE, 2.9), sharey=True, squeeze=False)

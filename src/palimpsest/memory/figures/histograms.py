@@ -13,7 +13,9 @@ from palimpsest.memory.names import name_of
 from palimpsest.report.erased import WITH_ORACLE, titled
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE, PALETTE
+from palimpsest.report.typeset import Format, estimate
 
+MEASUREMENTS = ("audit",)
 INPUTS = (
     "<results>/memory/{first_model}/audit/networks/pictures.parquet",
     "<results>/memory/{first_model}/audit/{method}/pictures.parquet",
@@ -43,7 +45,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     for method, title, concept in titled([*NETWORKS, *params["methods"]], oracles, name_of):
         own = rows[rows["method"] == method]
         if len(own):
-            shown[title.replace(": ", ":\n")] = own[own["concept"].isin(oracles)] if concept == WITH_ORACLE else own
+            measured = lookup.of(model=params["models"][0], method=method, concept=concept)
+            own = own[own["concept"].isin(oracles)] if concept == WITH_ORACLE else own
+            shown[title.replace(": ", ":\n")] = own, distances(measured)
     columns = 5
     lines = -(-len(shown) // columns)
     figure, panels = plt.subplots(
@@ -53,7 +57,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     ends = np.quantile(wide, [0.005, 0.995]) if len(wide) else (0.0, 0.0)  # none may have converged
     values = np.linspace(min(ends[0], -4) - 1, max(ends[1], 4) + 1, POINTS)
     law = chi2(size).pdf(size + np.sqrt(2 * size) * values) * np.sqrt(2 * size)
-    for panel, (title, own) in zip(panels.flat, shown.items(), strict=False):
+    for panel, (title, (own, told)) in zip(panels.flat, shown.items(), strict=False):
         panel.fill_between(values, law, color=GREY, alpha=0.4, linewidth=0, label="N(0, I)")
         for kind, (colour, style, called) in SETS.items():
             some = own.loc[own["set"] == kind, "z"].to_numpy()
@@ -62,6 +66,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                 panel.plot(
                     some, np.full(len(some), -0.02 - 0.025 * (kind == "neutral")), "|", color=colour, markersize=3
                 )
+        panel.text(0.03, 0.95, told, transform=panel.transAxes, fontsize=5, va="top")
         panel.set_title(title)
         panel.set_yticks([])
         panel.set_xscale("symlog", linthresh=LINEAR, linscale=2)
@@ -75,3 +80,11 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     figure.supxlabel("NLL of the seed, in standard deviations of N(0, I) about its mean", fontsize=8)
     return figure
+
+
+def distances(here: Lookup) -> str:
+    """W1 (nats) of the NLLs of E and of R to that of N(0, I), and the one over the other, the source's d_N."""
+    own = here.of(caption="own")
+    found = {called: (own.get("w1", set=kind), 0) for kind, (_, _, called) in SETS.items()}
+    found["$d_N$"] = (own.get("w1_ratio", set="concept", reference="neutral"), 2)
+    return "\n".join(f"{name} {estimate(value, Format(digits))[0]}" for name, (value, digits) in found.items())

@@ -11,8 +11,8 @@ MEASUREMENTS = ("solvers",)
 PARAMS = {"models": None, "solvers": None}
 
 RENOISE = (
-    "ReNoise is as the source configures it but for two things: the source takes 50 steps, and regularises the noise "
-    "below t = 250, which is left out here."
+    "Of ReNoise the source takes 50 steps, and regularises the noise below t = 250, which is left out here; else it is "
+    "as the source configures it."
 )
 
 
