@@ -524,10 +524,11 @@ def test_networks_that_were_not_edited_are_compared_on_the_concepts_of_the_oracl
 
 def test_figures_say_on_which_concepts_an_oracle_stands(beside):
     style.apply()
-    seeds = part_of("memory", "figures", "seeds").draw(Lookup([beside / "measured.parquet"], "memory"), [], BESIDE)
+    lookup = Lookup([beside / "measured.parquet"], "memory")
+    seeds = part_of("memory", "figures", "seeds").draw(lookup, [], BESIDE)
     assert [label.get_text() for label in seeds.axes[0].get_yticklabels()][:3] == ROWS
     inputs = [beside / "rows.parquet", beside / "seeds.npz"]
-    histograms = part_of("memory", "figures", "histograms").draw(None, inputs, BESIDE)
+    histograms = part_of("memory", "figures", "histograms").draw(lookup, inputs, BESIDE)
     panels = {panel.get_title().replace("\n", " "): panel for panel in histograms.axes if panel.get_visible()}
     assert list(panels) == ROWS
     strokes = [[line for line in panel.lines if line.get_marker() == "|"] for panel in panels.values()]
