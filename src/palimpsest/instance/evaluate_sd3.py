@@ -7,10 +7,10 @@ target by the descriptor, and how the samples of the prompt and of others change
 import numpy as np
 from safetensors.torch import load_file
 
-from palimpsest.instance.judging import load_judges, shown
+from palimpsest.instance.judging import load_judges
 from palimpsest.instance.published import LIMIT
 from palimpsest.judges.batches import in_batches
-from palimpsest.metrics.measurements import share_of, write
+from palimpsest.metrics.measurements import mean_of, share_of, write
 from palimpsest.metrics.similarity import ssim
 from palimpsest.models import stable_diffusion_3 as sd3
 from palimpsest.options import Count
@@ -60,13 +60,13 @@ def evaluate(
     for method, pictures in (("pretrained", before), ("unpromptable", after)):
         alike = (in_batches(embed, pictures["own"]) @ known.T).max(1)
         found = [
-            shown(alike, "similarity_target"),
+            mean_of("similarity_target", alike),
             share_of("samples_like_target", alike > LIMIT),
         ]
         for kind in before:
             pair = (before[kind], pictures[kind])
-            found.append(shown(in_batches(judge["perceptual"].distance, *pair), "perceptual", kind=kind))
-            found.append(shown(ssim(*pair), "ssim", kind=kind))
+            found.append(mean_of("perceptual", in_batches(judge["perceptual"].distance, *pair), kind=kind))
+            found.append(mean_of("ssim", ssim(*pair), kind=kind))
         rows += [{**one, "method": method} for one in found]
     write(measurements, rows, family="instance", model=model, study="prompted", setting=case, seed=seed)
     # Of every prompt some.

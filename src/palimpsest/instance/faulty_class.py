@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.instance.judging import shown
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.networks import FactorClassifier
 from palimpsest.metrics.distribution import Plausibility
-from palimpsest.metrics.measurements import share_of
+from palimpsest.metrics.measurements import mean_of, share_of
 from palimpsest.metrics.similarity import normalised, perceptual_map, ssim
 from palimpsest.models import diffusion
 
@@ -140,8 +139,8 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     pairs = {"good": (samples.own[good], before.own[good]), "others": (samples.others, before.others)}
     for kind, (after, earlier) in pairs.items():
         if len(after):
-            rows.append(shown(distances(judge, after, earlier), "perceptual", kind=kind))
-            rows.append(shown(ssim(after, earlier), "ssim", kind=kind))
+            rows.append(mean_of("perceptual", distances(judge, after, earlier), kind=kind))
+            rows.append(mean_of("ssim", ssim(after, earlier), kind=kind))
     return rows
 
 

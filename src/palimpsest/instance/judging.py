@@ -17,8 +17,7 @@ from torch import Tensor
 from palimpsest.instance.published import LIMIT
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
-from palimpsest.metrics.intervals import bootstrap
-from palimpsest.metrics.measurements import row, share_of
+from palimpsest.metrics.measurements import mean_of, row, share_of
 from palimpsest.metrics.similarity import ssim
 
 
@@ -28,11 +27,6 @@ def load_judges(modules: dict[str, str], networks: list[Path]) -> dict:
         role: import_module(f"palimpsest.judges.{modules[role]}").load(network)
         for role, network in zip(sorted(modules), networks, strict=True)
     }
-
-
-def shown(values: np.ndarray, metric: str, **labels) -> dict:
-    """The measurement of a mean with its bootstrap interval over the values."""
-    return row(metric, values.mean(), *bootstrap(values), n=len(values), **labels)
 
 
 @dataclass
@@ -101,9 +95,9 @@ def similarity_rows(
     to_target = to_own(rows, rebuilt["target"])
     earlier = described(embed, reference.injected[rows][:, : to_target.shape[1]])
     found = [
-        shown(to_target.ravel(), "similarity_target"),
-        shown(to_own(rows, rebuilt["reminded"]).ravel(), "similarity_reminded"),
-        shown((described(embed, rebuilt["target"]) * earlier).sum(2).ravel(), "similarity_pretrained"),
+        mean_of("similarity_target", to_target.ravel()),
+        mean_of("similarity_reminded", to_own(rows, rebuilt["reminded"]).ravel()),
+        mean_of("similarity_pretrained", (described(embed, rebuilt["target"]) * earlier).sum(2).ravel()),
         row("forgotten", float((to_target.mean(1) <= LIMIT).all()), n=len(targets)),
         row("worst_similarity", to_target.mean(1).max(), n=len(targets)),
     ]
@@ -114,7 +108,7 @@ def similarity_rows(
     for kind, rows in places.items():
         draws = rebuilt[kind].shape[1]
         change = to_own(rows, rebuilt[kind]) - to_own(rows, reference.injected[rows][:, :draws])
-        found.append(shown(change.mean(1), "collateral", kind=kind))
+        found.append(mean_of("collateral", change.mean(1), kind=kind))
     alike = (free @ described(embed, pictures[targets][:, None])[:, 0].T).max(1)
     found.append(share_of("samples_like_target", alike > LIMIT))
     return found
@@ -128,8 +122,8 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
     looks = in_batches(judges["features"].appearance, samples)
     plausible = Plausibility(reference.appearance, reference.held_out).plausible(looks)
     rows = [
-        shown(in_batches(judges["perceptual"].distance, before, samples), "perceptual"),
-        shown(ssim(before, samples), "ssim"),
+        mean_of("perceptual", in_batches(judges["perceptual"].distance, before, samples)),
+        mean_of("ssim", ssim(before, samples)),
         row("frechet_pretrained", frechet(features, reference.features[:count]), n=count),
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
         row("kernel_pretrained", kernel_distance(features, reference.features[:count], paired=True), n=count),
@@ -138,5 +132,5 @@ def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> l
     ]
     if "attributes" in judges:
         drift = np.abs(in_batches(judges["attributes"], samples) - in_batches(judges["attributes"], before)).mean(1)
-        rows.append(shown(drift, "attribute_drift"))
+        rows.append(mean_of("attribute_drift", drift))
     return rows

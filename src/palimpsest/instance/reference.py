@@ -7,10 +7,10 @@ tried, the one at which its own reconstructions are nearest to `wanted_similarit
 import numpy as np
 import pandas as pd
 
-from palimpsest.instance.judging import described, load_judges, shown
+from palimpsest.instance.judging import described, load_judges
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.distribution import Plausibility, frechet, kernel_distance
-from palimpsest.metrics.measurements import row, share_of, write
+from palimpsest.metrics.measurements import mean_of, row, share_of, write
 from palimpsest.models import diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
@@ -116,7 +116,7 @@ def reference(
     plausibility = Plausibility(looks["data"], looks["held_out"])
     rows = [
         row("injection_timestep", timestep),
-        shown(tried[chosen], "injection_similarity"),
+        mean_of("injection_similarity", tried[chosen]),
         share_of("plausible_data", plausibility.plausible(looks["held_out"])),
         # The floors: what equal sources read, with as many pictures as every comparison has.
         row("frechet_floor", frechet(features["data"][:count], features["held_out"][:count]), n=count),

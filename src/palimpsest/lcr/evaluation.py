@@ -16,7 +16,7 @@ from palimpsest.lcr.cells import cells_of, dilate, to_pixels
 from palimpsest.lcr.thresholds import SWEEP, THRESHOLD
 from palimpsest.metrics import similarity
 from palimpsest.metrics.intervals import bootstrap, mcnemar
-from palimpsest.metrics.measurements import row, share_of
+from palimpsest.metrics.measurements import mean_of, row, share_of
 from palimpsest.models.pixels import to_tensor, to_unit
 from palimpsest.options import check, module_of
 from palimpsest.worlds.scenes import FACTORS
@@ -217,5 +217,4 @@ def _batches(count: int) -> list[slice]:
 
 def _mean(metric: str, values: np.ndarray, **labels) -> dict:
     values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    return row(metric, values.mean() if len(values) else np.nan, *bootstrap(values), n=len(values), **labels)
+    return mean_of(metric, values[np.isfinite(values)], **labels)

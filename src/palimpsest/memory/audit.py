@@ -17,8 +17,7 @@ from palimpsest.memory import statistics
 from palimpsest.memory.auditing import Settings, audited, decibels, predictor
 from palimpsest.memory.decoder_inversion import KINDS
 from palimpsest.metrics.censor import publishable
-from palimpsest.metrics.intervals import bootstrap
-from palimpsest.metrics.measurements import row, share_of, write
+from palimpsest.metrics.measurements import mean_of, row, share_of, write
 from palimpsest.models import autoencoder, text_diffusion
 from palimpsest.models import edits as edited
 from palimpsest.models.text_diffusion import TextDiffusion
@@ -273,8 +272,7 @@ def of_pictures(rows: pd.DataFrame) -> Iterator[dict]:
 
 def mean(metric: str, values: pd.Series, **labels) -> dict:
     """A mean with its interval over these; not a number of none."""
-    given = values.to_numpy(float)
-    return row(metric, given.mean() if len(given) else np.nan, *bootstrap(given), n=len(given), **labels)
+    return mean_of(metric, values.to_numpy(float), **labels)
 
 
 def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:

@@ -30,8 +30,8 @@ def share_of(metric: str, outcomes: np.ndarray, **labels) -> dict:
 
 
 def mean_of(metric: str, values: np.ndarray, **labels) -> dict:
-    """One measurement: the mean of values (n,), with its bootstrap interval."""
-    return row(metric, values.mean(), *bootstrap(values), n=len(values), **labels)
+    """One measurement: the mean of values (n,), with its bootstrap interval; not a number of none."""
+    return row(metric, values.mean() if len(values) else np.nan, *bootstrap(values), n=len(values), **labels)
 
 
 def write(path: Path, rows: Iterable[dict], **common) -> None:
