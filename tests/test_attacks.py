@@ -44,6 +44,41 @@ def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(mode
     assert sorted(found.tolist()) == sorted(planted.tolist())
 
 
+class Lookup(torch.nn.Module):
+    """A text encoder that only looks tokens up."""
+
+    def __init__(self, tokens: int):
+        super().__init__()
+        self.table = torch.nn.Embedding(tokens, 4)
+
+    def get_input_embeddings(self) -> torch.nn.Embedding:
+        return self.table
+
+    def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.table(ids),)
+
+
+@pytest.mark.parametrize("shortlist", [1, 3])
+def test_a_shortlist_holds_the_words_that_a_search_of_all_finds_and_only_these_are_tried(model, shortlist):
+    candidates, read = candidates_of(model.tokenizer, {"church"}), []
+    encoder, worth = Lookup(len(model.tokenizer)), torch.tensor([0.01, -0.02, 0.005, 0.015])
+
+    def knows(noisy, times, given):
+        # The more of the noise the more all tokens are worth together, so that the slope tells the best.
+        read.append(len(given))
+        vectors = given if given.is_floating_point() else encoder.table(given)
+        return (vectors @ worth).sum(1).view(-1, 1, 1, 1) * noisy
+
+    knows.text_encoder = encoder
+    fake = SimpleNamespace(network=knows, alphas_cumprod=model.alphas_cumprod)
+    search = {"words": 2, "points": 3, "seed": 0}
+    given = torch.zeros(3, *model.shape), model.ids(["a red thing"] * 3), candidates
+    expected = attacks.searched_words(fake, *given, **search)
+    read.clear()
+    assert torch.equal(attacks.searched_words(fake, *given, **search, shortlist=shortlist), expected)
+    assert sum(read) == 2 * (3 + 3 * shortlist)
+
+
 def test_no_candidate_names_the_concept(model):
     candidates = candidates_of(model.tokenizer, {"church", "cathedral"})
     words = [model.tokenizer.decode([token]).strip() for token in candidates.tolist()]
@@ -90,7 +125,7 @@ def test_completing_keeps_the_left_part_and_draws_the_rest_anew(model, share):
 
 
 OF_EACH = {
-    "searched": {"words": 1, "points": 1},
+    "searched": {"words": 1, "points": 1, "shortlist": 2},
     "inverted": {"inversion": {"steps": 1, "rate": 0.1, "batch": 1}},
     "noised": {"strength": 0.5},
     "completed": {"given": 0.5},

@@ -376,7 +376,7 @@ CHANNELS = ("channel_mean_0", "channel_mean_1", "channel_variance_0", "channel_v
 def found_by_hand(some: float = 1.0) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows and seeds of an audit: z of E is 0 to 5, of R 0 to 3, and each seed of a query is at a distance it names."""
     rng, lines, seeds = np.random.default_rng(0), [], []
-    for name, count in (("concept", 6), ("neutral", 4)):
+    for name, count in (("concept", 6), ("neutral", 4), ("real", 4)):
         for picture in range(count):
             lines.append({"set": name, "picture": picture, "kind": "", "support": -1, "z": float(picture)})
             seeds.append(rng.normal(size=(1, 2, 2)))
@@ -447,7 +447,7 @@ PARAMS = {
     "oracles": {"tiny": []},
     "inversion": INVERSION,
     "images": {"queries": 3, "supports": 2},
-    "cases": {"networks": {"own": ["concept", "neutral"]}, "edits": {"own": ["neutral", "concept"]}},
+    "cases": {"networks": {"own": ["concept", "neutral"]}, "edits": {"own": ["neutral", "concept", "real"]}},
 }
 
 
@@ -476,7 +476,8 @@ def test_every_table_of_averages_says_of_how_many_they_are(tmp_path, name, some)
     assert heads[average].value == pytest.approx({"images": 3, "verdict": 0}.get(name, 0.5), nan_ok=False) or not some
     assert np.isnan(heads[average].value) != some
     # What was measured, not what was asked for.
-    assert "4 to 6 pictures" in made.notes or name in ("sets", "verdict") or images
+    said = "4 pictures" if name == "edited_sets" else "4 to 6 pictures"
+    assert said in made.notes or name in ("sets", "verdict") or images
     assert name != "sets" or list(made.frame["", "n"]) == ["6", "4"]
 
 
@@ -485,6 +486,21 @@ def test_the_channel_farthest_from_white_noise_is_shown(tmp_path):
     of_rows(tmp_path, rows.assign(**dict(zip(CHANNELS, (0.1, -0.3, 1.5, 0.2), strict=True))), seeds)
     shown = table_of("sets", [tmp_path / "measured.parquet"], PARAMS).frame["pretrained"].iloc[0]
     assert (shown["mean"].value, shown["var."].value) == pytest.approx((-0.3, 0.2))
+
+
+def test_what_edits_invert_under_other_captions_has_columns_of_its_own(tmp_path):
+    rows, seeds = found_by_hand()
+    bare = rows["set"].eq("concept") & rows["kind"].eq("")
+    rows = pd.concat([rows, rows[bare].assign(caption="empty", z=7.0)], ignore_index=True)
+    of_rows(tmp_path, rows, np.concatenate([seeds, seeds[bare.to_numpy()]]))
+    cases = {"edits": {"own": ["concept", "neutral", "real"], "empty": ["concept"]}}
+    shown = table_of("edited_sets", [tmp_path / "measured.parquet"], {**PARAMS, "cases": cases}).frame
+    assert list(dict.fromkeys(shown.columns.get_level_values(0)))[1:] == [
+        "others, real",
+        "E, no caption",
+    ]
+    assert shown["E, no caption", "z"].iloc[0].value == pytest.approx(7)
+    assert shown["others, real", "z"].iloc[0].value == pytest.approx(1.5)
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ class Attacker:
     """What an attacker has: pictures of each concept that the base drew, their prompts, and settings.
 
     latents, prompts: as `draw` writes them; params: `pictures`, how many are used and drawn, and what each attack
-    takes, which is left out where that is absent: `words` and `points` of the search, `inversion` (steps, rate, batch),
-    `strength` of the noise, `given` of what is completed.
+    takes, which is left out where that is absent: `words` and `points` of the search, with a `shortlist` or without,
+    `inversion` (steps, rate, batch), `strength` of the noise, `given` of what is completed.
     """
 
     latents: Mapping[str, np.ndarray]
@@ -69,7 +69,8 @@ class Attacker:
         found = {}
         if "words" in params:
             candidates = candidates_of(model.tokenizer, concept.naming)
-            words = searched_words(model, clean, named, candidates, params["words"], params["points"], seed)
+            search = {name: params[name] for name in ("words", "points", "shortlist") if name in params}
+            words = searched_words(model, clean, named, candidates, **search, seed=seed)
             start = noise_of(model, asked["noise"].to_numpy(), seed)
             found["searched"] = sample(model, before(model.ids(asked["prompt"]), words), start, **sampling)
         if "inversion" in params:
@@ -149,25 +150,44 @@ def with_word(model: TextDiffusion, ids: Tensor, word: Tensor) -> Tensor:
     return embed_words(model.network.text_encoder, ids, word.expand(len(ids), 1, -1))
 
 
-@torch.no_grad()
 def searched_words(
-    model: TextDiffusion, latents: Tensor, ids: Tensor, candidates: Tensor, words: int, points: int, seed: int
+    model: TextDiffusion,
+    latents: Tensor,
+    ids: Tensor,
+    candidates: Tensor,
+    words: int,
+    points: int,
+    seed: int,
+    shortlist: int | None = None,
 ) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, let the edited model predict its pictures' noise best.
 
-    At so many fixed points: the idea of UnlearnDiffAtk (Zhang et al. 2024), whose search is by gradients in a
-    vocabulary of fifty thousand.
+    At so many fixed points: the idea of UnlearnDiffAtk (Zhang et al. 2024). shortlist: of a large vocabulary only so
+    many words are tried, those that lower the error most to first order, as AutoPrompt ranks them (Shin et al. 2020).
     """
+    network, alphas = model.network, model.alphas_cumprod
     rng = np.random.default_rng((seed, 12))
     picks = torch.from_numpy(rng.integers(len(latents), size=points)).to(latents.device)
-    times = torch.from_numpy(rng.integers(len(model.alphas_cumprod), size=points)).to(latents.device)
+    times = torch.from_numpy(rng.integers(len(alphas), size=points)).to(latents.device)
     noise = torch.from_numpy(rng.standard_normal((points, *latents.shape[1:]), np.float32)).to(latents.device)
-    noisy = add_noise(latents[picks], noise, model.alphas_cumprod, times)
+    noisy = add_noise(latents[picks], noise, alphas, times)
 
+    @torch.no_grad()
     def errors(tried: Tensor) -> Tensor:
         """The mean squared error with each of some words (m, k)."""
         given = torch.cat([before(ids[picks], each) for each in tried])
-        found = model.network(noisy.repeat(len(tried), 1, 1, 1), times.repeat(len(tried)), given)
+        found = network(noisy.repeat(len(tried), 1, 1, 1), times.repeat(len(tried)), given)
         return (found - noise.repeat(len(tried), 1, 1, 1)).square().flatten(1).mean(1).view(-1, points).mean(1)
 
-    return greedy_words(errors, candidates, words, max(1, 64 // points))
+    def promising(chosen: Tensor) -> Tensor:
+        """The shortlist after words (k,): by the error's slope where the next is the mean of all candidates."""
+        table = network.text_encoder.get_input_embeddings().weight.detach()[candidates.to(latents.device)]
+        word, slope = table.mean(0).requires_grad_(), 0
+        for point in range(points):
+            given = before(ids[picks[point : point + 1]], chosen)
+            embeddings = embed_words(network.text_encoder, given, word[None, None], after=1 + len(chosen))
+            found = network(noisy[point : point + 1], times[point : point + 1], embeddings)
+            slope += torch.autograd.grad((found - noise[point : point + 1]).square().mean(), word)[0]
+        return candidates[(table @ slope).argsort().to(candidates.device)[:shortlist]]
+
+    return greedy_words(errors, candidates, words, max(1, 64 // points), promising if shortlist else None)

@@ -60,6 +60,8 @@ SCHEDULE = {
 ARCHITECTURES = {"stable_diffusion_1_4": (UNET, VAE, TEXT)}
 SIGNS = [*string.ascii_lowercase, *string.digits, *"!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~"]
 MARKS = ["<|startoftext|>", "<|endoftext|>"]
+# Whole words, which no text is read as without merges: candidates of an attack that searches for words.
+WORDS = ["amber", "copper", "granite"]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -106,9 +108,9 @@ def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_tokenizer(folder: Path, size: int, length: int) -> None:
-    """CLIP's tokenizer, of letters, in the files that the published ones have; tokens beyond them stand for nothing."""
+    """CLIP's tokenizer, of letters and some words, in the published files; tokens beyond them stand for nothing."""
     folder.mkdir()
-    known = [*SIGNS, *(f"{sign}</w>" for sign in SIGNS)]
+    known = [*SIGNS, *(f"{sign}</w>" for sign in [*SIGNS, *WORDS])]
     words = [*known, *(f"unused {number}" for number in range(size - len(known) - len(MARKS))), *MARKS]
     start, end = MARKS
     marks = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}

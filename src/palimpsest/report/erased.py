@@ -354,7 +354,10 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
     for title in columns:
         said[known[title][1]].append(title)
     drawn = pictures_of(of(lookup, params["models"][0], "pretrained").of(concept=ALL), columns)
-    words = f" Words found: {settings['words']} of the vocabulary but the concept’s." if "words" in settings else ""
+    tried = f", of the {settings['shortlist']} that gradients promise most of" if "shortlist" in settings else ""
+    words = (
+        f" Words found: {settings['words']} of the vocabulary but the concept’s{tried}." if "words" in settings else ""
+    )
     return Table(
         pd.DataFrame(rows),
         caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. "

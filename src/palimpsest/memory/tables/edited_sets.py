@@ -1,9 +1,9 @@
-"""What edited models give back of pictures that were never theirs: photographs or scenes, and scrambled pictures."""
+"""What edited models give back of pictures that were never theirs, and of the concept's under other captions."""
 
 import pandas as pd
 
 from palimpsest.memory.names import name_of
-from palimpsest.memory.tables._rows import OK, SHARE, counted, described, group_of, rows_together
+from palimpsest.memory.tables._rows import DEFINED, OK, SHARE, counted, described, group_of, rows_together
 from palimpsest.report.erased import beside_oracles
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
@@ -11,32 +11,44 @@ from palimpsest.report.typeset import Format, Table
 MEASUREMENTS = ("audit",)
 PARAMS = {"models": None, "methods": None, "oracles": None, "inversion": None, "cases": None}
 
+CAPTIONS = ("own", "neutral", "empty")
+SHORT = {"concept": "E", "neutral": "R"}
+MAIN = (("own", "concept"), ("own", "neutral"))  # in the table of the audit already
+
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: models; columns: of each set that edits are asked for under own captions, PSNR and z."""
-    rows, sets = [], params["cases"]["edits"]["own"]
+    """Rows: models; columns: of each further set or caption of the edits' cases, ok, PSNR and z."""
+    rows, cases = [], params["cases"]["edits"]
+    asked = [(caption, name) for caption in CAPTIONS for name in cases.get(caption, []) if (caption, name) not in MAIN]
     for model in params["models"]:
         for method, title, found in rows_together(lookup, params, model):
             cells = {("", "group"): group_of(method), ("", "Model"): title}
-            for name in sets:
-                here = found.of(set=name, caption="own")
+            for caption, name in asked:
+                here, head = found.of(set=name, caption=caption), headed(caption, name)
                 cells |= {
-                    (name_of(f"set_{name}"), "ok"): here.get("converged"),
-                    (name_of(f"set_{name}"), "PSNR"): here.get("psnr"),
-                    (name_of(f"set_{name}"), "z"): here.get("z"),
+                    (head, "ok"): here.get("converged"),
+                    (head, "PSNR"): here.get("psnr"),
+                    (head, "z"): here.get("z"),
                 }
             rows.append(cells)
     frame = pd.DataFrame(rows)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    inverted = lookup.rows("converged", method="pretrained", caption="own")
+    inverted = pd.concat([lookup.rows("converged", method="pretrained", caption=c, set=name) for c, name in asked])
     return Table(
         frame,
-        caption="What edited models invert beside the pictures of their concept: real and scrambled ones.",
+        caption="What edited models invert beside the concept’s pictures under own captions.",
         label="tab:memory-edited-sets",
         formats={"ok": SHARE, "PSNR": Format(1, interval=False), "z": Format(1)},
         group="group",
         wide=True,
-        notes="Under own captions. PSNR (dB): of what the seeds give back; z: the NLL of seeds about the mean of "
-        f"N(0, I), in its standard deviations. {OK} {counted(inverted[inverted['set'].isin(sets)])} pictures of each "
-        f"set and concept; 95 % bootstrap over pictures. {beside_oracles(params)}{described(params['inversion'])}",
+        notes="Under own captions; unnamed: under the same without the concept. PSNR (dB): of what seeds give back. "
+        f"{DEFINED} {OK} {counted(inverted)} pictures of each set and concept; 95 % bootstrap over pictures. "
+        f"{beside_oracles(params)}{described(params['inversion'])}",
     )
+
+
+def headed(caption: str, name: str) -> str:
+    """What stands above the columns of a set under a caption."""
+    if caption == "own":
+        return name_of(f"set_{name}")
+    return f"{SHORT.get(name) or name_of(f'set_{name}')}, {'unnamed' if caption == 'neutral' else 'no caption'}"
