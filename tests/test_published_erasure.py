@@ -273,7 +273,8 @@ def ran(world):
     readers = {"judges": [world.judges[role] for role in roles], "judge_roles": roles}
     list_networks(world.model, out / "random", out / "networks.parquet", family="erasure", model="sd")
     networks = [out / name for name in ("networks_measurements.parquet", "networks_panel.npz")]
-    attacks = {"pictures": 2, "inversion": {"steps": 1, "rate": 0.1, "batch": 1}, "strength": 0.5, "given": 0.5}
+    attacks = {"pictures": 2, "words": 1, "points": 1, "shortlist": 2, "strength": 0.5, "given": 0.5}
+    attacks["inversion"] = {"steps": 1, "rate": 0.1, "batch": 1}
     common = {"model": "sd", "attacks": attacks, **given, **readers}
     place = (world.classes, bundled_path())
     judge_networks.judge(
@@ -430,7 +431,7 @@ def full(tmp_path):
 def test_the_full_experiment_asks_for_consent_and_for_files_before_it_starts(full, tmp_path):
     Erasure(full).check()
     # Its vocabulary is too large for the search.
-    assert full["erasure"]["attacks"].keys() == configuration()["erasure"]["attacks"].keys() - {"words", "points"}
+    assert full["erasure"]["attacks"].keys() == configuration()["erasure"]["attacks"].keys() | {"shortlist"}
     assert Erasure(full).prompt_files() == [str(tmp_path / "captions.csv")]
     full["erasure"]["studies"]["comparison"]["concepts"].append("nudity")
     with pytest.raises(UserError, match=r"concept nudity is explicit.*erasure\.concepts\.nudity\.consent: true"):
