@@ -308,9 +308,8 @@ def test_a_published_model_is_edited_and_judged_by_published_judges(ran, method)
     table = measurements.read([ran / method / "measurements.parquet"])
     found = {name: set(zip(rows["metric"], rows["prompts"], strict=True)) for name, rows in table.groupby("concept")}
     everywhere = {("erased", "own"), ("erased", "template"), ("appears", "unnamed"), ("kept", "rest"), ("clip", "rest")}
-    everywhere |= {("recovered", each) for each in ("own", "template", "inverted", "noised", "completed")}
+    everywhere |= {("recovered", each) for each in ("own", "template", "searched", "inverted", "noised", "completed")}
     assert all(everywhere <= each for each in found.values())
-    assert ("recovered", "searched") not in set.union(*found.values())
     assert ("kept", "neighbour") in found["church"] and ("erased", "synonym") in found["vangogh"]
     # What has no label is not measured, and what has no other words is not asked.
     assert ("kept", "neighbour") not in found["hidden"] and ("erased", "synonym") not in found["hidden"]
@@ -430,7 +429,6 @@ def full(tmp_path):
 
 def test_the_full_experiment_asks_for_consent_and_for_files_before_it_starts(full, tmp_path):
     Erasure(full).check()
-    # Its vocabulary is too large for the search.
     assert full["erasure"]["attacks"].keys() == configuration()["erasure"]["attacks"].keys() | {"shortlist"}
     assert Erasure(full).prompt_files() == [str(tmp_path / "captions.csv")]
     full["erasure"]["studies"]["comparison"]["concepts"].append("nudity")
