@@ -55,6 +55,8 @@ rule memory_decode:
     output:
         latents="<results>/memory/{model}/decoded/latents.npy",
         rows="<results>/memory/{model}/decoded/rows.parquet",
+        encoded="<results>/memory/{model}/decoded/encoded.npy",
+        plain="<results>/memory/{model}/decoded/plain.npy",
         measurements="<results>/memory/{model}/decoded/measurements.parquet",
     log:
         "<logs>/memory/decode/{model}.log",
@@ -86,6 +88,8 @@ rule memory_audit:
         manifest="<results>/memory/{model}/sets/manifest.parquet",
         latents="<results>/memory/{model}/decoded/latents.npy",
         latent_rows="<results>/memory/{model}/decoded/rows.parquet",
+        encoded="<results>/memory/{model}/decoded/encoded.npy",
+        plain="<results>/memory/{model}/decoded/plain.npy",
         classifier=memory.network(memory.erasure.own("classifier")),
         detector=memory.network(memory.erasure.own("detector")),
         judges=memory.erasure.further_judges(),

@@ -73,6 +73,8 @@ rule memory_solvable:
         "<logs>/memory/solvable.log",
     benchmark:
         "<benchmarks>/memory_solvable.jsonl"
+    # Of all jobs it needs least, and as the last of them it would run alone.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1

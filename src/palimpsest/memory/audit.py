@@ -18,8 +18,8 @@ from palimpsest.memory.auditing import Settings, audited, decibels, predictor
 from palimpsest.memory.decoder_inversion import KINDS
 from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.measurements import mean_of, row, share_of, write
-from palimpsest.models import autoencoder, text_diffusion
 from palimpsest.models import edits as edited
+from palimpsest.models import text_diffusion
 from palimpsest.models.text_diffusion import TextDiffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
@@ -56,6 +56,8 @@ def audit(
     manifest: Input,
     latents: Input,
     latent_rows: Input,
+    encoded: Input,
+    plain: Input,
     classifier: Input,
     detector: Input,
     rows: Output,
@@ -82,18 +84,17 @@ def audit(
     cases: by method, which sets are inverted under which captions (own, neutral, empty), and which under their own with
     the sampling's guidance (guided); of which kinds a query's other latents are inverted (images), all where none are
     named. Audited are the methods that it names, "zero" too. inversion: solver, steps, iterations, tolerance,
-    precision. judges: further ones, by their roles, as `readers_of` takes them. oracles: the concepts that there is an
-    oracle of, which are measured together too. The record says how many captions of each concept's pictures are cut
-    off, with and without the concept.
+    precision. latents, latent_rows, encoded, plain: as `decode` writes them. judges: further ones, by their roles, as
+    `readers_of` takes them. oracles: the concepts that there is an oracle of, which are measured together too. The
+    record says how many captions of each concept's pictures are cut off, with and without the concept.
     """
     place, settings = torch_device(device), Settings(**inversion)
     base, readers = text_diffusion.open_model(network, place), readers_of(classifier, detector, judge_roles, judges)
     array, table = np.load(pictures), pd.read_parquet(manifest)
-    encoded = autoencoder.encode(base.vae, array)[0]
-    decoded = torch.from_numpy(np.load(latents))
-    given = Collected(array, encoded, table, decoded, pd.read_parquet(latent_rows))
-    plain = autoencoder.decode(base.vae, encoded)
-    ceiling = decibels(array, plain)
+    own, sought = (torch.from_numpy(np.load(each)) for each in (encoded, latents))
+    given = Collected(array, own, table, sought, pd.read_parquet(latent_rows))
+    unchanged = np.load(plain)
+    ceiling = decibels(array, unchanged)
     cut = {name: base.tell_cut(name, captions_of(table, name)) for name in concepts}
     frames, kept, shown = [], {}, {}
     listed = [edit for edit in edited.read(edits) if edit.method in cases]
@@ -101,15 +102,14 @@ def audit(
         for name in [labels["target"]] if labels["target"] else concepts:
             concept = concept_of(name, concepts[name])
             chosen = cases[labels["method"]]
-            found = inverted(base, changed, given, name, chosen, settings, sampling["guidance"])
-            frame, values, back = found
+            frame, values, back = inverted(base, changed, given, name, chosen, settings, sampling["guidance"])
             frame["detected"] = readers.shows(concept, back)
             frame["ceiling"] = np.where(frame["kind"] == "", ceiling[frame["row"].clip(lower=0)], np.nan)
             labels["concept"] = name
             key = ".".join(str(labels[part]) for part in ("method", "concept", "setting", "seed"))
             kept[key] = values.astype(np.float32)
-            own = staged(given.pictures, plain, frame, values, back)
-            pictures = {f"stages.{kind}.{key}": stages for kind, stages in own.items()}
+            found = staged(given.pictures, unchanged, frame, values, back)
+            pictures = {f"stages.{kind}.{key}": stages for kind, stages in found.items()}
             if changed is not None:
                 pictures[key] = example(changed, given, frame, back, sampling, seed)
             # Censored here: what is not in the file can be shown by no figure and no notebook.

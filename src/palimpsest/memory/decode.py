@@ -3,7 +3,7 @@
 No diffusion model is asked, so one run serves every edit. Of each query: its own latents (own), latents sought from
 each support's (distant), and its own with as much white noise as brings their picture to the same PSNR (adjacent): what
 any cloud of that size looks like. reencoded: the distant ones decoded to 8 bits and encoded again, as the release
-inverts them by default.
+inverts them by default. Written too, once for all audits: the latents of every picture, and what these decode to.
 """
 
 import numpy as np
@@ -29,6 +29,8 @@ def decode(
     manifest: Input,
     latents: Output,
     rows: Output,
+    encoded: Output,
+    plain: Output,
     measurements: Output,
     *,
     model: str,
@@ -43,11 +45,13 @@ def decode(
 ) -> dict:
     """latents: (n, c, h, w) float32; rows: of each, concept, query (its picture in the set concept), support, kind,
     psnr of what it decodes to against the query, and steps taken. Supports are real pictures without the concept,
-    others for each query.
+    others for each query. encoded: float32, of every row of the manifest; plain: (n, H, W, 3) uint8, of these.
     """
     base, table = text_diffusion.open_model(network, torch_device(device)), pd.read_parquet(manifest)
-    arrays, place, found, lines = np.load(pictures, mmap_mode="r"), base.alphas_cumprod.device, [], []
-    read = decoder_of(base.vae)
+    arrays, place, found, lines = np.load(pictures), base.alphas_cumprod.device, [], []
+    read, every = decoder_of(base.vae), autoencoder.encode(base.vae, arrays)[0].numpy()
+    np.save(encoded, every)
+    np.save(plain, autoencoder.decode(base.vae, torch.from_numpy(every)))
     for name, group in table.groupby("concept", sort=False):
         wanted, starts = (group.index[group["set"] == kind].to_numpy() for kind in ("concept", "real"))
         if len(wanted) < queries or len(starts) < supports:
@@ -63,7 +67,7 @@ def decode(
             invert_decoder(
                 read,
                 aims,
-                autoencoder.encode(base.vae, arrays[begun])[0].to(place),
+                torch.from_numpy(every[begun]).to(place),
                 learning_rate=learning_rate,
                 steps=steps,
                 patience=patience,
