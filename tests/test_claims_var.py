@@ -49,6 +49,7 @@ MADE = {
         ("kept_above_floor_at_end", {}, -0.1, 0.1),
         ("floor_reached", {}, 1.0, 0.0),
     ],
+    "floor_is_the_end": [("erased_at_floor", {}, 0.95, 0.3), ("erased_at_end", {}, 0.9, 0.9)],
     "preservation_spares": [
         *KEPT,
         of("kept", "vare_filtered", "neighbour", 0.6, 0.6),

@@ -510,6 +510,7 @@ def test_token_maps_start_at_the_base_and_end_at_the_edit(base, files, ran, tmp_
         files["rollouts.npz"],
         files["prompts.parquet"],
         ran["edits.parquet"],
+        ran["measured"],
         *out,
         model="tiny",
         concepts=CONCEPTS,
@@ -547,7 +548,11 @@ def test_a_training_should_stop_where_what_is_kept_is_no_longer_above_the_floor(
     gaps |= {("red", 1): (0.1, 0.2, 0.2)}
     for (name, seed), each in gaps.items():
         kept |= {(name, time, seed): above(gap) for time, gap in zip(("short", "middle", "long"), each, strict=True)}
-    rows = pd.DataFrame(token_maps.stops(kept, lengths)).set_index(["metric", "concept", "seed"]).sort_index()
+    # At the first length a half is erased, and all at the last.
+    gone = {"short": [True, False], "middle": [True, True], "long": [True, True]}
+    erased = {(name, time, seed): np.array(each) for name, seed in gaps for time, each in gone.items()}
+    rows = pd.DataFrame(token_maps.stops(kept, erased, lengths))
+    rows = rows.set_index(["metric", "concept", "seed"]).sort_index()
     steps, reached = (rows.loc[metric, "value"].to_dict() for metric in ("steps_to_floor", "floor_reached"))
     assert steps == {("church", 0): 20, ("red", 0): 10, (ALL, 0): 15}
     assert reached == {(name, seed): 1 - seed for name in (*CONCEPTS, ALL) for seed in (0, 1)}
@@ -559,6 +564,9 @@ def test_a_training_should_stop_where_what_is_kept_is_no_longer_above_the_floor(
     end = rows.loc["kept_above_floor_at_end"]
     assert end["value"].to_dict() == {(ALL, 0): pytest.approx(-0.1), (ALL, 1): pytest.approx(0.2)}
     assert list(end["n"]) == [80, 80] and (end["high"] - end["low"] > 0).all()
+    # Of the church two, of what is red one of two at its earlier stop; nothing where no training comes down.
+    found = {time: rows.loc[f"erased_at_{time}", ["value", "n"]].to_dict("index") for time in ("floor", "end")}
+    assert found == {"floor": {(ALL, 0): {"value": 0.75, "n": 4}}, "end": {(ALL, 0): {"value": 1.0, "n": 4}}}
 
 
 def test_the_figure_of_a_course_marks_its_stop(tmp_path):
@@ -573,7 +581,13 @@ def test_the_figure_of_a_course_marks_its_stop(tmp_path):
         for (name, time, _), each in kept.items()
         for scale in ("1", "all")
     ]
-    measurements.write(tmp_path / "rows", [*rows, *token_maps.stops(kept, lengths)], family="var", model="tiny")
+    outcomes = {(name, time, 0): np.array([True, time == "long"]) for name in CONCEPTS for time in lengths}
+    rows += token_maps.stops(kept, outcomes, lengths)
+    rows += [
+        measurements.share_of("erased", each, concept=name, setting=time, study="course", prompts="own")
+        for (name, time, _), each in outcomes.items()
+    ]
+    measurements.write(tmp_path / "rows", rows, family="var", model="tiny")
     np.savez(tmp_path / "maps.npz", **{f"{name}.{time}": np.ones(1) for name, time, _ in kept})
     options = [{"name": name, "training": {"steps": steps}} for name, steps in lengths.items()]
     shown = {
@@ -587,6 +601,8 @@ def test_the_figure_of_a_course_marks_its_stop(tmp_path):
         "church: never down to the floor",
     ]
     assert list(panels[0].get_lines()[-1].get_xdata()) == [10, 10]
+    (erased,) = [each for each in panels[0].containers if each.get_label() == "erased"]
+    assert erased[0].get_xydata().tolist() == [[10, 50], [20, 100]]
     figure.canvas.draw()
     assert course.stopped(15.0, 2 / 3, 3) == "on the floor after 15 steps (2 of 3 seeds)"
 
@@ -603,7 +619,7 @@ def test_token_maps_are_means_over_seeds(base, files, ran, tmp_path):
         edits_of = ran["edits.parquet"].with_name(f"{name}.parquet")  # whose paths are relative to it
         rows.to_parquet(edits_of)
         out = tmp_path / "maps.npz", tmp_path / "measured"
-        inputs = base, files["rollouts.npz"], files["prompts.parquet"], edits_of
+        inputs = base, files["rollouts.npz"], files["prompts.parquet"], edits_of, ran["measured"]
         token_maps.token_maps(*inputs, *out, model="tiny", concepts=CONCEPTS, lengths={"one": 2})
         with np.load(out[0]) as maps:
             kept = Lookup([out[1]], "var", concept="church", setting="one", scale="1").get("kept_tokens").value

@@ -311,7 +311,8 @@ rule var_token_maps:
         network=lambda wildcards: var.network(wildcards.model),
         rollouts="<results>/var/{model}/pairs/rollouts.npz",
         prompts="<results>/var/{model}/pairs/prompts.parquet",
-        edits=var.course_edits,
+        edits=lambda wildcards: var.course(wildcards, "edits"),
+        judged=lambda wildcards: var.course(wildcards, "measurements"),
     output:
         maps="<results>/var/{model}/token_maps/maps.npz",
         measurements="<results>/var/{model}/token_maps/measurements.parquet",

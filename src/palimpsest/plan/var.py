@@ -56,10 +56,10 @@ class Var(ConceptStudies):
         reported = wildcards.study == self.own("reported_study")
         return list(self.own("methods")).index(wildcards.method) + 2 if reported else 0
 
-    def course_edits(self, wildcards) -> str:
-        """The table of the models that one method's training was ended early for."""
+    def course(self, wildcards, table: str) -> str:
+        """A table of the models that one method's training was ended early for: edits, measurements."""
         study = self.own("course_study")
-        return f"{self.root}/{wildcards.model}/{study}/{self.methods_of(study)[0]}/edits.parquet"
+        return f"{self.root}/{wildcards.model}/{study}/{self.methods_of(study)[0]}/{table}.parquet"
 
     def course_lengths(self) -> str:
         """The steps of each of its settings, as an argument."""

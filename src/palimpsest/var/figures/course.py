@@ -1,6 +1,7 @@
-"""The course of a training: token losses by scale before, during and after, and how many tokens the filter keeps.
+"""The course of a training: token losses by scale before, during and after, how many tokens the filter keeps, and what
+is erased.
 
-Marked is where it should stop: the first length at which no more is kept than by chance.
+Marked is the stop that the filter suggests: the first length at which no more is kept than by chance.
 """
 
 from pathlib import Path
@@ -14,12 +15,13 @@ from palimpsest.report.style import PAGE, PALETTE
 from palimpsest.var.names import name_of
 from palimpsest.var.scales_measured import sides_of
 
-MEASUREMENTS = ("token_maps",)
+MEASUREMENTS = ("token_maps", "course")
 INPUTS = ("<results>/var/{first_model}/token_maps/maps.npz",)
 PARAMS = {"models": None, "studies": ["course"]}
 OPTIONAL = ("steps_to_floor",)
 
 MARKERS = "osD^vP*X"
+ERASED = "#7f7f7f"
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -60,11 +62,17 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         gaps = [here.get("kept_above_floor", setting=time) for time in ("before", *times)]
         bars = 100 * np.array([[gap.value - gap.low, gap.high - gap.value] for gap in gaps]).T
         axes.errorbar(steps, values, yerr=bars, fmt="none", color="black", linewidth=0.8)  # at those of all scales
+        gone = here.of(study="course", prompts="own")
+        erased = [gone.get("erased", setting=time) for time in times]
+        heights = 100 * np.array([[each.value, each.value - each.low, each.high - each.value] for each in erased]).T
+        axes.errorbar(
+            steps[1:], heights[0], yerr=heights[1:], color=ERASED, linestyle="-.", linewidth=1.2, label="erased"
+        )
         stop, reached = (here.get(name) for name in ("steps_to_floor", "floor_reached"))
         axes.axvline(stop.value, color="black", linestyle="--", linewidth=0.8)
         axes.set_title(f"{name_of(concept)}: {stopped(stop.value, reached.value, len(study['seeds']))}", fontsize=7)
         axes.set_xlabel("steps")
-        axes.set_ylabel("kept tokens (%)")
+        axes.set_ylabel("tokens kept by the filter, and prompts erased (%)", fontsize=6)
         right.legend(*axes.get_legend_handles_labels(), title="side", fontsize=6, title_fontsize=6, loc="outside right")
     return figure
 
