@@ -78,6 +78,20 @@ MADE = {
         for known in ("codes", "places")
         for kind, values in (("replaced", (0.1, 0.9)), ("replaced_null", (0.9, 0.9)))
     ],
+    "first_scale_decides": [
+        ("shows", {"part": f"up_to_{side}", "kind": kind}, 0.9, 0.1) for side in (1, 2) for kind in ("put", "taken")
+    ],
+    "drawn_stay_likelier": [
+        *(
+            ("forgotten", {"method": method, "set": "concept"}, 0.2, 0.2 if method != "uce" else 0.9)
+            for method in ("s_vare", "s_vare_corrected", "ac_vare", "uce", "vare")
+        ),
+        ("forgotten", {"method": "oracle", "set": "concept"}, 0.5, 0.5),
+    ],
+    "begun_pictures_end_otherwise": [
+        ("completed", {"method": method, "set": "real_concept", "caption": "own"}, *values)
+        for method, values in (("s_vare", (0.05, 0.9)), ("oracle", (0.1, 0.1)), ("pretrained", (0.95, 0.95)))
+    ],
 }
 
 
