@@ -26,7 +26,7 @@ FEWER = MODELS / "tiny_var_four_scales.json"
 NETWORK = MODELS / "tiny_var/transformer/model.safetensors"
 CONFIG = configuration()
 PLAN = Var(CONFIG)
-CONCEPT = "church"
+CONCEPT = "stripes"
 GIVEN = {"concepts": {CONCEPT: PLAN.own("concepts", CONCEPT)}, "sampling": PLAN.own("sampling"), "device": "cpu"}
 JUDGES = (MODELS / "classifier_judge.safetensors", MODELS / "detector_judge.safetensors")
 
@@ -107,7 +107,8 @@ def prepared(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("method", "setting"), [("uce", "words_and_pooled"), ("vare", "fast")])
+# Each as the tuning, which has other concepts, chose it.
+@pytest.mark.parametrize(("method", "setting"), [("uce", "words"), ("vare", "slow"), ("s_vare", "fast")])
 def test_an_erased_model_does_not_show_the_concept_and_shows_the_rest(prepared, method, setting, tmp_path):
     tried = {run["setting"]: run for run in PLAN.runs_of(PLAN.own("tuning_study"), method)}
     outputs = [tmp_path / name for name in ("weights", "log.parquet", "edits.parquet", "m.parquet", "panel.npz")]
@@ -117,5 +118,5 @@ def test_an_erased_model_does_not_show_the_concept_and_shows_the_rest(prepared, 
         module=PLAN.module_of(method), plan={"runs": [{**tried[setting], "concept": CONCEPT}]}, **GIVEN,
     )  # fmt: skip
     table = outcomes(tmp_path / "m.parquet", CONCEPT)
-    assert table["erased", "own"] >= 0.9
-    assert np.mean([table["kept", role] for role in ("own", "neighbour", "rest")]) >= 0.85
+    assert table["erased", "own"] >= 0.9  # so that at most a tenth of the prompts by name show it
+    assert min(table["kept", role] for role in ("own", "neighbour", "rest")) >= 0.9
