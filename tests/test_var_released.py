@@ -1,6 +1,7 @@
 """The released next-scale model draws what it is asked for, and methods erase a concept from it and keep the rest."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,15 @@ def test_the_released_model_draws_what_it_is_asked_for():
     for kind, rates in recorded(BASE)["quality"].items():
         for name, least in GATES.items():
             assert rates[name] >= least, f"{kind}: {name}"
+
+
+def test_the_limits_say_how_often_the_released_model_draws_an_emblem():
+    kinds = recorded(BASE)["quality"]
+    told = (ROOT / "docs/limits.md").read_text(encoding="utf-8").split("`tiny_var`")[1]
+    rates = [float(each) for each in re.findall(r"(0\.\d+) of", told)]
+    assert rates == pytest.approx([kinds[kind]["emblem_found"] for kind in ("seen", "held_out")], abs=5e-4)
+    (rest,) = re.findall(r"all else in (\d+) %", told)
+    assert min(rates[name] for rates in kinds.values() for name in GATES) >= int(rest) / 100
 
 
 def test_the_released_model_draws_the_emblem_where_it_is_asked_for():
