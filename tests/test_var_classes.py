@@ -11,6 +11,8 @@ from palimpsest.metrics import measurements
 from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.words import check_words, named_tokens
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
 from palimpsest.var import erase, exchange, feeding, likelihoods, pairs
 from palimpsest.worlds import named
@@ -124,6 +126,10 @@ def test_pictures_of_classes_are_likely_or_not_with_their_own_with_another_and_w
     rules = exchanged[exchanged["kind"] == "replaced"]
     assert set(rules["part"]) == {"tokens_0.5", "placed_tokens_0.5"}
     assert set(map(tuple, rules[["concept", "metric"]].values)) >= {("all", "shows"), ("all", "changed")}
+    params = {"models": ["tiny"], "studies": {"comparison": {"concepts": list(CONCEPTS)}}}
+    figure = part_of("var", "figures", "exchange").draw(Lookup([ran["folder"] / "exchange"], "var"), [], params)
+    titles = [axis.get_ylabel() for axis in figure.axes[:: len(CONCEPTS)]]
+    assert len(titles) == 3 and "whole tokens" in titles[-1]
 
 
 def test_what_needs_words_or_attention_to_them_is_refused(ran, tmp_path):
