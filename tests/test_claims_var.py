@@ -1,5 +1,7 @@
 """Claims of next-scale models: each can hold and can fail over measurements that decide it."""
 
+from pathlib import Path
+
 import pytest
 
 from conftest import ROOT, configuration
@@ -73,11 +75,17 @@ MADE = {
         of("recovered", "s_vare", "prefix", 0.9, 0.3),
         of("recovered", "oracle", "prefix", 0.3, 0.3),
     ],
-    "codes_carry": [
-        ("shows", {"part": f"{known}_0.5", "kind": kind}, *values)
-        for known in ("codes", "places")
-        for kind, values in (("replaced", (0.1, 0.9)), ("replaced_null", (0.9, 0.9)))
-    ],
+    **{
+        name: [
+            ("changed", {"part": f"{known}_0.5", "kind": "replaced"}, 0.1, 0.1),
+            *[
+                ("shows", {"part": f"{placed}{known}_0.5", "kind": kind}, *values)
+                for placed in ("", "placed_")
+                for kind, values in (("replaced", (0.1, 0.9)), ("replaced_null", (0.9, 0.9)))
+            ],
+        ]
+        for name, known in {"codes_carry": "tokens", "bits_carry": "symbols"}.items()
+    },
     "first_scale_decides": [
         ("shows", {"part": f"up_to_{side}", "kind": kind}, 0.9, 0.1) for side in (1, 2) for kind in ("put", "taken")
     ],
@@ -98,8 +106,10 @@ MADE = {
 @pytest.mark.parametrize("experiment", ["mini", "small", "full", "classes"])
 def test_the_prose_names_the_scales_that_are_trained_alone(experiment):
     text = (ROOT / "paper/sections/var.tex").read_text(encoding="utf-8")
-    scales = configuration(experiment)["var"]["methods"]["first_scale_only"]["settings"]["scales"]
-    assert f"to train the first {('', 'one', 'two', 'three')[scales]} scales alone" in text
+    method = configuration(experiment)["var"]["methods"]["first_scale_only"]
+    tried = {{**method["settings"], **each.get("settings", {})}["scales"] for each in method["grid"]}
+    assert tried == ({2} if experiment == "mini" else {1, 2})
+    assert f"to train the first scales alone, {('', 'one', 'two', 'three')[max(tried)]} at most" in text
 
 
 def test_what_is_published_stands_beside_ours(tmp_path):
@@ -126,6 +136,25 @@ def test_each_claim_can_hold_and_can_fail(tmp_path, name, side):
         {"model": "tiny_var"} | claim["where"] | labels | around(metric, values[side], 1e-3)
         for metric, labels, *values in MADE[name]
     ]
-    measurements.write(tmp_path / "rows.parquet", rows, family="var")
-    judged = claims.judge(claim, Lookup([tmp_path / "rows.parquet"], "var"), ["tiny_var"])
-    assert judged["verdict"] == ("holds", "fails")[side]
+    assert judged(tmp_path, claim, rows)["verdict"] == ("holds", "fails")[side]
+
+
+@pytest.mark.parametrize("changed", [0.009, 0.011])
+def test_a_rule_that_changes_next_to_nothing_does_not_test_whether_codes_carry(tmp_path, changed):
+    (claim,) = [claim for claim in CLAIMS if claim["id"] == "codes_carry"]
+    rows = [
+        {"model": "tiny_var"}
+        | claim["where"]
+        | labels
+        | around(metric, changed if metric == "changed" else values[1], 1e-3)
+        for metric, labels, *values in MADE["codes_carry"]
+    ]
+    found = judged(tmp_path, claim, rows)
+    assert found["verdict"] == ("not testable here" if changed < 0.01 else "fails")
+    assert ("seldom drawn again" in str(found)) == (changed < 0.01)
+
+
+def judged(folder: Path, claim: dict, rows: list[dict]) -> dict:
+    """What a claim is judged over measurements of the model."""
+    measurements.write(folder / "rows.parquet", rows, family="var")
+    return claims.judge(claim, Lookup([folder / "rows.parquet"], "var"), ["tiny_var"])

@@ -6,6 +6,7 @@ import pytest
 
 from palimpsest.erasure.tables import comparison, concepts, forms
 from palimpsest.metrics import measurements
+from palimpsest.report.erased import intervals
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Marked
 from synthetic_measurements import around
@@ -78,6 +79,15 @@ def test_the_table_of_all_concepts_counts_them_and_what_one_costs(compared):
     against = comparison.build(compared, {**params, "data": "imagenet", "erased": 0.9, "kept": 0.9})
     assert "FD data" in against.frame and "imagenet; mean over concepts" in against.caption
     assert table.latex().count("–") == 0 and "--" in table.latex()  # what was never edited has no cost
+
+
+@pytest.mark.parametrize(("seeds", "said"), [([0], "an edit is trained once"), ([0, 1, 2], "its 3 seeds of training")])
+def test_a_table_says_what_its_intervals_are_over(compared, seeds, said):
+    study = {**COMMON["studies"]["comparison"], "seeds": seeds}
+    table = concepts.build(compared, {**COMMON, "erased": 0.9, "kept": 0.9, "studies": {"comparison": study}})
+    assert "over prompts" in table.notes and said in table.notes
+    several = intervals("pictures", study)
+    assert several.startswith("Intervals are 95 %, over pictures; ") and ("quadrature" in several) == (len(seeds) > 1)
 
 
 def test_each_form_stands_below_its_method_beside_the_tuned_one(tmp_path):

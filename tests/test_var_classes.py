@@ -11,6 +11,8 @@ from palimpsest.metrics import measurements
 from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.words import check_words, named_tokens
+from palimpsest.report.lookup import Lookup
+from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
 from palimpsest.var import erase, exchange, feeding, likelihoods, pairs
 from palimpsest.worlds import named
@@ -118,7 +120,16 @@ def test_pictures_of_classes_are_likely_or_not_with_their_own_with_another_and_w
     assert base.groupby("caption")["loss"].mean().nunique() == 3
     fed = measurements.read([ran["folder"] / "feeding"])
     assert {"safe_safe", "concept_safe", "concept_own", "concept_blank"} == set(fed["fed"]) - {""}
-    assert set(measurements.read([ran["folder"] / "exchange"])["kind"]) >= {"put", "taken", "put_null", "taken_null"}
+    exchanged = measurements.read([ran["folder"] / "exchange"])
+    assert set(exchanged["kind"]) >= {"put", "taken", "put_null", "taken_null"}
+    # A token that is one code is not asked twice; all concepts together have what each has.
+    rules = exchanged[exchanged["kind"] == "replaced"]
+    assert set(rules["part"]) == {"tokens_0.5", "placed_tokens_0.5"}
+    assert set(map(tuple, rules[["concept", "metric"]].values)) >= {("all", "shows"), ("all", "changed")}
+    params = {"models": ["tiny"], "studies": {"comparison": {"concepts": list(CONCEPTS)}}}
+    figure = part_of("var", "figures", "exchange").draw(Lookup([ran["folder"] / "exchange"], "var"), [], params)
+    titles = [axis.get_ylabel() for axis in figure.axes[:: len(CONCEPTS)]]
+    assert len(titles) == 3 and "whole tokens" in titles[-1]
 
 
 def test_what_needs_words_or_attention_to_them_is_refused(ran, tmp_path):

@@ -1,6 +1,7 @@
 """The released next-scale model draws what it is asked for, and methods erase a concept from it and keep the rest."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ FEWER = MODELS / "tiny_var_four_scales.json"
 NETWORK = MODELS / "tiny_var/transformer/model.safetensors"
 CONFIG = configuration()
 PLAN = Var(CONFIG)
-CONCEPT = "church"
+CONCEPT = "stripes"
 GIVEN = {"concepts": {CONCEPT: PLAN.own("concepts", CONCEPT)}, "sampling": PLAN.own("sampling"), "device": "cpu"}
 JUDGES = (MODELS / "classifier_judge.safetensors", MODELS / "detector_judge.safetensors")
 
@@ -49,6 +50,15 @@ def test_the_released_model_draws_what_it_is_asked_for():
     for kind, rates in recorded(BASE)["quality"].items():
         for name, least in GATES.items():
             assert rates[name] >= least, f"{kind}: {name}"
+
+
+def test_the_limits_say_how_often_the_released_model_draws_an_emblem():
+    kinds = recorded(BASE)["quality"]
+    told = (ROOT / "docs/limits.md").read_text(encoding="utf-8").split("`tiny_var`")[1]
+    rates = [float(each) for each in re.findall(r"(0\.\d+) of", told)]
+    assert rates == pytest.approx([kinds[kind]["emblem_found"] for kind in ("seen", "held_out")], abs=5e-4)
+    (rest,) = re.findall(r"all else in (\d+) %", told)
+    assert min(rates[name] for rates in kinds.values() for name in GATES) >= int(rest) / 100
 
 
 def test_the_released_model_draws_the_emblem_where_it_is_asked_for():
@@ -107,7 +117,8 @@ def prepared(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("method", "setting"), [("uce", "words_and_pooled"), ("vare", "fast")])
+# Each as the tuning, which has other concepts, chose it.
+@pytest.mark.parametrize(("method", "setting"), [("uce", "words"), ("vare", "slow"), ("s_vare", "fast")])
 def test_an_erased_model_does_not_show_the_concept_and_shows_the_rest(prepared, method, setting, tmp_path):
     tried = {run["setting"]: run for run in PLAN.runs_of(PLAN.own("tuning_study"), method)}
     outputs = [tmp_path / name for name in ("weights", "log.parquet", "edits.parquet", "m.parquet", "panel.npz")]
@@ -117,5 +128,5 @@ def test_an_erased_model_does_not_show_the_concept_and_shows_the_rest(prepared, 
         module=PLAN.module_of(method), plan={"runs": [{**tried[setting], "concept": CONCEPT}]}, **GIVEN,
     )  # fmt: skip
     table = outcomes(tmp_path / "m.parquet", CONCEPT)
-    assert table["erased", "own"] >= 0.9
-    assert np.mean([table["kept", role] for role in ("own", "neighbour", "rest")]) >= 0.85
+    assert table["erased", "own"] >= 0.9  # so that at most a tenth of the prompts by name show it
+    assert min(table["kept", role] for role in ("own", "neighbour", "rest")) >= 0.9

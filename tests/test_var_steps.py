@@ -232,7 +232,7 @@ def test_what_is_set_beside_an_oracle_is_of_the_concepts_that_it_lacks(tmp_path)
     measurements.write(tmp_path / "rows", rows, family="var", model="tiny")
     lookup = Lookup([tmp_path / "rows"], "var")
     params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": ["church"]}, "attacks": {"words": 1}}
-    params |= {"studies": {"comparison": {"concepts": list(CONCEPTS)}}}
+    params |= {"studies": {"comparison": {"concepts": list(CONCEPTS), "seeds": [0]}}}
     made = erased.attacks(lookup, params, str, "tab:attacks", {"Prefix": ("prefix", "begun")})
     table = made.frame.set_index("Row")["Prefix"].map(lambda each: each.value)
     assert table.to_dict() == {
@@ -253,7 +253,7 @@ def test_prefixes_are_of_the_scales_that_are_asked_for_and_stand_in_their_order(
         ):
             replace(attacker, params={**ATTACKS, "scales": [1, wrong]}).begun(model)
     params = {"models": ["tiny"], "methods": ["vare"], "oracles": {"tiny": []}, "attacks": ATTACKS}
-    params["studies"] = {"comparison": {"concepts": list(CONCEPTS)}}
+    params["studies"] = {"comparison": {"concepts": list(CONCEPTS), "seeds": [0]}}
     lookup = Lookup([ran["measured"], ran["networks_measured"]], "var")
     table = part_of("var", "tables", "attacks").build(lookup, params).frame
     assert list(table.columns[-2:]) == ["Prefix 1", "Prefix 2"] and table["Row"].iloc[-1] == "VARE"
@@ -375,9 +375,9 @@ def test_a_rule_marks_what_tells_the_concept_and_puts_what_safe_pictures_have():
     part = spans(SIZES)[-1]
     own[:, part, 1], safe[:, part, 1] = 1, 0  # a code of the last scale
     own[:, part.start + 2, 0], safe[:, part.start + 2, 0] = 0, 1  # a symbol of one place
-    codes = rule_of(own, safe, SIZES, 2, "codes", 1e-6)
+    codes = rule_of(own, safe, SIZES, 2, "symbols", 1e-6)
     assert codes.marked.sum() == part.stop - part.start and codes.marked[part, 1, 1].all()
-    places = rule_of(own, safe, SIZES, 2, "places", (part.stop - part.start + 1) / (3 * length))
+    places = rule_of(own, safe, SIZES, 2, "placed_symbols", (part.stop - part.start + 1) / (3 * length))
     assert places.marked[part, 1, 1].all() and places.marked[part.start + 2, 0, 0]
     # Divergences in closed form, of shares with half a picture of each value before any was seen.
     p, q = 40.5 / 41, 0.5 / 41
@@ -389,7 +389,51 @@ def test_a_rule_marks_what_tells_the_concept_and_puts_what_safe_pictures_have():
     null = at_random(changed, 2, 0)(own[:, part], part)
     assert torch.equal((null != own[:, part]).flatten(1).sum(1), changed[part.start])
     # Nothing tells two alike sets apart.
-    assert not rule_of(own, own, SIZES, 2, "codes", 1.0).marked.any()
+    assert not rule_of(own, own, SIZES, 2, "symbols", 1.0).marked.any()
+
+
+@pytest.mark.parametrize("known", ["tokens", "placed_tokens"])
+def test_a_rule_of_whole_tokens_sees_what_no_bit_tells(known):
+    # The concept is whether two bits differ; either bit alone is as often 0 as 1, with it and without.
+    first = torch.arange(40)[:, None].add(torch.arange(LENGTH)) % 2
+    own, safe = torch.stack([first, 1 - first], -1), torch.stack([first, first], -1)
+    assert not rule_of(own, safe, SIZES, 2, known.replace("tokens", "symbols"), 1.0).marked.any()
+    rule, part = rule_of(own, safe, SIZES, 2, known, 1.0), spans(SIZES)[-1]
+    edit, changed = by_rule(rule, 0)
+    found = edit(own[:, part], part)
+    assert torch.equal(changed[part.start], (found != own[:, part]).sum(-1))
+    assert torch.equal(found[..., 0], found[..., 1]) and not torch.equal(found[0], found[1])
+    assert torch.equal(edit(safe[:, part], part), safe[:, part])  # what safe pictures have too stays
+    # The null changes as many symbols of as many tokens, others than these.
+    drawn = torch.zeros(40, 9, 2, dtype=torch.long)
+    counts = {0: torch.tensor([2, 1, 1] + 6 * [0]).expand(40, -1)}
+    null = (at_random(counts, 2, 0)(drawn, slice(0, 9)) != drawn).sum(-1)
+    assert torch.equal(null.sort(1).values, counts[0].sort(1).values) and null.bool().any(0).all()
+
+
+def test_a_rule_of_whole_tokens_knows_those_of_its_scale_or_place_alone():
+    own, safe = torch.zeros(20, LENGTH, 2, dtype=torch.long), torch.zeros(20, LENGTH, 2, dtype=torch.long)
+    part = spans(SIZES)[-1]
+    own[:, part.start] = 1  # a token of one place
+    for known, reach in (("placed_tokens", 1), ("tokens", part.stop - part.start)):
+        rule = rule_of(own, safe, SIZES, 2, known, 1.0)
+        assert len(rule.marked) == 1
+        every = torch.ones(1, LENGTH, 2, dtype=torch.long)
+        hits = [int(rule.hits(every[:, each], each).sum()) for each in spans(SIZES)]
+        assert hits == [0] * (len(SIZES) - 1) + [reach]
+    # One that neither side of the pairs has stays as it is drawn, and so do all where nothing tells two sets apart.
+    new = torch.tensor([0, 1]).expand(1, LENGTH, 2)
+    assert not rule.hits(new, slice(0, LENGTH)).any()
+    assert not len(rule_of(own, own, SIZES, 2, "tokens", 1.0).marked)
+
+
+def test_tokens_that_are_seen_once_are_marked_together():
+    # Every token of the concept's pictures is another: the pairs do not tell which of them are the concept.
+    words = torch.arange(8 * LENGTH).view(8, LENGTH, 1) % 4096
+    own = words // 2 ** torch.arange(12) % 2
+    safe = torch.zeros_like(own)
+    few, every = (rule_of(own, safe, SIZES, 2, "placed_tokens", top).marked for top in (0.1, 1.0))
+    assert len(few) == len(every) == 8 * LENGTH - 1
 
 
 def test_a_rule_is_applied_while_a_picture_is_drawn(base, files):
@@ -400,12 +444,13 @@ def test_a_rule_is_applied_while_a_picture_is_drawn(base, files):
     drawn = var.roll_out(model, own.asked, uniform, edit=lambda symbols, part: torch.ones_like(symbols), **SAMPLING)
     assert drawn.symbols.eq(1).all()
     assert torch.allclose(drawn.inputs, model.visual.quantiser.read(drawn.symbols).inputs, atol=1e-6)
-    found = exchange.replaced(model, own, 4, "places", 1.0, SAMPLING, 0)
-    assert len(found["replaced"][0]) == 4 and found["replaced"][1] == found["replaced_null"][1] > 0
-    assert not torch.equal(found["replaced"][0], found["replaced_null"][0])
-    # Nothing can be learned from no other pair: the pictures are as they would be.
-    alone = exchange.replaced(model, own.at(np.arange(1)), 4, "codes", 1.0, SAMPLING, 0)
-    assert len(alone["replaced"][0]) == 1 and alone["replaced"][1] == 0
+    for known in ("placed_symbols", "tokens"):
+        found = exchange.replaced(model, own, 4, known, 1.0, SAMPLING, 0)
+        assert len(found["replaced"][0]) == 4 and found["replaced"][1] == found["replaced_null"][1] > 0
+        assert not torch.equal(found["replaced"][0], found["replaced_null"][0])
+        # Nothing can be learned from no other pair: the pictures are as they would be.
+        alone = exchange.replaced(model, own.at(np.arange(1)), 4, known, 1.0, SAMPLING, 0)
+        assert len(alone["replaced"][0]) == 1 and alone["replaced"][1] == 0
 
 
 def test_the_likelihood_of_pictures_is_the_models_own(base, judges, files, ran, tmp_path, monkeypatch):  # noqa: F811

@@ -21,10 +21,20 @@ from palimpsest.report.typeset import Estimate, Format, Marked, Table
 Names = Callable[[str], str]
 NETWORKS = ("pretrained", "oracle", "random")
 ALL, WITH_ORACLE = "all", "with_oracle"  # the concepts of measurements over several together, as judges name them
-BASIS = (
-    "Intervals are 95 %, over prompts (Wilson’s for shares, bootstrap for means); each method was tuned on other "
-    "concepts, with one seed of training for each listed."
-)
+
+
+def intervals(unit: str, study: dict, kind: str = "") -> str:
+    """What the intervals of a study's edits are over, as a sentence; unit: what is drawn and judged; kind: of them."""
+    seeds = len(study["seeds"])
+    joined = f"an edit’s join these with one over its {seeds} seeds of training (t), in quadrature"
+    return f"Intervals are 95 %, over {unit}{kind}; {joined if seeds > 1 else 'an edit is trained once'}."
+
+
+def basis(params: dict) -> str:
+    """What the numbers of the comparison rest on, in words."""
+    study = params["studies"]["comparison"]
+    kind = " (Wilson’s for shares, bootstrap for means)"
+    return f"{intervals('prompts', study, kind)} Each method was tuned on other concepts."
 
 
 def of(lookup: Lookup, model: str, method: str) -> Lookup:
@@ -133,7 +143,7 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         compared=[row["group"] != "" for row in rows],
         notes=f"Of each concept {counts['own']} prompts by name, {counts['synonym']}, {counts['template']} and "
         f"{counts['unnamed']} by other words, {counts['neighbour']} of neighbours, {counts['rest']} others; all of "
-        f"combinations that no training showed. {beside_oracles(params)}{BASIS}",
+        f"combinations that no training showed. {beside_oracles(params)}{basis(params)}",
     )
 
 
@@ -223,7 +233,7 @@ def by_concept(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         },
         wide=True,
         compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
-        notes=f"Columns as in the table of all concepts. A dash: there is no oracle of this concept. {BASIS}",
+        notes=f"Columns as in the table of all concepts. A dash: there is no oracle of this concept. {basis(params)}",
     )
 
 
@@ -302,7 +312,7 @@ def changes(lookup: Lookup, params: dict, name_of: Names, study: str, caption: s
         formats=CHANGES,
         group="group",
         wide=True,
-        notes="At what was tuned otherwise. Intervals are 95 %, over prompts.",
+        notes=f"At what was tuned otherwise. {intervals('prompts', row)}",
     )
 
 
@@ -367,9 +377,10 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
         group="group",
         wide=True,
         compared=[False] * len(rows),
-        notes=f"Pictures of all {len(concepts)} concepts, with each seed of training: {drawn}.{words} Intervals are "
-        f"95 % (Wilson), over pictures. {beside_oracles(params)}The oracle is the floor of an attack, the pretrained "
-        "model its ceiling: what begins with the attacker’s picture may show what that shows already.",
+        notes=f"Pictures of all {len(concepts)} concepts, with each seed of training: {drawn}.{words} "
+        f"{intervals('pictures', params['studies']['comparison'], ' (Wilson’s)')} {beside_oracles(params)}The oracle "
+        "is the floor of an attack, the pretrained model its ceiling: what begins with the attacker’s "
+        "picture may show what that shows already.",
     )
 
 
@@ -384,7 +395,7 @@ PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
 
 
 def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
-    """Erased against kept: one panel for neighbours, one for the rest; bars are 95 % intervals over prompts."""
+    """Erased against kept: one panel for neighbours, one for the rest; bars are 95 % intervals, as the table’s."""
     model = params["models"][0]
     oracles = params["oracles"][model]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9), sharex=True)

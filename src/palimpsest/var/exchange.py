@@ -4,7 +4,7 @@ Both rollouts are decided by the same numbers and differ by the concept alone. S
 to it, the centre or the border, a bit) of the concept's rollout are put into the safe one: is the concept there? Those
 of the safe one take their place in the concept's: is it gone? The nulls take as many symbols of the same part from
 another pair's, of the kind that is there already: they should neither bring the concept nor take it. Beside them stands
-what the rule of latent code replacement does while the concept's prompts are drawn (`code_replacement`).
+what the rules of latent code replacement do while the concept's prompts are drawn (`code_replacement`).
 """
 
 from collections import defaultdict
@@ -54,9 +54,9 @@ def exchange(
     and kind, and the share of the part's symbols that it changed (`changed`); the same of each rule of replacement.
 
     rollouts, prompts: as `pairs` writes them. Kinds: `put` (into the safe rollout), `taken` (out of the concept's),
-    `replaced`, each with its `_null`; a rule's parts are `codes_<top>` and `places_<top>`. count: pairs, at most;
-    sides: of the scales that are exchanged, or all and every bit; tops: shares of the symbols that tell the concept
-    which a rule replaces; sampling: how it is drawn then.
+    `replaced`, each with its `_null`; a rule's parts are `symbols_<top>`, `tokens_<top>`, and `placed_` before both.
+    count: pairs, at most; sides: of the scales that are exchanged, or all and every bit; tops: shares of the symbols or
+    tokens that tell the concept which a rule replaces; sampling: how it is drawn then.
     """
     base, table = var.open_model(network, torch_device(device)), pd.read_parquet(prompts)
     rows, pooled = [], defaultdict(list)
@@ -69,18 +69,24 @@ def exchange(
             found |= {
                 f"{known}_{top}": replaced(base, every, count, known, top, sampling, seed)
                 for known in get_args(Known)
+                # A token of one symbol is that symbol.
+                if known.endswith("tokens") or base.shape[1] > 1
                 for top in tops
             }
             for part, kinds in found.items():
                 for kind, (tokens, changed) in kinds.items():
                     shows = readers.shows(concept, var.pictures_of(base, tokens))
-                    pooled[part, kind].append(shows)
+                    pooled[part, kind].append((shows, changed))
                     rows += [
                         share_of("shows", shows, concept=name, part=part, kind=kind),
                         row("changed", changed, concept=name, part=part, kind=kind),
                     ]
     for (part, kind), found in pooled.items():
-        rows.append(share_of("shows", np.concatenate(found), concept=ALL, part=part, kind=kind))
+        shows, changed = zip(*found, strict=True)
+        rows += [
+            share_of("shows", np.concatenate(shows), concept=ALL, part=part, kind=kind),
+            row("changed", np.mean(changed), concept=ALL, part=part, kind=kind),
+        ]
     write(measurements, rows, family="var", model=model)
     return {"concepts": len(concepts)}
 
@@ -152,7 +158,8 @@ def replaced(
         tokens["replaced"].append(var.roll_out(model, asked.asked, uniform, edit=edit, **sampling).symbols)
         edit = at_random(changed, quantiser.values, seed)
         tokens["replaced_null"].append(var.roll_out(model, asked.asked, uniform, edit=edit, **sampling).symbols)
-        shares.append(sum(changed.values()).double() / (model.shape[0] * model.shape[1]))
+        many = sum(counts.view(len(asked), -1).sum(1) for counts in changed.values())
+        shares.append(many.double() / (model.shape[0] * model.shape[1]))
     return {kind: (torch.cat(each), float(torch.cat(shares).mean())) for kind, each in tokens.items()}
 
 

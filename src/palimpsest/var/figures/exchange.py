@@ -21,9 +21,11 @@ EXCHANGED = (
     ("the safe picture’s, put into the concept’s", "", "taken", "s"),
 )
 REPLACED = (
-    ("what tells the concept at a scale (codes), replaced", "codes", "replaced", "D"),
-    ("what tells it at a place of a scale, replaced", "places", "replaced", "^"),
+    ("what tells the concept at a scale, replaced", "", "replaced", "D"),
+    ("what tells it at a place of a scale, replaced", "placed_", "replaced", "^"),
 )
+# Of what a rule replaces a share: the prefix of its parts, and what it is.
+RULES = {"symbols": "bits", "tokens": "whole tokens"}
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -31,7 +33,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     model, concepts = params["models"][0], params["studies"]["comparison"]["concepts"]
     known = set(lookup.of(model=model).rows("shows")["part"])
     sizes, bits = (ending(known, f"{kind}_") for kind in ("scale", "bit"))
-    sides, tops = [f"{each:g}" for each in sizes], ending(known, "codes_")
+    sides, tops = [f"{each:g}" for each in sizes], ending(known, "tokens_")
     rows = {
         "tokens of one scale,\nor of one place": (
             [*(f"scale_{side}" for side in sides), *PLACES],
@@ -39,14 +41,17 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         ),
         "tokens of all scales\nup to one": ([f"up_to_{side}" for side in sides], sides),
         "one bit of all tokens": ([f"bit_{each:g}" for each in bits], [f"{each:g}" for each in bits]),
-        "a share of what tells\nthe concept": ([f"_{top}" for top in tops], [f"{100 * top:g} %" for top in tops]),
     }
+    for kind, title in RULES.items():
+        if f"{kind}_{tops[0]}" in known:
+            ticks = [f"{100 * top:g} %" for top in tops]
+            rows[f"a share of the {title}\nthat tell the concept"] = [f"{kind}_{top}" for top in tops], ticks
     rows = {title: each for title, each in rows.items() if each[0]}
     figure, axes = plt.subplots(
-        len(rows), len(concepts), figsize=(PAGE, 1.5 * len(rows) + 0.8), sharey=True, squeeze=False
+        len(rows), len(concepts), figsize=(PAGE, 1.35 * len(rows) + 0.8), sharey=True, squeeze=False
     )
     for line, (title, (parts, ticks)) in zip(axes, rows.items(), strict=True):
-        kinds = REPLACED if parts[0].startswith("_") else EXCHANGED
+        kinds = REPLACED if parts[0].startswith(tuple(RULES)) else EXCHANGED
         for axis, concept in zip(line, concepts, strict=True):
             panel(axis, lookup.of(model=model, concept=concept), parts, kinds)
             shown = range(0, len(ticks), 1 + len(ticks) // 9)

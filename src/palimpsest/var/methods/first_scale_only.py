@@ -1,8 +1,9 @@
 """Erasing at the first scale alone, the idea of SACE (Yang et al. 2026): a concept is said to be decided there.
 
 The concept's prompt learns the safe tokens of the first scales, and of no others. Before the first scale nothing is
-drawn, so that one needs no choice of a context. What holds the other prompts is a divergence at the same scales. The
-source's regularisation by entropy is left out, as its form is not published where we could read it.
+drawn, so that one needs no choice of a context. What holds the other prompts is a divergence at the same scales. Of the
+source the abstract is known, no formula: an erasure regularised by entropy, and a preservation that restores. A plain
+cross-entropy stands for the first, without its regularisation, and the divergence for the second.
 """
 
 from torch import Tensor

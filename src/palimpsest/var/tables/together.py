@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from palimpsest.report.erased import under
+from palimpsest.report.erased import intervals, under
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Format, Table
 from palimpsest.var.names import name_of
@@ -34,5 +34,6 @@ def build(lookup: Lookup, params: dict) -> Table:
         label="tab:var-together",
         formats=shown,
         wide=True,
-        notes="Intervals are 95 % (Wilson), over prompts. Prompts of the rest of one concept may ask for another one.",
+        notes=f"{intervals('prompts', params['studies']['together'], ' (Wilson’s)')} Prompts of the rest of one "
+        "concept may ask for another one.",
     )
