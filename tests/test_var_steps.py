@@ -14,7 +14,7 @@ from palimpsest.models import edits, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
-from palimpsest.report import erased
+from palimpsest.report import erased, erased_figures
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.parts import part_of
 from palimpsest.run import UserError
@@ -239,7 +239,7 @@ def test_what_is_set_beside_an_oracle_is_of_the_concepts_that_it_lacks(tmp_path)
         "pretrained": 0.5, "pretrained: church": 1.0, "oracle: church": 0.0, "random": 0.0, "vare": 0.25,
     }  # fmt: skip
     assert "prefix 14." in made.notes
-    points, *lines = erased.attack_panels(lookup, params, str, {"prefix": "", "own": ""}).axes[0].lines
+    points, *lines = erased_figures.attack_panels(lookup, params, str, {"prefix": "", "own": ""}).axes[0].lines
     assert points.get_xdata() == [0.0] and [line.get_xdata()[0] for line in lines] == [100.0, 0.0]
 
 

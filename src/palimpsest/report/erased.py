@@ -1,4 +1,4 @@
-"""Tables and figures of what edited models still show, for every family whose methods erase concepts.
+"""Tables of what edited models still show, for every family whose methods erase concepts.
 
 `name_of` is how a family writes its identifiers. Measurements are those of `judges.judging`.
 """
@@ -6,16 +6,10 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
-from palimpsest.metrics.censor import publishable
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.style import PAGE, PALETTE
 from palimpsest.report.typeset import Estimate, Format, Marked, Table
 
 Names = Callable[[str], str]
@@ -388,112 +382,3 @@ def pictures_of(here: Lookup, columns: dict[str, str]) -> str:
     """How many pictures were judged in each column: an attacker has no more than the model drew of the concept."""
     counts = {title: here.rows("recovered", prompts=attack)["n"] for title, attack in columns.items()}
     return ", ".join(f"{title.lower()} {int(each.iloc[0])}" for title, each in counts.items() if len(each))
-
-
-MARKERS = "osD^vP*Xd<>ph8"
-PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
-
-
-def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
-    """Erased against kept: one panel for neighbours, one for the rest; bars are 95 % intervals, as the table’s."""
-    model = params["models"][0]
-    oracles = params["oracles"][model]
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9), sharex=True)
-    for axes, (role, title) in zip(panels, PANELS.items(), strict=True):
-        for number, method in enumerate(rows_of(params, model)):
-            here = of(lookup, model, method).of(concept=WITH_ORACLE if method == "oracle" else ALL)
-            across, up = here.get("erased", prompts="own"), here.get("kept", prompts=role)
-            known = method in NETWORKS
-            axes.errorbar(
-                100 * across.value,
-                100 * up.value,
-                xerr=spread(across),
-                yerr=spread(up),
-                marker=MARKERS[number % len(MARKERS)],
-                color="black" if known else PALETTE[number % len(PALETTE)],
-                markerfacecolor="white" if known else None,
-                markersize=5,
-                linewidth=0.6,
-                linestyle="none",
-                label=title_on(method, oracles, name_of) if method == "oracle" else name_of(method),
-            )
-        axes.set_xlabel("erased, of prompts that name the concept (%)")
-        axes.set_ylabel(title)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.5)
-    return figure
-
-
-def spread(estimate) -> list[list[float]]:
-    """Lengths of an error bar below and above, in percent."""
-    return [[100 * (estimate.value - estimate.low)], [100 * (estimate.high - estimate.value)]]
-
-
-LINES = {"pretrained": "-", "oracle": "--"}
-
-
-def attack_panels(lookup: Lookup, params: dict, name_of: Names, titles: dict[str, str]) -> Figure:
-    """A panel for each attack that was made, rows: methods; lines: networks that nothing was erased from.
-
-    Bars are 95 % intervals over pictures. Of the concepts that there is an oracle of, so that its line is of what the
-    methods are.
-    """
-    model, methods, found = params["models"][0], params["methods"], made(lookup, titles)
-    concept, size = comparable(params, model), (PAGE, 0.17 * len(methods) + 1.0)
-    figure, panels = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
-    panels, places = panels[0], np.arange(len(methods))[::-1]
-    for axes, attack in zip(panels, found, strict=True):
-        shown = [of(lookup, model, method).get("recovered", prompts=attack, concept=concept) for method in methods]
-        values, low, high = (100 * np.array([getattr(each, key) for each in shown]) for key in ("value", "low", "high"))
-        axes.errorbar(
-            values, places, xerr=[values - low, high - values], fmt="o", color=PALETTE[0], markersize=3, linewidth=0.7
-        )
-        for network, line in LINES.items():
-            if network == "pretrained" or params["oracles"][model]:
-                share = of(lookup, model, network).get("recovered", prompts=attack, concept=concept).value
-                axes.axvline(100 * share, color="black", linestyle=line, linewidth=0.8, label=name_of(network))
-        axes.set_title(titles[attack], fontsize=7)
-        axes.set_xlim(-5, 105)
-        axes.set_xticks([0, 50, 100])
-    panels[0].set_yticks(places, [name_of(method) for method in methods], fontsize=7)
-    figure.supxlabel("pictures that show the concept (%)", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(LINES))
-    return figure
-
-
-MOST_SHOWN = 3  # concepts of a grid of pictures
-TITLES = {"own": "by name", "synonym": "synonym", "neighbour": "neighbour", "rest": "other"}
-
-
-def pictures(inputs: list[Path], params: dict, name_of: Names) -> Figure:
-    """Rows: the pretrained model, its oracle, the methods; columns: concepts, and in each the kinds of prompts.
-
-    inputs: the panels of the networks, then of each method. Of many concepts the first are shown, so that pictures can
-    be told apart in print.
-    """
-    study, count = params["studies"]["comparison"], params["pictures"]
-    seed, concepts, roles = study["seeds"][0], study["concepts"][:MOST_SHOWN], params["shown"]
-    known = ["pretrained", *(["oracle"] if any(params["oracles"].values()) else [])]
-    rows = [*known, *params["methods"]]
-    figure, axes = plt.subplots(len(rows), len(concepts), figsize=(PAGE, 0.36 * len(rows) + 0.5), squeeze=False)
-    for line, method, path in zip(axes, rows, [inputs[0]] * len(known) + inputs[1:], strict=True):
-        with np.load(path) as file:
-            for axis, concept in zip(line, concepts, strict=True):
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
-                start, end = f"{method}.{concept}.", f".{seed}"
-                if found := [name for name in file.files if name.startswith(start) and name.endswith(end)]:
-                    axis.imshow(strip(file[found[0]], file["roles"], roles, count))
-        line[0].set_ylabel(name_of(method), rotation=0, ha="right", va="center", fontsize=7)
-    for axis, concept in zip(axes[0], concepts, strict=True):
-        axis.set_title(f"{name_of(concept)}\n{' | '.join(TITLES[role] for role in roles)}", fontsize=6)
-    return figure
-
-
-def strip(panel: np.ndarray, shown: np.ndarray, roles: list[str], count: int) -> np.ndarray:
-    """The first pictures of each role side by side, a white gap between roles; shown: the role of each of the panel."""
-    size, parts = panel.shape[1], []
-    for role in roles:
-        pictures = panel[np.flatnonzero(shown == role)[:count]]
-        parts += [*publishable(pictures, explicit=False), np.full((size, 6, 3), 255, np.uint8)]
-    return np.concatenate(parts[:-1], axis=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from palimpsest.erasure.names import name_of
-from palimpsest.report import erased
+from palimpsest.report import erased_figures
 from palimpsest.report.lookup import Lookup
 
 INPUTS = (
@@ -23,4 +23,4 @@ PARAMS = {
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Rows: the pretrained model, its oracle, the methods."""
-    return erased.pictures(inputs, params, name_of)
+    return erased_figures.pictures(inputs, params, name_of)

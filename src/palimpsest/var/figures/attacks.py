@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from palimpsest.report import erased
+from palimpsest.report import erased_figures
 from palimpsest.report.lookup import Lookup
 from palimpsest.var.names import name_of
 
@@ -23,4 +23,4 @@ TITLES = {
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """A panel for each attack."""
-    return erased.attack_panels(lookup, params, name_of, TITLES)
+    return erased_figures.attack_panels(lookup, params, name_of, TITLES)

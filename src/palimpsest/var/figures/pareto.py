@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from palimpsest.report import erased
+from palimpsest.report import erased_figures
 from palimpsest.report.lookup import Lookup
 from palimpsest.var.names import name_of
 
@@ -14,4 +14,4 @@ PARAMS = {"models": None, "methods": None, "oracles": None}
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """One panel for neighbours, one for the rest."""
-    return erased.pareto(lookup, params, name_of)
+    return erased_figures.pareto(lookup, params, name_of)
