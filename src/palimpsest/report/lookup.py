@@ -28,6 +28,7 @@ from palimpsest.run import UserError
 NUMBERS = ("value", "low", "high", "n", "largest", "smallest", "seeds")
 SHARED = ("judges",)  # measured once for all families
 HALVES = ("first", "second")  # of the seeds
+MEANS_OF_SHARES = ("kept",)  # metrics that are no count of so many, but end at one all the same
 
 
 class Missing(Exception):
@@ -76,7 +77,8 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """
     keys = labels_of(frame)
     counts = (frame["value"] * frame["n"]).astype(float)
-    share = (frame["n"] > 0) & np.isclose(counts, counts.round()) & (frame["low"] >= 0) & (frame["high"] <= 1)
+    counted = ((frame["n"] > 0) & np.isclose(counts, counts.round())) | frame["metric"].isin(MEANS_OF_SHARES)
+    share = counted & (frame["low"] >= 0) & (frame["high"] <= 1)
     spread = frame.assign(below=frame["value"] - frame["low"], above=frame["high"] - frame["value"], share=share)
     groups = spread.groupby(keys, dropna=False, sort=False)
     mean = groups.agg(
@@ -96,7 +98,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     high = mean["value"] + np.hypot(mean.pop("above"), between)
     # A quantity whose every interval stays at or above zero (a share, a distance) keeps doing so.
     low = low.where(~((mean.pop("floor") >= 0) & (low < 0)), 0.0)
-    # Of so many things a count that is whole, between none and all of them, is a share for every seed.
+    # A whole count of so many things, between none and all, is a share for every seed; or it is known to be one.
     high = high.where(~(mean.pop("share") & (high > 1)), 1.0)
     return mean.assign(low=low, high=high)
 
