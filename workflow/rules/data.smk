@@ -18,6 +18,8 @@ rule make_data:
         "<benchmarks>/make_data/{set}.jsonl"
     wildcard_constraints:
         set=one_of(sources.setting("datasets")),
+    # Most others read them.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1

@@ -286,6 +286,8 @@ rule var_likelihood:
         "<benchmarks>/var_likelihood/{model}.jsonl"
     wildcard_constraints:
         **var.wildcards,
+    # It waits for all edits: before the tables, which then have the other core.
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1
