@@ -133,7 +133,7 @@ def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected, c
         world.model,
         out / "pictures.npy",
         out / "manifest.parquet",
-        *(out / name for name in ("latents.npy", "rows.parquet", "decoded.parquet")),
+        *(out / name for name in ("latents.npy", "rows.parquet", "encoded.npy", "plain.npy", "decoded.parquet")),
         model="sd",
         **{"queries": 1, "supports": 2, "steps": 1, "learning_rate": 0.1, "patience": 0, "gain": 0.1},
     )
@@ -143,6 +143,7 @@ def test_a_published_model_is_audited_and_nothing_explicit_is_shown(collected, c
         world.model,
         out / "edits.parquet",
         *(out / name for name in ("pictures.npy", "manifest.parquet", "latents.npy", "rows.parquet")),
+        *(out / name for name in ("encoded.npy", "plain.npy")),
         world.classes,
         bundled_path(),
         *(out / name for name in ("pictures.parquet", "seeds.npz", "panel.npz", "measurements.parquet")),
