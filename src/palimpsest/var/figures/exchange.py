@@ -42,10 +42,19 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         "tokens of all scales\nup to one": ([f"up_to_{side}" for side in sides], sides),
         "one bit of all tokens": ([f"bit_{each:g}" for each in bits], [f"{each:g}" for each in bits]),
     }
-    for kind, title in RULES.items():
-        if f"{kind}_{tops[0]}" in known:
-            ticks = [f"{100 * top:g} %" for top in tops]
+    asked = {kind: title for kind, title in RULES.items() if f"{kind}_{tops[0]}" in known}
+    apart = set(PLACES)
+    if len(tops) > 1:
+        ticks = [f"{100 * top:g} %" for top in tops]
+        for kind, title in asked.items():
             rows[f"a share of the {title}\nthat tell the concept"] = [f"{kind}_{top}" for top in tops], ticks
+    else:
+        parts = [f"{kind}_{tops[0]}" for kind in asked]
+        apart |= set(parts)
+        rows["a share of what\ntells the concept"] = (
+            parts,
+            [f"{100 * tops[0]:g} % of\nthe {each}" for each in asked.values()],
+        )
     rows = {title: each for title, each in rows.items() if each[0]}
     figure, axes = plt.subplots(
         len(rows), len(concepts), figsize=(PAGE, 1.35 * len(rows) + 0.8), sharey=True, squeeze=False
@@ -53,7 +62,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     for line, (title, (parts, ticks)) in zip(axes, rows.items(), strict=True):
         kinds = REPLACED if parts[0].startswith(tuple(RULES)) else EXCHANGED
         for axis, concept in zip(line, concepts, strict=True):
-            panel(axis, lookup.of(model=model, concept=concept), parts, kinds)
+            panel(axis, lookup.of(model=model, concept=concept), parts, kinds, apart)
             shown = range(0, len(ticks), 1 + len(ticks) // 9)
             axis.set_xticks(shown, [ticks[tick] for tick in shown], fontsize=6)
             axis.set_xlim(-0.5, len(ticks) - 0.5)
@@ -65,14 +74,16 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     return figure
 
 
-def panel(axis: Axes, here: Lookup, parts: list[str], kinds: tuple) -> None:
-    """What pictures show after each part was changed, by kind; dotted and white: the null."""
+def panel(axis: Axes, here: Lookup, parts: list[str], kinds: tuple, apart: set[str]) -> None:
+    """What pictures show after each part was changed, by kind; dotted and white: the null.
+
+    apart: parts that have no order, to which no line leads.
+    """
     for number, (label, prefix, kind, marker) in enumerate(kinds):
         for style, suffix, shift in (("-", "", -0.09), (":", "_null", 0.09)):
             found = [here.get("shows", part=f"{prefix}{part}", kind=f"{kind}{suffix}") for part in parts]
             middle, low, high = 100 * np.array([list(each) for each in found]).T
-            # Places have no order: no line leads to them.
-            gaps = np.ma.masked_where(np.isin(parts, list(PLACES)), middle)
+            gaps = np.ma.masked_where(np.isin(parts, list(apart)), middle)
             across, look = (
                 np.arange(len(parts)) + shift + 0.05 * number,
                 {"color": PALETTE[number + 2 * (kinds is REPLACED)]},
