@@ -13,6 +13,7 @@ from palimpsest.metrics.censor import publishable
 from palimpsest.report.erased import ALL, NETWORKS, WITH_ORACLE, Names, comparable, made, of, rows_of, title_on
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
+from palimpsest.report.typeset import Estimate
 
 MARKERS = "osD^vP*Xd<>ph8"
 PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
@@ -47,9 +48,9 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
     return figure
 
 
-def spread(estimate) -> list[list[float]]:
-    """Lengths of an error bar below and above, in percent."""
-    return [[100 * (estimate.value - estimate.low)], [100 * (estimate.high - estimate.value)]]
+def spread(*estimates: Estimate) -> np.ndarray:
+    """Lengths of error bars below and above (2, n), in percent."""
+    return 100 * np.array([[each.value - each.low, each.high - each.value] for each in estimates]).T
 
 
 LINES = {"pretrained": "-", "oracle": "--"}

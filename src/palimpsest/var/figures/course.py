@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from palimpsest.report.erased_figures import spread
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
 from palimpsest.var.names import name_of
@@ -60,14 +61,13 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             axes.axhline(floor, color=colour, linestyle=":", linewidth=0.8)
         here = lookup.of(model=model, concept=concept)
         gaps = [here.get("kept_above_floor", setting=time) for time in ("before", *times)]
-        bars = 100 * np.array([[gap.value - gap.low, gap.high - gap.value] for gap in gaps]).T
-        axes.errorbar(steps, values, yerr=bars, fmt="none", color="black", linewidth=0.8)  # at those of all scales
+        axes.errorbar(
+            steps, values, yerr=spread(*gaps), fmt="none", color="black", linewidth=0.8
+        )  # at those of all scales
         gone = here.of(study="course", prompts="own")
         erased = [gone.get("erased", setting=time) for time in times]
-        heights = 100 * np.array([[each.value, each.value - each.low, each.high - each.value] for each in erased]).T
-        axes.errorbar(
-            steps[1:], heights[0], yerr=heights[1:], color=ERASED, linestyle="-.", linewidth=1.2, label="erased"
-        )
+        heights, look = [100 * each.value for each in erased], {"color": ERASED, "linestyle": "-.", "linewidth": 1.2}
+        axes.errorbar(steps[1:], heights, yerr=spread(*erased), label="erased", **look)
         stop, reached = (here.get(name) for name in ("steps_to_floor", "floor_reached"))
         axes.axvline(stop.value, color="black", linestyle="--", linewidth=0.8)
         axes.set_title(f"{name_of(concept)}: {stopped(stop.value, reached.value, len(study['seeds']))}", fontsize=7)
