@@ -480,13 +480,25 @@ def test_only_the_roles_that_are_asked_for_are_judged(ran):
     assert judged == {"own", "rest"} and "recovered" not in set(table["metric"])
 
 
-def test_the_base_draws_what_the_reference_holds(ran):
+def test_the_base_is_judged_by_what_the_reference_holds_which_it_draws_again(base, ran):
     table = measurements.read([ran["networks"] / "measurements.parquet"])
     same = table[(table["method"] == "pretrained") & (table["metric"] == "perceptual")]
     other = table[(table["method"] == "random") & (table["metric"] == "perceptual")]
     assert len(same) and (same["value"] < 1e-9).all() and (other["value"] > 0).all()
+    files = ran["files"]
+    prompts, model = pd.read_parquet(files["prompts.parquet"]), text_diffusion.open_model(base)
+    with np.load(files["pictures.npz"]) as held:
+        for name, rows in prompts.groupby("concept"):
+            np.testing.assert_array_equal(drawing(SAMPLING, 0)(model, rows), held[name])
     with np.load(ran["networks"] / "panel.npz") as panel:
         assert set(panel["roles"]) == set(ROLES)
+
+
+def test_what_settings_are_chosen_on_alone_is_read_of_the_base_alone(ran):
+    """The emblem is no pooled concept here."""
+    table = measurements.read([ran["networks"] / "measurements.parquet"])
+    assert set(table[table["concept"] == "emblem"]["method"]) == {"pretrained"}
+    assert set(table[table["concept"] == "church"]["method"]) == {"pretrained", "random"}
 
 
 def test_a_run_whose_numbers_end_is_kept_and_loses_no_other(base, ran, capsys):

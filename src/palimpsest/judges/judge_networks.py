@@ -46,7 +46,8 @@ def judge(
     concepts that are also measured together, and those of them that an oracle lacks once more; judges: further
     ones, by their roles; data: real pictures, which distances are measured to as well; drawn, learned: what methods
     of the family learn from, and their prompts, which an attacker has too; attacks: settings of the family's
-    `Attacker`, where there are any. A row that names a concept is measured on that one alone.
+    `Attacker`, where there are any. A row that names a concept is measured on that one alone; the base on all, since
+    the choice of settings compares with it on the tuning's, by the pictures that it drew; others on the pooled ones.
     """
     place = torch_device(device)
     base, table = text_to_image.open_model(network, place), pd.read_parquet(prompts)
@@ -62,8 +63,9 @@ def judge(
         judging = Judging(readers, table, before, concepts, pooled, draw, attack, oracles=oracles, data=data)
         for edit in listed:
             changed = base.with_network(edited.open_edit(edit, place))
-            for name in [edit.target] if edit.target else concepts:
-                judging.judge(changed, name, edit.method, edit.setting, edit.seed)
+            unchanged = edit.method == "pretrained"
+            for name in [edit.target] if edit.target else concepts if unchanged else pooled:
+                judging.judge(changed, name, edit.method, edit.setting, edit.seed, unchanged=unchanged)
     write(measurements, judging.measurements(), family=family, model=model, study=study)
     np.savez(panel, **judging.panel)
     return {"prompts": len(table)}

@@ -64,12 +64,12 @@ class Judging:
         self.data = readers.features(np.load(data, mmap_mode="r")) if compared else None
         self.found, self.panel = defaultdict(lambda: defaultdict(list)), {}
 
-    def judge(self, model: Any, name: str, method: str, setting: str, seed: int) -> None:
-        """Let a model draw the prompts of a concept, and read what it drew."""
+    def judge(self, model: Any, name: str, method: str, setting: str, seed: int, *, unchanged: bool = False) -> None:
+        """Let a model draw the prompts of a concept, and read what it drew; unchanged: the base, which drew them."""
         rows = self.prompts[self.prompts["concept"] == name]
         asked = rows["role"].isin(self.roles).to_numpy()
         rows, before = rows[asked].reset_index(drop=True), self.before[name][asked]
-        made, concept = self.draw(model, rows), concept_of(name, self.concepts[name])
+        made, concept = before if unchanged else self.draw(model, rows), concept_of(name, self.concepts[name])
         found = self.readers.compare(concept, rows, made, before)
         if self.attack is not None and name in self.groups[ALL]:
             found |= self.recovered(model, concept, rows, found)
