@@ -191,19 +191,22 @@ class Step:
         self, losses: dict[str, Callable], given: tuple[Tensor, ...], size: int
     ) -> tuple[list[Tensor], Tensor]:
         """The gradient of each mean loss; the mean losses, float64."""
-        totals = [torch.zeros_like(self.parameters.gradient) for _ in losses]
-        count = len(given[0])
+        count, flat = len(given[0]), self.parameters.gradient
+        totals = [torch.zeros_like(flat) for _ in losses] if len(losses) > 1 else []
         means = torch.zeros(len(losses), dtype=torch.float64, device=given[0].device)
+        flat.zero_()
         for start in range(0, count, size):
             rows = slice(start, start + size)
             predicted = self._forward(self.network, *(each[rows] for each in given))
             for number, each in enumerate(losses.values()):
-                self.parameters.gradient.zero_()
                 loss = each(predicted, rows).sum() / count
                 loss.backward(retain_graph=number + 1 < len(losses))
-                totals[number] += self.parameters.gradient
                 means[number] += loss.item()
-        return totals, means
+                if totals:
+                    totals[number] += flat
+                    flat.zero_()
+        # Of one loss the parts of the batch add up where they arrive: that spares two passes over all weights.
+        return totals or [flat.clone()], means
 
     def error_gradient(self, name: str, batch: Batch, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
         """Flat gradient of the mean squared error to the wanted noise, each row weighted."""
@@ -300,7 +303,8 @@ def train(
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
     parameters = FlatParameters(network)
     optimiser = AdamW(parameters.values, betas, weight_decay)
-    mean = parameters.values.clone() if average else None
+    # The weights' average, or, where there is none, what they were before a step: what broken ones are replaced by.
+    earlier = parameters.values.clone()
     first_time = context.timesteps - 1 if timesteps == "last" else 0
     memory, log, first_loss, own = {}, [], None, own_places(batch)
     for index in tqdm(range(steps), mininterval=5):
@@ -325,9 +329,11 @@ def train(
         length = float(found.norm())
         if not math.isfinite(length):
             raise NotFinite(index, log)
-        clipped, earlier = found * min(1.0, clip / max(length, 1e-12)), mean if average else parameters.values.clone()
+        if not average:
+            earlier.copy_(parameters.values)
+        clipped = found if length <= clip else found * (clip / length)
         optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
-        if not parameters.values.isfinite().all():
+        if not all(math.isfinite(extreme) for extreme in parameters.values.aminmax()):
             parameters.values.copy_(earlier)
             raise NotFinite(index, log, "the weights are")
         log.append(
@@ -335,11 +341,11 @@ def train(
         )
         if average:
             # It starts close behind the weights, so that a short run is not mostly its start.
-            mean.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
+            earlier.lerp_(parameters.values, 1 - min(average, (1 + index) / (10 + index)))
         forget_loss = step.seen.get("forget_loss")
         first_loss = forget_loss if first_loss is None else first_loss
         if stop_above is not None and forget_loss is not None and forget_loss > stop_above * first_loss:
             break
     if average:
-        parameters.values.copy_(mean)
+        parameters.values.copy_(earlier)
     return log
