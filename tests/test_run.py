@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import ASCII, heed_interrupts
 from palimpsest import run
@@ -349,6 +350,12 @@ def test_the_seed_decides_the_result(tmp_path, source):
         step(draw, drawing(tmp_path / name, source, "--seed", seed))
     one, same, two = ((tmp_path / name / "a.npy").read_bytes() for name in ("one", "same", "two"))
     assert one == same != two
+
+
+def test_a_step_computes_in_whole_float32(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    step(draw, drawing(tmp_path, source))
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_the_record_says_how_an_output_was_made(tmp_path, source):
