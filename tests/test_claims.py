@@ -323,6 +323,11 @@ def test_arithmetic_comparisons_and_constants(run):
     assert evaluate("max(margin, -1) + abs(-2)", lookup, {"margin": 0.5}) == 2.5
 
 
+def test_a_share_of_nothing_is_not_measured(run):
+    with pytest.raises(Missing, match="nothing is a share of margin - 2, which is 0"):
+        evaluate("1 / (margin - 2)", Lookup([run], "lcr"), {"margin": 2.0})
+
+
 def test_every_term_is_read_so_that_an_absent_measurement_shows(run):
     with pytest.raises(Missing):
         evaluate("1 < 2 or value('never_measured') > 0", Lookup([run], "lcr", ["never_measured"]))

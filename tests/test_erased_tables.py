@@ -1,5 +1,6 @@
 """Tables of erased concepts over made-up measurements: which concepts are erased, what it costs, what changes do."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,15 @@ def test_each_form_stands_below_its_method_beside_the_tuned_one(tmp_path):
         ("SPM", "gated"): 0.6,
     }
     assert "on church, stripes" in table.caption
+
+
+def test_changes_that_are_not_judged_on_the_rest_leave_its_cells_empty(tmp_path):
+    rows = [
+        around(metric, 0.9, prompts=role, method="esd_x", setting="as_tuned", concept="all", study="forms")
+        for metric, role in (("erased", "own"), ("kept", "own"), ("kept", "neighbour"))
+    ]
+    study = {"concepts": CONCEPTS, "seeds": [0], "methods": ["esd_x"], "options": [{"name": "as_tuned"}]}
+    measurements.write(tmp_path / "m.parquet", rows, family="erasure", model="tiny")
+    found = Lookup([tmp_path / "m.parquet"], "erasure", forms.OPTIONAL)
+    (row,) = forms.build(found, {"models": ["tiny"], "studies": {"forms": study}}).frame.to_dict("records")
+    assert row["Near"].value == 0.9 and all(math.isnan(row[name].value) for name in ("Rest", "Change", "FD"))

@@ -190,7 +190,7 @@ READS = ("value", "low", "high", "n", "largest", "smallest")
 
 
 def evaluate(expression: str, lookup: Lookup, constants: Mapping[str, float] | None = None) -> float | bool:
-    """The value of an expression of the language above; raises Missing when a measurement it reads is absent."""
+    """The value of an expression of the language above; raises Missing for an absent measurement, or a divisor of 0."""
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except SyntaxError as error:
@@ -213,7 +213,10 @@ class _Walk:
             case ast.UnaryOp(op=ast.USub() | ast.Not()):
                 return ARITHMETIC[type(node.op)](self.value_of(node.operand))
             case ast.BinOp() if type(node.op) in ARITHMETIC:
-                return ARITHMETIC[type(node.op)](self.value_of(node.left), self.value_of(node.right))
+                left, right = self.value_of(node.left), self.value_of(node.right)
+                if isinstance(node.op, ast.Div) and right == 0:
+                    raise Missing(f"nothing is a share of {ast.unparse(node.right)}, which is 0 here")
+                return ARITHMETIC[type(node.op)](left, right)
             case ast.Compare() if all(type(op) in ARITHMETIC for op in node.ops):
                 terms = [self.value_of(term) for term in (node.left, *node.comparators)]
                 pairs = zip(node.ops, terms, terms[1:], strict=False)

@@ -6,6 +6,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("forms",)
+OPTIONAL = ("perceptual", "frechet")  # of the rest, where a study judges it
 PARAMS = {"models": None, "studies": ["forms"]}
 
 

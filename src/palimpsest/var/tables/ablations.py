@@ -6,6 +6,7 @@ from palimpsest.report.typeset import Table
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("ablation",)
+OPTIONAL = ("perceptual", "frechet")  # of the rest, where a study judges it
 PARAMS = {"models": None, "studies": ["ablation"]}
 
 
