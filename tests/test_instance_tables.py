@@ -8,7 +8,6 @@ import pytest
 
 from palimpsest.instance.figures import calibration
 from palimpsest.instance.figures import faulty_class as faulty_figure
-from palimpsest.instance.figures._common import LINES
 from palimpsest.instance.figures.cosines import conflict_rate, of_one_target
 from palimpsest.instance.tables import _rows, _settings, comparison, domain, faulty_class, strength, tuning
 from palimpsest.metrics import measurements
@@ -193,16 +192,6 @@ def test_conflicts_are_those_of_the_runs_that_the_table_counts():
     assert set(of_one_target(both)["model"]) == {"c.edit.tuned.0-1", "d.edit.tuned.0-1"}
     # A mean over models, not over steps.
     assert conflict_rate(of_one_target(both)) == 0.5
-
-
-def test_lines_are_seen_on_white():
-    from matplotlib.colors import to_rgb
-
-    for colour in LINES:
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
-        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-        assert 1.05 / (luminance + 0.05) > 2, colour
-    assert len({tuple(to_rgb(colour)) for colour in LINES}) == len(LINES) >= 10
 
 
 def test_the_curves_are_of_both_networks_over_targets_that_the_data_hold_once(tmp_path):

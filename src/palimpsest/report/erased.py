@@ -100,6 +100,12 @@ FORMATS = {
 }
 
 
+def models_of(params: dict, name_of: Names) -> str:
+    """The names of a table's models, to open its caption with."""
+    names = ", ".join(map(name_of, params["models"]))
+    return names[:1].upper() + names[1:]
+
+
 def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Table:
     """Erased against kept on all concepts together: the networks that nothing was erased from, then the methods."""
     rows, concepts = [], params["studies"]["comparison"]["concepts"]
@@ -122,9 +128,10 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
     erased, kept = (f"{100 * params[name]:.0f} %" for name in ("erased", "kept"))
     return Table(
         pd.DataFrame(rows),
-        caption="Concept erasure, all concepts together. Erased (%): pictures that do not show the concept although "
-        "the prompt names it, names it by another word, or in another order of words. Unnamed (%): that show it though "
-        "the prompt does not name it. Kept (%): of the words that are not the concept’s, those that the picture shows: "
+        caption=f"{models_of(params, name_of)}: concept erasure, all concepts together. "
+        "Erased (%): pictures that do not show the concept although the prompt names it, names it by another word, or "
+        "in another order of words. Unnamed (%): that show it though the prompt does not name it. Kept (%): of the "
+        "words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
         f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. {data}Div: "
         f"between a picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many "
@@ -364,8 +371,8 @@ def attacks(lookup: Lookup, params: dict, name_of: Names, label: str, known: dic
     )
     return Table(
         pd.DataFrame(rows),
-        caption="Attacks on erased models: pictures (%) that show the concept, all concepts together. "
-        + " ".join(f"{', '.join(titles)}: {what}." for what, titles in said.items()),
+        caption=f"{models_of(params, name_of)}: attacks on erased models. Pictures (%) that show the concept, "
+        "all concepts together. " + " ".join(f"{', '.join(titles)}: {what}." for what, titles in said.items()),
         label=label,
         formats={title: Format(0, "percent", interval=title not in WORDS) for title in columns},
         group="group",

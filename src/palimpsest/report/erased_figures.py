@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from palimpsest.metrics.censor import publishable
 from palimpsest.report.erased import ALL, NETWORKS, WITH_ORACLE, Names, comparable, made, of, rows_of, title_on
+from palimpsest.report.looks import look_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
 from palimpsest.report.typeset import Estimate
 
-MARKERS = "osD^vP*Xd<>ph8"
+MARKERS = {"pretrained": "o", "oracle": "s", "random": "D"}  # of networks that nothing was erased from
 PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
 
 
@@ -25,7 +26,7 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
     oracles = params["oracles"][model]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.9), sharex=True)
     for axes, (role, title) in zip(panels, PANELS.items(), strict=True):
-        for number, method in enumerate(rows_of(params, model)):
+        for method in rows_of(params, model):
             here = of(lookup, model, method).of(concept=WITH_ORACLE if method == "oracle" else ALL)
             across, up = here.get("erased", prompts="own"), here.get("kept", prompts=role)
             known = method in NETWORKS
@@ -34,8 +35,8 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
                 100 * up.value,
                 xerr=spread(across),
                 yerr=spread(up),
-                marker=MARKERS[number % len(MARKERS)],
-                color="black" if known else PALETTE[number % len(PALETTE)],
+                marker=MARKERS[method] if known else look_of(method).marker,
+                color="black" if known else look_of(method).color,
                 markerfacecolor="white" if known else None,
                 markersize=5,
                 linewidth=0.6,

@@ -7,22 +7,7 @@ from matplotlib.figure import Figure
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.censor import publishable
-from palimpsest.report.style import PALETTE
 from palimpsest.report.typeset import number
-
-MARKERS = "osD^vP*Xd<>"
-# Colours of lines on white: in the place of the palette's pale pink and yellow stand darker ones.
-LINES = [*PALETTE[:6], "#7f0f4f", PALETTE[7], "#7a6a00", *PALETTE[9:]]
-
-
-def marker_of(method: str, methods: list[str]) -> str:
-    """The mark of a method: the same in every figure."""
-    return MARKERS[methods.index(method) % len(MARKERS)]
-
-
-def colour_of(method: str, methods: list[str]) -> tuple[float, float, float] | str:
-    """The colour of a method: the same in every figure."""
-    return LINES[methods.index(method) % len(LINES)]
 
 
 def limit(axes: Axes) -> None:

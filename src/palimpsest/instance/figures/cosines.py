@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import colour_of
 from palimpsest.instance.names import name_of
+from palimpsest.report.looks import look_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE
 from palimpsest.report.typeset import Format, number
@@ -29,7 +29,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     )
     for axes, (method, log) in zip(panels.flat, logs.items(), strict=False):
         share = np.full(len(log), 1 / max(len(log), 1))
-        axes.hist(log["cosine"], bins=41, range=(-1, 1), weights=share, color=colour_of(method, params["methods"]))
+        axes.hist(log["cosine"], bins=41, range=(-1, 1), weights=share, color=look_of(method).color)
         axes.axvline(0, color=GREY, linestyle=":")
         axes.set_title(f"{name_of(method)}: {number(conflict_rate(log), Format(0, 'percent'))}\u2009%", pad=2)
     for axes in panels.flat[len(logs) :]:

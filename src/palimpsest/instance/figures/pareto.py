@@ -7,10 +7,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.instance.figures._common import colour_of, limit, marker_of
+from palimpsest.instance.figures._common import limit
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.instance.tables._rows import worst_similarity
+from palimpsest.report.looks import look_of
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import GREY, PAGE
 
@@ -24,23 +25,22 @@ NAMES = {"ssim": "SSIM", "perceptual": "{perceptual}", "frechet_pretrained": "{f
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """One panel per integrity metric; a line joins a method's settings, a ring marks the front left of the limit."""
     model = params["models"][0]
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 3.3))
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(PAGE, 3.4))
     for axes, (metric, meaning) in zip(panels, PANELS.items(), strict=True):
         every = []
         for method in params["methods"]:
-            look = {"marker": marker_of(method, params["methods"]), "color": colour_of(method, params["methods"])}
             here = lookup.of(model=model, method=method, study="tuning", targets="mean", count=1)
             settings = list(here.rows("similarity_target")["setting"].unique())
             tried = lookup.of(model=model, method=method, study="tuning")
             points = [(worst_similarity(tried, setting=s), here.get(metric, setting=s).value) for s in settings]
-            every += draw_line(axes, sorted(points), name_of(method), **look)
+            every += draw_line(axes, sorted(points), name_of(method), **look_of(method)._asdict())
         here = lookup.of(model=model, method="unpromptable", study="strength", targets="mean", count=1)
         strengths = here.rows("similarity_target")["surrogate"].unique()
         points = [
             (here.get("similarity_target", surrogate=s).value, here.get(metric, surrogate=s).value) for s in strengths
         ]
         # On another target, so not among those that the front compares.
-        look = {"color": colour_of("unpromptable", params["methods"]), "markerfacecolor": "white", "marker": "o"}
+        look = {"color": look_of("unpromptable").color, "markerfacecolor": "white", "marker": "o"}
         draw_line(axes, sorted(points), "Unpromptable, edit strength", linestyle="--", **look)
         front = non_dominated(every, larger=metric == "ssim")
         axes.scatter(
@@ -64,7 +64,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             axes.set_ylim(-0.3 * linear, 1.5 * np.nanmax([point[1] for point in every]))
         axes.set_xlabel(f"{params['judges']['descriptor']}, worst target")
         axes.set_ylabel(f"{NAMES[metric].format(**params['judges'])} ({meaning})")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=1.8)
     return figure
 
 

@@ -50,7 +50,7 @@ def scale(axes: Axes, drawn: AxesImage, unit: str) -> None:
     """The colour scale of a map, below it."""
     bar = axes.figure.colorbar(drawn, cax=axes.inset_axes([0, -0.16, 1, 0.08]), orientation="horizontal")
     bar.set_label(unit, fontsize=6, labelpad=1)
-    bar.ax.tick_params(labelsize=5.5, length=2, pad=1)
+    bar.ax.tick_params(labelsize=6, length=2, pad=1)
 
 
 def read(path: Path, count: int, explicit: bool) -> dict[str, np.ndarray]:

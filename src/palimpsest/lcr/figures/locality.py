@@ -34,7 +34,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             axes.fill_between(part["r_pixels"], *ends, color=colour, alpha=0.18, linewidth=0)
             change = part["change"].clip(lower=FLOOR)
             axes.plot(part["r_pixels"], change, color=colour, linestyle=dashes, label=called, clip_on=False)
-        axes.set(title=name_of(model), ylabel="change D(r) (grey levels)", yscale="log")
+        axes.set(title=name_of(model), ylabel="change (grey levels)", yscale="log")
         axes.set_ylim(bottom=FLOOR / 2)
         axes.annotate(
             f"drawn at {FLOOR:g}: less", (0.02, FLOOR), (0, 2), ("axes fraction", "data"), "offset points", fontsize=6.5

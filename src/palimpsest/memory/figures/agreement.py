@@ -7,8 +7,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from palimpsest.memory.names import name_of
+from palimpsest.report.looks import look_of
 from palimpsest.report.lookup import Lookup
-from palimpsest.report.style import GREY, PAGE, PALETTE
+from palimpsest.report.style import GREY, PAGE
 
 INPUTS = ("<results>/memory/{first_model}/compared/points.parquet",)
 PARAMS = {"methods": None, "concepts": None}
@@ -25,17 +26,18 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     """Panels: by prompts, and by each attack on them; a mark is an edited model, its form the concept."""
     points = pd.read_parquet(inputs[0])
     shown = [name for name in SHOWN if name in points]
+    colours = [look_of(method).color for method in params["methods"]]
     figure, panels = plt.subplots(1, len(shown), figsize=(PAGE, 2.9), sharey=True, squeeze=False)
     for panel, name in zip(panels[0], shown, strict=True):
         for number, concept in enumerate(params["concepts"]):
-            for place, method in enumerate(params["methods"]):
+            for place, (method, colour) in enumerate(zip(params["methods"], colours, strict=True)):
                 part = points[(points["method"] == method) & (points["concept"] == concept)]
                 panel.plot(
                     100 * part[name],
                     part["shift"],
                     MARKERS[number % len(MARKERS)],
-                    color=PALETTE[place % len(PALETTE)],
-                    markerfacecolor="none" if place >= len(PALETTE) else None,
+                    color=colour,
+                    markerfacecolor="none" if colour in colours[:place] else None,  # kin share a colour
                     label=name_of(method) if number == 0 else None,
                 )
             if panel is panels[0][0]:

@@ -66,7 +66,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                 panel.plot(
                     some, np.full(len(some), -0.02 - 0.025 * (kind == "neutral")), "|", color=colour, markersize=3
                 )
-        panel.text(0.03, 0.95, told, transform=panel.transAxes, fontsize=5, va="top")
+        panel.text(0.03, 0.95, told, transform=panel.transAxes, fontsize=6, va="top")
         panel.set_title(title)
         panel.set_yticks([])
         panel.set_xscale("symlog", linthresh=LINEAR, linscale=2)
