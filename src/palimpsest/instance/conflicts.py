@@ -55,14 +55,14 @@ def conflicts(
     noise = drawn_noise(seed, np.arange(4 * batch), tuple(targets.shape[1:])).to(place)
 
     def gradient(images, noise, times, wanted) -> tuple[torch.Tensor, float]:
-        parameters.gradient.zero_()
+        parameters.clear()
         noisy, total = add_noise(images, noise, predictor.alphas_cumprod, times), 0.0
         for rows in torch.arange(len(images)).split(max(1, PIXELS // images[0, 0].numel())):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             loss = squared_errors(wanted)(predictor(noisy[part], times[part]), part).sum() / len(images)
             loss.backward()
             total += loss.item()
-        return parameters.gradient.clone(), total
+        return parameters.gradient(), total
 
     times = torch.from_numpy(rng.integers(len(scheduler), size=len(remembered))).to(place)
     kept_gradient, _ = gradient(remembered, noise, times, noise)

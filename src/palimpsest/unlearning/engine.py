@@ -32,15 +32,24 @@ class FlatParameters:
     """
 
     def __init__(self, network: nn.Module):
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.values = torch.cat([parameter.detach().float().reshape(-1) for parameter in parameters])
-        self.gradient = torch.zeros_like(self.values)
+        self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.values = torch.cat([parameter.detach().float().reshape(-1) for parameter in self.trained])
         self.parts, start = [], 0
-        for parameter in parameters:
+        for parameter in self.trained:
             part = slice(start, start := start + parameter.numel())
             parameter.data = self.values[part].view_as(parameter)
-            parameter.grad = self.gradient[part].view_as(parameter)
             self.parts.append(part)
+
+    def clear(self) -> None:
+        """Forget what passes back have left."""
+        for parameter in self.trained:
+            parameter.grad = None
+
+    def gradient(self) -> Tensor:
+        """The sum of what passes back have left since the last time, zeros where they left nothing; it is then gone."""
+        found = [torch.zeros_like(each) if each.grad is None else each.grad for each in self.trained]
+        self.clear()
+        return torch.cat([each.float().reshape(-1) for each in found])
 
 
 @dataclass(frozen=True)
@@ -191,10 +200,9 @@ class Step:
         self, losses: dict[str, Callable], given: tuple[Tensor, ...], size: int
     ) -> tuple[list[Tensor], Tensor]:
         """The gradient of each mean loss; the mean losses, float64."""
-        count, flat = len(given[0]), self.parameters.gradient
-        totals = [torch.zeros_like(flat) for _ in losses] if len(losses) > 1 else []
+        count, totals = len(given[0]), [torch.zeros(())] * len(losses)
         means = torch.zeros(len(losses), dtype=torch.float64, device=given[0].device)
-        flat.zero_()
+        self.parameters.clear()
         for start in range(0, count, size):
             rows = slice(start, start + size)
             predicted = self._forward(self.network, *(each[rows] for each in given))
@@ -202,11 +210,10 @@ class Step:
                 loss = each(predicted, rows).sum() / count
                 loss.backward(retain_graph=number + 1 < len(losses))
                 means[number] += loss.item()
-                if totals:
-                    totals[number] += flat
-                    flat.zero_()
-        # Of one loss the parts of the batch add up where they arrive: that spares two passes over all weights.
-        return totals or [flat.clone()], means
+                if len(losses) > 1:
+                    totals[number] = totals[number] + self.parameters.gradient()
+        # Of one loss the parts of the batch have added up by themselves.
+        return totals if len(losses) > 1 else [self.parameters.gradient()], means
 
     def error_gradient(self, name: str, batch: Batch, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
         """Flat gradient of the mean squared error to the wanted noise, each row weighted."""
