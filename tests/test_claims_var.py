@@ -109,7 +109,7 @@ def test_the_prose_names_the_scales_that_are_trained_alone(experiment):
     method = configuration(experiment)["var"]["methods"]["first_scale_only"]
     tried = {{**method["settings"], **each.get("settings", {})}["scales"] for each in method["grid"]}
     assert tried == ({2} if experiment == "mini" else {1, 2})
-    assert f"to train the first scales alone, {('', 'one', 'two', 'three')[max(tried)]} at most" in text
+    assert f"to train only the first scale{('', '', ' or two', ' to three')[max(tried)]} " in text
 
 
 def test_what_is_published_stands_beside_ours(tmp_path):
