@@ -284,6 +284,9 @@ CHANGED = (
 )
 
 
+OF_THE_REST = ("perceptual", "frechet")  # what `changes` shows where a study judges the rest
+
+
 def changes(lookup: Lookup, params: dict, name_of: Names, study: str, caption: str, label: str) -> Table:
     """What a study's changes to what was tuned do; rows: its options, below their method where there are several.
 

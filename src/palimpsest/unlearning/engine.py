@@ -200,7 +200,7 @@ class Step:
         self, losses: dict[str, Callable], given: tuple[Tensor, ...], size: int
     ) -> tuple[list[Tensor], Tensor]:
         """The gradient of each mean loss; the mean losses, float64."""
-        count, totals = len(given[0]), [torch.zeros(())] * len(losses)
+        count, totals = len(given[0]), []
         means = torch.zeros(len(losses), dtype=torch.float64, device=given[0].device)
         self.parameters.clear()
         for start in range(0, count, size):
@@ -210,10 +210,12 @@ class Step:
                 loss = each(predicted, rows).sum() / count
                 loss.backward(retain_graph=number + 1 < len(losses))
                 means[number] += loss.item()
-                if len(losses) > 1:
-                    totals[number] = totals[number] + self.parameters.gradient()
-        # Of one loss the parts of the batch have added up by themselves.
-        return totals if len(losses) > 1 else [self.parameters.gradient()], means
+                gradient = self.parameters.gradient()
+                if start == 0:
+                    totals.append(gradient)
+                else:
+                    totals[number] += gradient
+        return totals, means
 
     def error_gradient(self, name: str, batch: Batch, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
         """Flat gradient of the mean squared error to the wanted noise, each row weighted."""

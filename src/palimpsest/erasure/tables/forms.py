@@ -6,7 +6,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Table
 
 MEASUREMENTS = ("forms",)
-OPTIONAL = ("perceptual", "frechet")  # of the rest, where a study judges it
+OPTIONAL = erased.OF_THE_REST
 PARAMS = {"models": None, "studies": ["forms"]}
 
 

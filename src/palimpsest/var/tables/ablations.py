@@ -6,7 +6,7 @@ from palimpsest.report.typeset import Table
 from palimpsest.var.names import name_of
 
 MEASUREMENTS = ("ablation",)
-OPTIONAL = ("perceptual", "frechet")  # of the rest, where a study judges it
+OPTIONAL = erased.OF_THE_REST
 PARAMS = {"models": None, "studies": ["ablation"]}
 
 
