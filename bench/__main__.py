@@ -11,7 +11,7 @@ import torch
 
 from bench import erasure, instance, lcr, memory, others, var
 from bench.measure import COLUMNS
-from palimpsest.run import ROOT
+from palimpsest.run import ROOT, keep_freed_memory
 
 PARTS = {
     "nudenet": lambda images, quick: others.detection(2 if quick else 32),
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, whose times say nothing")
     parser.add_argument("--folder", type=Path, default=ROOT / "results", help="where the table is written")
     options = parser.parse_args(arguments)
+    keep_freed_memory()  # as every step does
     before, started, clock = os.getloadavg(), time.strftime("%Y-%m-%d %H:%M"), time.perf_counter()
     rows = [row for name in options.only or PARTS for row in PARTS[name](options.images, options.quick)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -15,6 +15,7 @@ was made, and what the function returned (losses, gates).
 """
 
 import argparse
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -50,6 +51,10 @@ Output = Annotated[Path, "output"]
 
 ROOT = PACKAGE.parent.parent
 LOCK = ROOT / "envs" / "torch.lock.txt"
+# How glibc keeps memory, by its own numbers of these settings (malloc.h), in bytes: what may lie free before it is given
+# back to the system (M_TRIM_THRESHOLD), what is asked of it at once (M_TOP_PAD), and how large a block is that is asked
+# for by itself (M_MMAP_THRESHOLD).
+KEPT = {-1: 2**31 - 1, -2: 2**28, -3: 2**25}
 RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxruntime", "nudenet")
 
 
@@ -96,6 +101,7 @@ def _run(function, arguments):
     for path in partial.values():
         _remove(path)  # what a killed run left
         path.parent.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     seed_everything(values.get("seed") or 0)
     commit()  # asked for before the work, like the code: both may change during a long run
     started, clock, code = datetime.now(UTC), time.perf_counter(), code_fingerprint()
@@ -205,6 +211,16 @@ def _json_object(text: str) -> dict:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"expected a JSON object, got {text}")
     return value
+
+
+def keep_freed_memory() -> None:
+    """Let the C library, where it is glibc, keep what is freed for what is asked of it next.
+
+    Giving every large array's pages back and faulting them in again costs two parallel steps a fifth of their time.
+    """
+    with suppress(AttributeError):
+        for setting, size in KEPT.items():
+            ctypes.CDLL(None).mallopt(setting, size)
 
 
 def seed_everything(seed: int) -> None:

@@ -22,10 +22,8 @@ from palimpsest.plan.sources import Sources, stated
 
 # The interpreter that runs Snakemake also runs the steps, without an activated venv; a conda environment's still wins.
 os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH')}")
-# A conda environment runs this checkout's code too. And freed memory stays with the process: giving every large array's
-# pages back and faulting them in again costs two parallel steps a fifth of their time (glibc; others ignore it).
-KEEP_MEMORY = "MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TOP_PAD_=268435456"
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.resolve()))} {KEEP_MEMORY}; ")
+# A conda environment runs this checkout's code too.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE.resolve()))}; ")
 
 
 def configured():
