@@ -3,8 +3,9 @@
 The release keeps of both pictures of a pair the bits as 64-bit numbers, what the transformer was fed, and the teacher's
 logits twice, all in float32, in files that it reads at every iteration; an iteration is two losses with a step of the
 optimiser each, parameter by parameter, and every block is computed again on the way back (checkpointing). Ours keeps
-bits packed and one half-precision logit of each, in memory, feeds made of them again, and flat parameters. Both are
-written anew from a description, see the same pairs, and do both losses.
+bits packed and one half-precision logit of each, in memory, feeds made of them again, and flat parameters, and lets
+torch compile the transformer, as the trainings of `full` do, which are long enough to repay it. Both are written anew
+from a description, see the same pairs, and do both losses.
 """
 
 import copy
@@ -46,7 +47,8 @@ UNSAFE, SAFE = "a red church in the sea", "a red tree in the sea"
 class Size:
     """A transformer over scales of bits; pairs, of a batch too; iterations, and how often the ways take turns.
 
-    matrix: the side of the matrices whose product says what a card can do.
+    compiled: whether our way lets torch compile the transformer, before the iterations that are timed. matrix: the side
+    of the matrices whose product says what a card can do.
     """
 
     width: int
@@ -58,10 +60,11 @@ class Size:
     batch: int
     iterations: int
     repetitions: int
+    compiled: bool = True
     matrix: int = 8192
 
 
-TINY = Size(16, 1, 2, (1, 2, 3), 4, 2, 2, 1, 1, 64)
+TINY = Size(16, 1, 2, (1, 2, 3), 4, 2, 2, 1, 1, False, 64)
 # Infinity's bits and the scales of its 256 pixels, but the largest.
 MEDIUM = Size(256, 8, 8, (1, 2, 4, 6, 8, 12), 32, 8, 2, 4, 3)
 INFINITY = Size(2048, 32, 16, (1, 2, 4, 6, 8, 12, 16), 32, 8, 2, 10, 3)  # for a GPU
@@ -112,7 +115,7 @@ def share_of_card(stage: str, size: Size, seconds: dict[str, float]) -> str:
         items.append(count)
         return counter
 
-    WAYS[stage]["ours"](replace(size, iterations=1), counted)
+    WAYS[stage]["ours"](replace(size, iterations=1, compiled=False), counted)
     rate = counter.get_total_flops() / items[0] / seconds[stage]
     share = rate / product_per_second(size.matrix, torch.float32)
     matrix = f"{size.matrix} x {size.matrix} matrices"
@@ -220,12 +223,15 @@ def train_ours(size: Size, watch: Stopwatch) -> Tensor:
     pairs, frozen = rollouts(model, size), copy.deepcopy(model.network)
     context = Context("var", pairs, pairs, timesteps=1, frozen=frozen, bounds=None)
     parameters = chosen(model)
-    settings = {"threshold": THRESHOLD, "weight": WEIGHT, "drop": 0.0}
+    trained = partial(
+        train, s_vare.direction, model.network, context, {"threshold": THRESHOLD, "weight": WEIGHT, "drop": 0.0},
+        batch=size.batch, betas=BETAS, weight_decay=DECAY, clip=CLIP,
+    )  # fmt: skip
+    if size.compiled:
+        model.network.compile()
+        trained(steps=2, learning_rate=0.0)  # which changes no weight: what is computed is compiled
     with watch("training", size.iterations):
-        train(
-            s_vare.direction, model.network, context, steps=2 * size.iterations, learning_rate=RATE, batch=size.batch,
-            settings=settings, betas=BETAS, weight_decay=DECAY, clip=CLIP,
-        )  # fmt: skip
+        trained(steps=2 * size.iterations, learning_rate=RATE)
     return torch.cat([each.detach().reshape(-1) for each in parameters])
 
 

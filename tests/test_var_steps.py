@@ -10,7 +10,7 @@ import torch
 
 from palimpsest.judges import judge_networks, reference
 from palimpsest.metrics import measurements
-from palimpsest.models import edits, var
+from palimpsest.models import edits, training, var
 from palimpsest.models.list_networks import list_networks
 from palimpsest.models.next_scale import symbol_losses
 from palimpsest.models.scales import spans
@@ -701,6 +701,27 @@ def test_a_run_takes_what_was_tuned_and_its_own_changes_over_that(base, files):
     assert all(".feed." in name for name in moved[1]) and moved[1] < moved[0]
     with pytest.raises(UserError, match=r"red\.tuned\.0: .*method vare_filtered"):
         list(edited(every[:1], {"settings": {"none": 1}}, *given))
+
+
+def test_a_training_is_compiled_where_it_is_asked_for_and_what_it_made_is_not(base, files, monkeypatch):
+    """The transformer alone: as any C++ compiler's work takes its minute, what stands in for it counts calls."""
+    model, called = var.open_model(base), []
+    monkeypatch.setattr(torch, "compile", lambda call, **_: lambda *given: called.append(1) or call(*given))
+    monkeypatch.setattr(training, "COMPILED_FROM", 3)
+    monkeypatch.setattr(training.shutil, "which", lambda name: "/a/compiler")
+    with np.load(files["rollouts.npz"]) as arrays:
+        table = pd.read_parquet(files["prompts.parquet"])
+        red = {"red": Concept("red", **CONCEPTS["red"])}
+        learned = Learned.read(model, red, files["prompts.parquet"], arrays, table)
+    run = {"concept": "red", "setting": "one", "seed": 0, "selection": "feed", "settings": {}}
+    counts = []
+    for steps, asked in ((3, True), (2, True), (3, False)):
+        plan = [{**run, "training": {"steps": steps, "learning_rate": 0.0, "batch": 2, "compiled": asked}}]
+        for made in edited(plan, {}, lambda each: learned.of(["red"]), model.network, "vare", select):
+            assert len(made.log) == steps
+            assert not any(module._compiled_call_impl for module in made.network.modules())
+        counts.append(len(called))
+    assert counts == [3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -178,11 +178,13 @@ def test_a_long_training_is_compiled_where_there_is_a_compiler(steps, found, is_
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "shared")
     network = torch.nn.Linear(2, 2)
     names = list(network.state_dict())
-    training.compiled(network, steps)
+    training.compile_for(network, steps)
     assert (network._compiled_call_impl is not None) == is_compiled
     assert (os.environ["TORCHINDUCTOR_CACHE_DIR"] != "shared") == is_compiled
     # What is kept of it, and its average, are those of the plain network.
     assert list(network.state_dict()) == names and copy.deepcopy(network)._compiled_call_impl is None
+    training.uncompile(network)
+    assert network._compiled_call_impl is None
 
 
 # The configuration

@@ -51,9 +51,9 @@ Output = Annotated[Path, "output"]
 
 ROOT = PACKAGE.parent.parent
 LOCK = ROOT / "envs" / "torch.lock.txt"
-# How glibc keeps memory, by its own numbers of these settings (malloc.h), in bytes: what may lie free before it is given
-# back to the system (M_TRIM_THRESHOLD), what is asked of it at once (M_TOP_PAD), and how large a block is that is asked
-# for by itself (M_MMAP_THRESHOLD).
+# How glibc keeps memory, by its own numbers of these settings (malloc.h), in bytes: what may lie free before it is
+# given back to the system (M_TRIM_THRESHOLD), what is asked of it at once (M_TOP_PAD), and how large a block is that is
+# asked for by itself (M_MMAP_THRESHOLD).
 KEPT = {-1: 2**31 - 1, -2: 2**28, -3: 2**25}
 RECORDED_VERSIONS = ("numpy", "pandas", "scipy", "torch", "diffusers", "onnxruntime", "nudenet")
 

@@ -20,7 +20,7 @@ from palimpsest.models.pixels import shares
 from palimpsest.models.residual_quantiser import drawn_offsets
 from palimpsest.models.scales import as_row, size_weights, spans
 from palimpsest.models.text_encoder import untrained_text
-from palimpsest.models.training import Kept, Training, built, compiled, fit_average
+from palimpsest.models.training import Kept, Training, built, compile_for, fit_average
 from palimpsest.models.var import NextScale, Var
 from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.models.weights import halved
@@ -86,7 +86,7 @@ def train(
         return (weights[picks].to(place) * losses).sum(1).mean()
 
     known = hashlib.sha256(features.numpy().tobytes()).hexdigest()
-    compiled(model.network.transformer, params["steps"])
+    compile_for(model.network, params["steps"])
     recipe = {"params": params, "seed": seed, "data": sha256(train_manifest), "features": known}
     averaged, losses = fit_average(
         model.network, loss_of, params, count=len(rows), seed=seed, kept=Kept.beside(network, recipe)

@@ -24,7 +24,7 @@ from palimpsest.options import Positive, Size
 from palimpsest.run import UserError, atomic
 
 SAVED_EVERY = 250  # steps
-COMPILED_FROM = 1000  # steps: compiling takes a minute or two
+COMPILED_FROM = 500  # steps: compiling takes a minute or two
 
 
 class Training(TypedDict):
@@ -60,7 +60,7 @@ def has_bfloat16() -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def compiled(network: nn.Module, steps: int) -> None:
+def compile_for(network: nn.Module, steps: int) -> None:
     """Let torch compile what a network's call computes, in place, for a training that is long enough to repay it.
 
     A fifth faster or more on a processor. Without a C++ compiler nothing changes. What is compiled is kept for this
@@ -71,6 +71,12 @@ def compiled(network: nn.Module, steps: int) -> None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         network.compile()
+
+
+def uncompile(network: nn.Module) -> None:
+    """Let a network, and all in it, compute again as it is written: what is compiled serves the training's shapes."""
+    for module in network.modules():
+        module._compiled_call_impl = None
 
 
 class Kept:

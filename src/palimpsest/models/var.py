@@ -66,6 +66,10 @@ class NextScale(nn.Module):
         """
         return self.transformer(self.embed(conditions), inputs, dropped)
 
+    def compile(self, **settings) -> None:
+        """Let torch compile what the transformer's call computes; texts are embedded as before."""
+        self.transformer.compile(**settings)
+
 
 @dataclass(frozen=True)
 class Var:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from palimpsest.models.adamw import AdamW
 from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.training import compile_for
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.losses import squared_errors
 from palimpsest.unlearning.rollouts import Rollouts
@@ -297,6 +298,7 @@ def train(
     betas: tuple[float, float] = (0.9, 0.999),
     micro_batch: int | None = None,
     autocast: bool = False,
+    compiled: bool = False,
     stop_above: float | None = None,
 ) -> list[dict]:
     """Change the network in place so that it forgets the context's targets; the log has one row per step.
@@ -304,12 +306,16 @@ def train(
     direction(step, **settings): the flat gradient along which AdamW descends. batch: images of each batch, over all
     processes; micro_batch: how many go through the network at a time. timesteps: "all" or "last" (the released SISS
     scripts draw only the last one). warm_up: steps in which the rate grows to learning_rate. average: decay of the
-    weights' moving average, which replaces the weights at the end; 0 keeps them. clip: longest gradient. stop_above:
-    end when the forget loss is so many times its first value. Raises NotFinite: where a gradient is not finite the
-    network keeps the weights before it; where an update's weights are not, those before it, or their average.
+    weights' moving average, which replaces the weights at the end; 0 keeps them. clip: longest gradient. autocast:
+    whether passes compute in bfloat16. compiled: whether torch compiles the network, where the steps are enough to
+    repay it. stop_above: end when the forget loss is so many times its first value. Raises NotFinite: where a gradient
+    is not finite the network keeps the weights before it; where an update's weights are not, those before it, or their
+    average.
     """
     if timesteps not in ("all", "last"):
         raise ValueError(f"timesteps is {timesteps!r}: give all or last")
+    if compiled:
+        compile_for(network, steps)
     parameters = FlatParameters(network)
     optimiser = AdamW(parameters.values, betas, weight_decay)
     # The weights' average, or, where there is none, what they were before a step: what broken ones are replaced by.

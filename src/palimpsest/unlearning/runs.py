@@ -11,6 +11,7 @@ from torch import nn
 
 from palimpsest.metrics.measurements import row
 from palimpsest.models.edits import save_delta
+from palimpsest.models.training import uncompile
 from palimpsest.run import UserError, seed_everything
 from palimpsest.unlearning.context import Context
 from palimpsest.unlearning.door import edit, method_of
@@ -79,8 +80,10 @@ def edited(
         except NotFinite as error:
             made = replace(made, log=error.log, failure=str(error))
             print(f"{made.name}: {error}. Its last finite weights are kept, and the other runs go on")
-        # What attacks it learns something else: gradients of its weights would be for nothing.
+        # What attacks it learns something else, and calls it in other shapes: gradients of its weights, and what was
+        # compiled, would be for nothing.
         made.network.requires_grad_(False)
+        uncompile(made.network)
         yield made
 
 

@@ -25,4 +25,5 @@ def direction(step: Step, *, threshold: Share = 0.25, weight: Size = 0.5, drop: 
         return step.gradients_at({"forget": losses}, pairs.asked, pairs.inputs, *dropped(step, drop))[0]
     pairs = step.memory["pairs"]
     losses = divergences(pairs.guided)
-    return weight * step.gradients_at({"remember": losses}, pairs.safe, pairs.inputs, *dropped(step, drop))[0]
+    found = step.gradients_at({"remember": losses}, pairs.safe, pairs.inputs, *dropped(step, drop))[0]
+    return found.mul_(weight)
