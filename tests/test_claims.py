@@ -384,6 +384,25 @@ def test_a_half_has_its_seeds_and_what_was_measured_once(tmp_path):
     assert not Lookup([path], "lcr").halves()
 
 
+def test_what_a_step_says_of_halves_and_what_it_says_of_both(tmp_path):
+    rows = [around("a", 0.5), around("a", 0.4, half="first"), around("a", 0.6, half="second"), around("b", 0.3)]
+    measurements.write(tmp_path / "m.parquet", rows, family="lcr", model="m")
+    every = Lookup([tmp_path / "m.parquet"], "lcr", model="m")
+    assert [each.get("a").value for each in (every, *every.halves())] == pytest.approx([0.5, 0.4, 0.6])
+    # Of one seed there are no halves.
+    assert [each.get("b").value for each in (every, *every.halves())] == pytest.approx([0.3] * 3)
+
+
+def test_a_half_that_cannot_test_a_claim_flips_nothing(tmp_path):
+    rows = [around("a", value, 0.01, seed=seed) for seed, value in enumerate((0.9, 0.8))]
+    measurements.write(tmp_path / "m.parquet", rows, family="lcr", model="m")
+    asked = {"ours": [], "holds": 'value("a") > 0 and low("b") > 0', "fails": 'value("a") < 0'}
+    claim = {"id": "high", "family": "lcr", "statement": "High.", "source": "s", "published": "p", "test": "t", **asked}
+    lookup = Lookup([tmp_path / "m.parquet"], "lcr", ["b"])
+    row = {**claims.judge(claim, lookup, ["m"]), "lines": ["another"], "verdict": claims.HOLDS}
+    assert claims.judged_by_half(row, claim, lookup.halves(), ["m"])["verdict_by_half"] == ""
+
+
 def test_a_verdict_that_half_of_the_seeds_flips_is_marked(tmp_path):
     path = tmp_path / "m.parquet"
     rows = [around("a", value, 0.01, seed=seed) for seed, value in enumerate((0.9, 0.9, 0.2, 0.2))]

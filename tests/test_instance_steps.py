@@ -705,31 +705,49 @@ def test_means_are_over_lists_of_equally_many_targets_and_over_seeds():
     labels = {"setting": "s", "surrogate": "edit"}
     values = {("a", 0): 1.0, ("b", 0): 2.0, ("a", 1): 4.0, ("c", 0): 50.0, ("a+b", 0): 9.0, ("c+a", 0): 11.0}
     rows = [
-        row("ssim", number, number - 1, number + 1, n=10, targets=names, seed=seed, **labels)
+        row("kernel_data", number, number - 60, number + 1, n=10, targets=names, seed=seed, **labels)
         for (names, seed), number in values.items()
     ]
     rows += [row("collateral", 3.0, targets="a", seed=0, kind=kind, **labels) for kind in ("neighbour", "stranger")]
-    rows += [row("ssim", 7.0 + seed, targets="a", seed=seed, **labels | {"setting": "seeds"}) for seed in range(2)]
-    rows += [row("ssim", 5.0, 4.0, 6.0, targets=name, seed=0, **labels | {"setting": "same"}) for name in "ab"]
+    seeds = labels | {"setting": "seeds"}
+    rows += [row("kernel_data", 7.0 + seed, targets="a", seed=seed, **seeds) for seed in range(2)]
+    rows += [row("kernel_data", 5.0, 4.0, 6.0, targets=name, seed=0, **labels | {"setting": "same"}) for name in "ab"]
 
-    def means(complete: set[str]) -> dict:
+    def means(complete: set[str], half: str = "") -> dict:
         return {
-            (one["metric"], one["setting"], one["count"], one.get("kind")): one for one in over_targets(rows, complete)
+            (one["metric"], one["setting"], one["count"], one.get("kind")): one
+            for one in over_targets(rows, complete)
+            if one.get("half", "") == half
         }
 
     # c was only forgotten on the way to "c+a": it is none of the single targets that were asked for.
     found = means({"a", "b", "a+b", "c+a"})
-    single, pair = found["ssim", "s", 1, None], found["ssim", "s", 2, None]
+    single, pair = found["kernel_data", "s", 1, None], found["kernel_data", "s", 2, None]
     assert single["value"] == pytest.approx((2.5 + 2) / 2) and single["n"] == 30 and single["targets"] == "mean"
     assert (single["low"], single["high"]) == pytest.approx(t_interval(np.array([2.5, 2.0]))[:2])
     assert (pair["value"], pair["low"], pair["high"]) == pytest.approx((10, *t_interval(np.array([9.0, 11.0]))[:2]))
     assert found["collateral", "s", 1, "stranger"]["value"] == 3
     # One target: over its seeds. Equal values are one measurement, whose interval stays.
-    seeds, same = found["ssim", "seeds", 1, None], found["ssim", "same", 1, None]
+    seeds, same = found["kernel_data", "seeds", 1, None], found["kernel_data", "same", 1, None]
     assert (seeds["low"], seeds["high"]) == pytest.approx(t_interval(np.array([7.0, 8.0]))[:2])
     assert (same["value"], same["low"], same["high"]) == (5, 4, 6)
     # Where no single target was asked for, the beginnings are what there is.
-    assert means({"a+b", "c+a"})["ssim", "s", 1, None]["value"] == pytest.approx((2.5 + 2 + 50) / 3)
+    assert means({"a+b", "c+a"})["kernel_data", "s", 1, None]["value"] == pytest.approx((2.5 + 2 + 50) / 3)
+    # Each half of the seeds again: the second has the one run of its seed.
+    assert means({"a", "b"}, "first")["kernel_data", "s", 1, None]["value"] == pytest.approx((1 + 2) / 2)
+    assert means({"a", "b"}, "second")["kernel_data", "s", 1, None]["value"] == 4
+    assert ("kernel_data", "same", 1, None) not in means({"a", "b"}, "first")
+
+
+def test_an_interval_of_a_mean_ends_where_the_quantity_does():
+    for metric, bounds in {"similarity_target": (-1, 1), "plausible": (0, 1), "perceptual": (0, np.inf)}.items():
+        rows = [
+            row(metric, value, value - 0.1, value + 0.1, targets="a", seed=seed, setting="", surrogate="")
+            for seed, value in enumerate((0.1, 0.8))
+        ]
+        (found,) = (one for one in over_targets(rows, {"a"}) if "half" not in one)
+        low, high = t_interval(np.array([0.1, 0.8]))[:2]
+        assert (found["low"], found["high"]) == pytest.approx((max(low, bounds[0]), min(high, bounds[1])))
 
 
 # Selection and pairs

@@ -106,7 +106,11 @@ def test_the_comparison_names_the_chosen_setting_and_is_bold_among_what_forgets(
         row("plausible_data", 0.99, method="pretrained"),
     ]
     table = comparison.build(lookup(tmp_path, rows), given(comparison, methods=["unpromptable", "neggrad", "siss"]))
-    assert table.compared == [False, False, True, True, False]
+    assert table.compared == [False, False, True, True, False, False]
+    # Of the source's marked row, which is not ours, there is what was published alone.
+    last = table.frame.iloc[-1]
+    assert last["", "Method"] == "the source’s †" and last["published", "SSCD"].value == 0.17
+    assert all(np.isnan(each.value) for each in last["measured here"])
     assert [line for line in table.latex().splitlines() if "textbf" in line] == [
         line for line in table.latex().splitlines() if line.startswith("Unpromptable &")
     ]

@@ -445,6 +445,7 @@ def test_provenance_sums_costs_by_rule(run, tmp_path):
     about = json.loads(paths[0].read_text(encoding="utf-8"))
     assert about["seconds"] == 6 and about["config"] == {"a": 1} and about["measured_by"]["device"] == ["cpu"]
     costs = pd.read_csv(paths[2]).set_index("Rule")
+    assert list(costs.index) == ["lcr_replace", "collect"]
     assert costs.loc["lcr_replace", "Sum (s)"] == 5 and costs.loc["lcr_replace", "Memory (MB)"] == 100
     assert np.isnan(costs.loc["collect", "Memory (MB)"])
     benchmarks[0].write_text("nonsense\n", encoding="utf-8")

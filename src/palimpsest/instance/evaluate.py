@@ -7,13 +7,21 @@ from palimpsest.instance.judging import Reference, integrity_rows, load_judges, 
 from palimpsest.instance.manifest import position_of
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.intervals import t_interval
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import HALVES, row, write
 from palimpsest.models import diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
 
 PANEL = 8  # reconstructions and samples kept as pictures
 LABELS = ("setting", "surrogate", "seed")
+COSINE, SHARE, DISTANCE = (-1.0, 1.0), (0.0, 1.0), (0.0, np.inf)
+# Where quantities end, and so their intervals; others that are nowhere below zero end there.
+BOUNDS = {
+    **dict.fromkeys(("similarity_target", "similarity_reminded", "similarity_pretrained"), COSINE),
+    **dict.fromkeys(("plausible", "samples_like_target", "forgotten"), SHARE),
+    **dict.fromkeys(("frechet_pretrained", "frechet_data"), DISTANCE),
+    **dict.fromkeys(("worst_similarity", "ssim"), COSINE),
+}
 COUNTED = ("steps", "batch", "forwards", "backwards", "mean_cosine", "conflict_rate")
 
 
@@ -105,13 +113,24 @@ def over_targets(rows: list[dict], complete: set[str]) -> list[dict]:
     means = []
     for labels, group in frame.groupby(["metric", "count", "kind", "setting", "surrogate"], sort=False):
         metric, count, kind, setting, surrogate = labels
-        several = group["targets"].nunique() > 1
-        values = (group.groupby("targets")["value"].mean() if several else group["value"]).to_numpy()
-        low, high = t_interval(values)[:2] if np.ptp(values) > 0 else group[["low", "high"]].iloc[0]
         given = {"targets": "mean", "count": count, "setting": setting, "surrogate": surrogate, "seed": 0}
         given |= {"kind": kind} if kind else {}
-        means.append(row(metric, values.mean(), low, high, n=int(group["n"].sum()), **given))
+        means.append(mean_row(metric, group, given))
+        seeds = sorted(group["seed"].unique())
+        middle = (len(seeds) + 1) // 2
+        for half, some in zip(HALVES, (seeds[:middle], seeds[middle:]), strict=True):
+            if len(seeds) > 1:
+                means.append(mean_row(metric, group[group["seed"].isin(some)], {**given, "half": half}))
     return means
+
+
+def mean_row(metric: str, group: pd.DataFrame, labels: dict) -> dict:
+    """The mean of a group as `over_targets` says it; its interval ends where the quantity does."""
+    several = group["targets"].nunique() > 1
+    values = (group.groupby("targets")["value"].mean() if several else group["value"]).to_numpy()
+    low, high = t_interval(values)[:2] if np.ptp(values) > 0 else group[["low", "high"]].iloc[0]
+    least, greatest = BOUNDS.get(metric, (0.0 if (group["low"] >= 0).all() else -np.inf, np.inf))
+    return row(metric, values.mean(), max(low, least), min(high, greatest), n=int(group["n"].sum()), **labels)
 
 
 def rebuild(unet, scheduler, known: Reference, targets: list[int], params: dict, seed: int) -> dict[str, np.ndarray]:

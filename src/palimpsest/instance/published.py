@@ -19,8 +19,9 @@ SEQUENCE = {
     "siss": (0.22, 0.51, 0.81, 26.8, 31.5),
     "unpromptable": (0.21, 0.37, 0.88, 17.5, 23.4),
 }
-# The row marked with a dagger whose meaning is lost: a remember set that the model generated is the likeliest.
+# The rows marked with a dagger whose meaning is lost: a remember set that the model generated is the likeliest.
 MARKED = (0.17, 0.41, 0.84, 15.7, 24.1)
+MARKED_SEQUENCE = (0.16, 0.36, 0.80, 13.9, 27.2)
 STRENGTH = {
     0.5: (0.434, 0.305, 0.900, 8.08, 16.25),
     1.0: (0.403, 0.304, 0.901, 8.04, 16.33),

@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 
 from palimpsest.metrics.estimates import Interval, of_mean, of_pairs, spearman
-from palimpsest.metrics.measurements import row, write
+from palimpsest.metrics.measurements import HALVES, row, share_of, write
 from palimpsest.remains.readings import METRICS, NOTHING, ORACLE, PRETRAINED, READINGS, Read, between, less, mean
-from palimpsest.report.lookup import HALVES, Lookup
+from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate
 from palimpsest.run import Input, Output, step
 
@@ -100,10 +100,10 @@ def over_methods(found: dict[str, Read]) -> Iterator[dict]:
 
 
 def share(metric: str, ways: list[Estimate], counts) -> Iterator[dict]:
-    """The share of methods that count, of those that were measured; nothing is said of none."""
-    outcomes = [counts(way) for way in ways if not np.isnan(way.value)]
-    if outcomes:
-        yield row(metric, np.mean(outcomes), n=len(outcomes), method=ALL)
+    """The share of methods that count, of those that were measured, with Wilson's interval; nothing is said of none."""
+    outcomes = np.array([counts(way) for way in ways if not np.isnan(way.value)])
+    if len(outcomes):
+        yield share_of(metric, outcomes, method=ALL)
 
 
 def whole(metric: str, found: Interval, count: int) -> Iterator[dict]:

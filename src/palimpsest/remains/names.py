@@ -19,8 +19,8 @@ QUESTIONS = {
     "erasure": "Concepts in diffusion",
     "var": "Concepts over scales",
 }
-# Labels that are meant where none is given: all seeds.
-DEFAULTS: dict[str, str] = {"half": ""}
+# Labels that are meant where none is given: none but what all families have.
+DEFAULTS: dict[str, str] = {}
 
 
 def name_of(word: str, kind: str = "remains") -> str:

@@ -143,9 +143,13 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
 
 
 def judged_by_half(row: dict, claim: dict, halves: list[Lookup], models: Iterable[str]) -> dict:
-    """The same with the verdicts of each half of the seeds; none where one seed alone decides, or every seed alike."""
+    """The same with the verdicts of each half of the seeds.
+
+    None where one seed alone decides, or every seed alike, or where half of them cannot test it.
+    """
     found = [judge(claim, half, models) for half in halves]
-    told = any(each["lines"] != row["lines"] for each in found)
+    tested = all(each["verdict"] != UNTESTABLE for each in found)
+    told = tested and any(each["lines"] != row["lines"] for each in found)
     return {**row, "verdict_by_half": "; ".join(each["verdict"] for each in found) if told else ""}
 
 

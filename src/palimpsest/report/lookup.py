@@ -21,13 +21,13 @@ import pandas as pd
 
 from palimpsest.metrics import measurements
 from palimpsest.metrics.intervals import student
+from palimpsest.metrics.measurements import HALVES
 from palimpsest.report.parts import defaults_of
 from palimpsest.report.typeset import Estimate
 from palimpsest.run import UserError
 
 NUMBERS = ("value", "low", "high", "n", "largest", "smallest", "seeds")
 SHARED = ("judges",)  # measured once for all families
-HALVES = ("first", "second")  # of the seeds
 MEANS_OF_SHARES = ("kept",)  # metrics that are no count of so many, but end at one all the same
 
 
@@ -45,12 +45,15 @@ def load(paths: Iterable[Path], family: str) -> pd.DataFrame:
 
 
 def of_half(frame: pd.DataFrame, half: str) -> pd.DataFrame:
-    """What half of the seeds measured, one of HALVES (the first has the odd one), and what was measured once.
+    """What half of the seeds measured, one of HALVES, and what was measured once.
 
-    A step that reads several seeds itself says by the label `half` which ones it read.
+    A step that reads several seeds itself says by the label `half` which ones it read; what it says of no half is that
+    of both.
     """
     if "half" in frame:
-        return frame[frame["half"] == half].assign(half="")
+        others = [name for name in labels_of(frame) if name != "half"]
+        told = (frame["half"] != "").groupby([frame[name] for name in others], dropna=False).transform("any")
+        frame = frame[(frame["half"] == half) | ~told].assign(half="")
     ordered = frame.sort_values("seed", kind="stable")
     groups = ordered.groupby(labels_of(frame), dropna=False, sort=False)
     place, size = groups.cumcount(), groups["value"].transform("size")
@@ -114,7 +117,7 @@ class Lookup:
         self.measured = load(paths, family)
         self.table = over_seeds(self.measured)
         self.metrics = {*self.table["metric"], *optional}
-        self.defaults = defaults_of(family)
+        self.defaults = {"half": "", **defaults_of(family)}  # of all seeds, unless a half is asked for
         self.labels = labels
 
     def of(self, **labels) -> "Lookup":

@@ -59,7 +59,7 @@ def provenance(
 
 
 def cost_table(benchmarks: list[Path]) -> pd.DataFrame:
-    """Jobs, seconds and peak memory (MB) of every rule, in alphabetical order."""
+    """Jobs, seconds and peak memory (MB) of every rule, the costliest first."""
     lines = []
     for path in benchmarks:
         for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -72,9 +72,10 @@ def cost_table(benchmarks: list[Path]) -> pd.DataFrame:
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{path}, line {number}, is no benchmark of Snakemake: {error!r}") from error
     frame = pd.DataFrame(lines, columns=["rule", "seconds", "memory"])
-    return frame.groupby("rule").agg(
+    found = frame.groupby("rule").agg(
         jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"), memory=("memory", "max")
     )
+    return found.sort_values("seconds", ascending=False, kind="stable")
 
 
 def table(about: dict, costs: pd.DataFrame) -> Table:

@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from palimpsest.instance.names import name_of
 from palimpsest.instance.published import LIMIT
 from palimpsest.metrics.censor import publishable
+from palimpsest.report.style import PALETTE
 from palimpsest.report.typeset import number
 
 
 def limit(axes: Axes) -> None:
     """The paper's limit of similarity as a vertical line."""
-    axes.axvline(LIMIT, color="tab:red", linestyle="--", linewidth=0.8, zorder=0)
+    axes.axvline(LIMIT, color=PALETTE[3], linestyle="--", linewidth=0.8, zorder=0)
 
 
 def pictures(axes: Axes, images: np.ndarray, explicit: bool, columns: int | None = None) -> None:

@@ -26,7 +26,7 @@ def draw(lookup: Lookup, inputs: list, params: dict) -> Figure:
         amounts, middle, low, high = np.array([(0, 1, 1, 1), *measured]).T
         spread = [middle - low, high - middle]
         axes.errorbar(amounts, middle, spread, marker="o", markersize=3, color=PALETTE[0])
-        axes.axhline(LIMIT, color="tab:red", linestyle="--", linewidth=0.8, zorder=0)
+        axes.axhline(LIMIT, color=PALETTE[3], linestyle="--", linewidth=0.8, zorder=0)
         axes.set(xlabel=title, ylim=(-0.3, 1.05))
     panels[0].set_ylabel(params["judges"]["descriptor"])
     return figure
