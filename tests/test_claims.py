@@ -139,6 +139,7 @@ MADE = {
         ("perceptual", {**EDIT, "targets": "mean", "count": 1}, 0.3, 0.3),
     ],
     "mode_not_class": [
+        ("plausible", {"method": "pretrained"}, 0.9, 0.9),
         ("wrong_rate", {"method": "pretrained"}, 0.3, 0.3),
         ("wrong_rate", {"method": "unpromptable", "setting": "tuned"}, 0.05, 0.3),
         ("right_rate", {"method": "pretrained"}, 0.7, 0.7),
@@ -231,6 +232,12 @@ def test_the_best_method_must_forget(tmp_path):
             (metric, labels, similarity if (metric, labels) == of_one else value) for metric, labels, value in made
         ]
         assert judged_as(tmp_path, "unpromptable_best", changed) == verdict
+
+
+def test_a_repair_is_asked_of_a_model_that_draws_its_class(tmp_path):
+    for plausible, verdict in ((0.9, "holds"), (0.1, claims.UNTESTABLE)):
+        made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["mode_not_class"]]
+        assert judged_as(tmp_path, "mode_not_class", [(*made[0][:2], plausible), *made[1:]]) == verdict
 
 
 def test_weights_are_compared_at_like_forgetting_only(tmp_path):

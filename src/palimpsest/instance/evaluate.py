@@ -6,8 +6,9 @@ import pandas as pd
 from palimpsest.instance.judging import Reference, integrity_rows, load_judges, similarity_rows
 from palimpsest.instance.manifest import position_of
 from palimpsest.judges.batches import in_batches
+from palimpsest.metrics.halves import halves_of
 from palimpsest.metrics.intervals import t_interval
-from palimpsest.metrics.measurements import HALVES, row, write
+from palimpsest.metrics.measurements import row, write
 from palimpsest.models import diffusion
 from palimpsest.options import Count
 from palimpsest.run import Input, Output, step, torch_device
@@ -116,11 +117,8 @@ def over_targets(rows: list[dict], complete: set[str]) -> list[dict]:
         given = {"targets": "mean", "count": count, "setting": setting, "surrogate": surrogate, "seed": 0}
         given |= {"kind": kind} if kind else {}
         means.append(mean_row(metric, group, given))
-        seeds = sorted(group["seed"].unique())
-        middle = (len(seeds) + 1) // 2
-        for half, some in zip(HALVES, (seeds[:middle], seeds[middle:]), strict=True):
-            if len(seeds) > 1:
-                means.append(mean_row(metric, group[group["seed"].isin(some)], {**given, "half": half}))
+        for half, seeds in halves_of(group["seed"]).items():
+            means.append(mean_row(metric, group[group["seed"].isin(seeds)], {**given, "half": half}))
     return means
 
 

@@ -16,7 +16,6 @@ from palimpsest.metrics.intervals import bootstrap, wilson
 
 LABELS = ("family", "model", "set", "concept", "method", "variant", "seed")
 COLUMNS = (*LABELS, "metric", "value", "low", "high", "n")
-HALVES = ("first", "second")  # of the seeds; the first has the odd one
 
 
 def row(metric: str, value: float, low: float = np.nan, high: float = np.nan, n: int = 0, **labels) -> dict:

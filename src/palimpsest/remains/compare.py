@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 
 from palimpsest.metrics.estimates import Interval, of_mean, of_pairs, spearman
-from palimpsest.metrics.measurements import HALVES, row, share_of, write
+from palimpsest.metrics.halves import HALVES
+from palimpsest.metrics.measurements import row, share_of, write
 from palimpsest.remains.readings import METRICS, NOTHING, ORACLE, PRETRAINED, READINGS, Read, between, less, mean
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate

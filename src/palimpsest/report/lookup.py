@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.metrics import measurements
+from palimpsest.metrics.halves import HALVES
 from palimpsest.metrics.intervals import student
-from palimpsest.metrics.measurements import HALVES
 from palimpsest.report.parts import defaults_of
 from palimpsest.report.typeset import Estimate
 from palimpsest.run import UserError
