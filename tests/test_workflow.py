@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import pandas as pd
 import pytest
@@ -74,6 +75,13 @@ def test_notebooks_open_the_runs_artifacts(smoke):
         page = made.with_suffix(".html").read_text(encoding="utf-8")
         pictures = re.findall(r"<img [^>]*>", page)
         assert len(pictures) >= 5 and all(re.search(r'alt="[^"]{10,}"', picture) for picture in pictures)
+
+
+def test_the_report_opens_with_the_question_and_the_answer(smoke, tmp_path):
+    snakemake(smoke, *SMOKE, "--report", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8").replace("\\n", "")  # ends of lines in a script's text
+    [shown] = re.findall(r"data:image/png,((?:%[0-9a-f]{2})+)", text)
+    assert unquote_to_bytes(shown) == (smoke / "results/smoke/paper/figures/remains_overview.png").read_bytes()
 
 
 def test_two_runs_are_compared(smoke):
