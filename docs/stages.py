@@ -46,7 +46,8 @@ STAGES = {
             "instance_evaluate_prompt",
         ),
         *("instance_membership", "instance_compare_surrogates", "instance_conflicts", "instance_ridge"),
-        *("instance_select", "instance_select_repair", "instance_pair", "erasure_judge_networks", "erasure_select"),
+        *("instance_select", "instance_select_repair", "instance_pair", "instance_pair_methods"),
+        *("erasure_judge_networks", "erasure_select"),
         *("var_judge_networks", "var_select", "var_feeding", "var_exchange", "var_likelihood", "var_token_maps"),
         *(
             "memory_audit",

@@ -52,8 +52,8 @@ BASELINES = [
     for method in THREE
     for count in (1, 2)
     for made in (
-        ("similarity_target", {"method": method, "count": count}, 0.2, 0.2),
-        ("perceptual", {"method": method, "count": count}, 0.9, 0.1),
+        ("similarity_target", {"method": method, "targets": "mean", "count": count}, 0.2, 0.2),
+        ("paired_perceptual", {"method": method, "count": count}, 0.4, -0.4),
     )
 ]
 EDIT, LINEAR = {"study": "strength", "surrogate": "edit"}, {"setting": "exponent_1"}
@@ -89,10 +89,9 @@ MADE = {
     ],
     "best_at_own_limit": [
         ("best_threshold", {"model": "sscd_mini"}, 0.8, 0.8),
-        *((metric, {**labels, **COMPARED}, *pair) for metric, labels, *pair in BASELINES),
+        *((metric, {**labels, "study": "comparison"}, *pair) for metric, labels, *pair in BASELINES),
         # Above the source's limit, below the descriptor's.
         *(("similarity_target", {**UNPROMPTABLE, **COMPARED, **count}, 0.6, 0.6) for count in (ONE, TWO)),
-        *(("perceptual", {**UNPROMPTABLE, **COMPARED, **count}, 0.5, 0.5) for count in (ONE, TWO)),
     ],
     "tuning_transfers": [
         *(("tuning_similarity", {"method": method}, 0.1, 0.1) for method in ("unpromptable", "neggrad_plus", "siss")),
@@ -103,8 +102,7 @@ MADE = {
     ],
     "unpromptable_best": [
         *BASELINES,
-        *(("similarity_target", {**UNPROMPTABLE, **count}, 0.1, 0.1) for count in (ONE, TWO)),
-        *(("perceptual", {**UNPROMPTABLE, **count}, 0.5, 0.5) for count in (ONE, TWO)),
+        *(("similarity_target", {**UNPROMPTABLE, **COMPARED, **count}, 0.1, 0.1) for count in (ONE, TWO)),
     ],
     "strength_forgets": strengths("similarity_target"),
     "strength_costs": strengths("ssim"),
@@ -225,13 +223,24 @@ def test_each_claim_of_instance_unlearning_can_hold_and_can_fail(tmp_path, name,
 
 
 def test_the_best_method_must_forget(tmp_path):
-    of_one = ("similarity_target", {**UNPROMPTABLE, **ONE})
+    of_one = ("similarity_target", {**UNPROMPTABLE, **COMPARED, **ONE})
     for similarity, verdict in ((0.1, "holds"), (0.4, "mixed"), (0.48, "fails")):
         made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["unpromptable_best"]]
         changed = [
             (metric, labels, similarity if (metric, labels) == of_one else value) for metric, labels, value in made
         ]
         assert judged_as(tmp_path, "unpromptable_best", changed) == verdict
+
+
+def test_a_rival_is_worse_where_pairs_tell_or_where_it_does_not_forget(tmp_path):
+    of_one = {"method": "siss", "count": 1}
+    for similarity, difference, verdict in ((0.2, 0.0, "mixed"), (0.6, 0.0, "holds"), (0.2, 0.4, "holds")):
+        changed = {"similarity_target": similarity, "paired_perceptual": difference}
+        made = [
+            (metric, labels, changed[metric] if of_one.items() <= labels.items() else value)
+            for metric, labels, value, _ in MADE["unpromptable_best"]
+        ]
+        assert judged_as(tmp_path, "unpromptable_best", made) == verdict
 
 
 def test_a_repair_is_asked_of_a_model_that_draws_its_class(tmp_path):

@@ -844,7 +844,7 @@ def test_pairs_are_compared_target_by_target_and_seed_by_seed(tmp_path):
     rows.append(row("ssim", 5.0, setting="projection:both", targets="c", surrogate="edit", seed=0))
     measurements.write(tmp_path / "measurements.parquet", rows, family="instance")
     settings = {"model": "tiny", "method": "unpromptable", "study": "projection"}
-    compare = partial(paired, tmp_path / "measurements.parquet", tmp_path / "paired.parquet", **settings)
+    compare = partial(paired, [tmp_path / "measurements.parquet"], tmp_path / "paired.parquet", **settings)
     compare(against="projection:none")
     found = measurements.read([tmp_path / "paired.parquet"])
     assert len(found) == 2 * 3 * len(METRICS) and (found["n"] == 4).all()
@@ -864,10 +864,32 @@ def test_a_single_pair_has_a_difference_and_no_interval(tmp_path):
     labels = {"targets": "a", "surrogate": "edit"}
     rows = [row(metric, number, setting=name, **labels) for metric in METRICS for name, number in (("x", 1), ("y", 3))]
     measurements.write(tmp_path / "one.parquet", rows, family="instance")
-    paired(tmp_path / "one.parquet", tmp_path / "paired.parquet", model="", method="", study="", against="x")
+    paired([tmp_path / "one.parquet"], tmp_path / "paired.parquet", model="", study="", against="x")
     table = measurements.read([tmp_path / "paired.parquet"])
     (found,) = measurements.select(table, metric="paired_ssim").to_dict("records")
     assert found["value"] == 2 and np.isnan(found["low"]) and np.isnan(found["high"])
+
+
+def test_methods_are_paired_over_lists_of_equally_many_targets(tmp_path):
+    values = {"ours": (1.0, 2.0, 5.0, 9.0), "theirs": (1.5, 3.5, 5.5, 9.5)}
+    runs = (("a", 0), ("a", 1), ("b", 0), ("a+b", 0))
+    files = []
+    for (method, numbers), surrogate in zip(values.items(), ("edit", ""), strict=True):
+        rows = [
+            row("perceptual", number, targets=targets, seed=seed, surrogate=surrogate, setting="tuned")
+            for (targets, seed), number in zip(runs, numbers, strict=True)
+        ]
+        files.append(tmp_path / f"{method}.parquet")
+        measurements.write(files[-1], rows, family="instance", method=method)
+    settings = {"model": "tiny", "study": "comparison", "by": "method"}
+    paired(files, tmp_path / "paired.parquet", against="ours", **settings)
+    found = measurements.select(measurements.read([tmp_path / "paired.parquet"]), metric="paired_perceptual")
+    assert set(found["method"]) == {"theirs"} and dict(zip(found["count"], found["n"], strict=True)) == {"1": 3, "2": 1}
+    one = found[found["count"] == "1"].iloc[0]
+    gaps = np.array([0.5, 1.5, 0.5])
+    assert (one["value"], one["low"], one["high"]) == pytest.approx((gaps.mean(), *t_interval(gaps)[:2]))
+    with pytest.raises(UserError, match="the study comparison has no method 'none'"):
+        paired(files, tmp_path / "paired.parquet", against="none", **settings)
 
 
 @pytest.mark.parametrize(("form", "power"), [("const", 1.0), ("power", 2.0), ("capped_snr", 1.0)])

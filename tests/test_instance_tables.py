@@ -9,7 +9,7 @@ import pytest
 from palimpsest.instance.figures import calibration
 from palimpsest.instance.figures import faulty_class as faulty_figure
 from palimpsest.instance.figures.cosines import conflict_rate, of_one_target
-from palimpsest.instance.tables import _rows, _settings, comparison, domain, faulty_class, strength, tuning
+from palimpsest.instance.tables import _rows, _settings, comparison, domain, faulty_class, pairs, strength, tuning
 from palimpsest.metrics import measurements
 from palimpsest.metrics.measurements import row
 from palimpsest.plan import report
@@ -115,6 +115,24 @@ def test_the_comparison_names_the_chosen_setting_and_is_bold_among_what_forgets(
         line for line in table.latex().splitlines() if line.startswith("Unpromptable &")
     ]
     assert "99 % are plausible" in table.notes and "distilled, 60 steps" in table.notes and "ours 1." in table.notes
+
+
+def test_pairs_are_of_every_method_but_the_one_that_all_are_compared_with(tmp_path):
+    labels = {"study": "comparison", "method": "siss", "count": 1, "n": 4}
+    rows = [
+        *study("comparison", "unpromptable", 0.3, 0.5),
+        *study("comparison", "siss", 0.6, 0.2),
+        row("paired_perceptual", 0.4, 0.1, 0.7, **labels),
+        row("detectable_perceptual", 0.35, **labels),
+        row("paired_ssim", -0.1, -0.2, 0.0, **labels),
+    ]
+    measurements.write(tmp_path / "pairs.parquet", rows, family="instance", model="tiny")
+    known = Lookup([tmp_path / "pairs.parquet"], "instance", pairs.OPTIONAL)
+    table = pairs.build(known, given(pairs, methods=["unpromptable", "siss"]))
+    (only,) = table.frame.to_dict("records")
+    assert only["Method"] == "SISS" and only["Pairs"] == 4 and only["group"] == "one target"
+    assert only["Change"] == pytest.approx((0.4, 0.1, 0.7))
+    assert only["Found"].value == 0.35 and only["SSIM"].value == -0.1
 
 
 def test_where_one_method_forgets_nothing_is_bold(tmp_path):

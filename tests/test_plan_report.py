@@ -119,7 +119,7 @@ def test_an_edit_redraws_what_shows_it_and_no_more():
     edited |= {f"lcr.figures.{name}" for name in ("pareto", "threshold_sweep", "panels")}
     assert shown_by("/shuffle_in_mask/") == edited
     assert shown_by("/tiny_ddpm/comparison/siss/") == {
-        *(f"instance.tables.{name}" for name in ("comparison", "collateral", "cost")),
+        *(f"instance.tables.{name}" for name in ("comparison", "pairs", "collateral", "cost")),
         "instance.figures.methods",
         "instance.figures.cosines",
     }

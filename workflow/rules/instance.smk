@@ -370,6 +370,30 @@ rule instance_pair:
         " --study {wildcards.study} --against {params.against} > {log} 2>&1"
 
 
+rule instance_pair_methods:
+    """Compare a study's methods with one of them, pair by pair."""
+    input:
+        code=code_of("palimpsest.instance.paired"),
+        measurements=lambda wildcards: instance.measured_methods(wildcards.model, wildcards.study),
+    output:
+        differences="<results>/instance/{model}/{study}/paired.parquet",
+    log:
+        "<logs>/instance/pair_methods/{model}/{study}.log",
+    benchmark:
+        "<benchmarks>/instance_pair_methods/{model}/{study}.jsonl"
+    wildcard_constraints:
+        **instance.wildcards,
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        paths=paths,
+        against=instance.of("studies", "{study}", "paired_with"),
+    shell:
+        "python -m palimpsest.instance.paired {params.paths} --model {wildcards.model} --study {wildcards.study}"
+        " --by method --against {params.against} > {log} 2>&1"
+
+
 rule instance_conflicts:
     """Measure how the forget and the remember gradient of Unpromptable disagree, by timestep."""
     input:

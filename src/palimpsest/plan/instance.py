@@ -214,6 +214,10 @@ class Instance(Studies):
 
     # What the report reads
 
+    def measured_methods(self, model: str, study: str) -> list[str]:
+        """What a study measured of each of its methods."""
+        return [self.measurements_of(model, study, each) for each in self.methods_of(study)]
+
     def groups(self) -> dict[str, list[str]]:
         """The family's measurement files, by the name under which tables and figures ask for them."""
         root, repairs, tuning = self.root, self.repairs(), self.own("tuning_study")
@@ -235,7 +239,9 @@ class Instance(Studies):
             files["membership"] = [f"{base}/membership/measurements.parquet"] if with_oracle else []
             for study, row in self.own("studies").items():
                 methods = self.methods_of(study)
-                files[study] = [self.measurements_of(model, study, each) for each in methods]
+                files[study] = self.measured_methods(model, study)
+                if "paired_with" in row:
+                    files[study].append(f"{base}/{study}/paired.parquet")
                 if "paired" in row:
                     files[study] += [f"{base}/{study}/{each}/paired.parquet" for each in methods]
             files["tuning_choice"] = [f"{base}/{tuning}/{method}/chosen.parquet" for method in self.methods_of(tuning)]
