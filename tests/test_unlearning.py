@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from palimpsest.models.adamw import AdamW
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.run import UserError
 from palimpsest.unlearning import door, engine
@@ -131,6 +132,21 @@ def test_weights_that_an_update_makes_infinite_are_told_and_those_before_it_kept
     with pytest.raises(engine.NotFinite, match="the weights are not finite at step 0") as error:
         door.edit("neggrad_plus", network, context(), settings={}, training=wild)
     assert error.value.log == [] and network.scale.item() == 0.5
+
+
+def test_no_step_takes_a_value_farther_than_is_said():
+    """Gradients that leap from tiny to great move a value most: the second moment follows them slowly."""
+    for betas in ((0.9, 0.999), (0.9, 0.97), (0.5, 0.9)):
+        values, longest = torch.full((1,), 2.0), 0.0
+        optimiser = AdamW(values, betas, 0.1)
+        for length in (1e-12, 1e-12, 1e3, 1e3, 1e-6):
+            longest, before = max(longest, length), values.abs().item()
+            farthest = optimiser.farthest(0.01, longest, before)
+            optimiser.step(torch.full((1,), -length), 0.01)
+            assert values.item() <= farthest
+        assert values.item() > 2.005
+    # Where it may be infinite it is said to be.
+    assert optimiser.farthest(3e38, 1.0, 2.0) > torch.finfo(torch.float32).max
 
 
 def closed_form(network, context, *, factor: float = 2.0):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+EPSILON = 1e-8  # the least that a mean of gradients is divided by
+
 
 class AdamW:
     """`torch.optim.AdamW([vector], ..., fused=True)` to the last bit, by the kernel that it calls.
@@ -15,6 +17,13 @@ class AdamW:
         self.values, self.betas, self.weight_decay = values, betas, weight_decay
         self.mean, self.square = torch.zeros_like(values), torch.zeros_like(values)
         self.count = torch.zeros((), device=values.device)
+
+    def farthest(self, learning_rate: float, longest: float, highest: float) -> float:
+        """How far from zero a step can take a value, at most.
+
+        longest: of the gradients so far, which no mean of them is greater than; highest: of the values' magnitudes.
+        """
+        return highest + learning_rate * (longest / EPSILON + self.weight_decay * highest)
 
     @torch.no_grad()
     def step(self, gradient: Tensor, learning_rate: float) -> None:
@@ -31,7 +40,7 @@ class AdamW:
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=self.weight_decay,
-            eps=1e-8,
+            eps=EPSILON,
             amsgrad=False,
             maximize=False,
         )

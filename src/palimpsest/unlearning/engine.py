@@ -25,6 +25,9 @@ from palimpsest.unlearning.losses import squared_errors
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.unlearning.streams import Stream
 
+# Weights may become infinite beyond it: float32's greatest number, less what is computed on the way.
+BREAKING = torch.finfo(torch.float32).max / 1000
+
 
 class FlatParameters:
     """The trainable parameters of a network as one float32 vector, and their gradients as another.
@@ -234,6 +237,11 @@ class Step:
         self.seen["cosine"] = float(forget @ remember / lengths) if lengths > 0 else 0.0
 
 
+def magnitude(values: Tensor) -> float:
+    """The greatest distance of a value from zero; not finite where one is not."""
+    return max(abs(float(extreme)) for extreme in values.aminmax())
+
+
 def over_processes(values: Tensor) -> Tensor:
     """The mean over the processes that train together, in place."""
     if torch.distributed.is_initialized():
@@ -318,8 +326,10 @@ def train(
         compile_for(network, steps)
     parameters = FlatParameters(network)
     optimiser = AdamW(parameters.values, betas, weight_decay)
-    # The weights' average, or, where there is none, what they were before a step: what broken ones are replaced by.
-    earlier = parameters.values.clone()
+    # The weights' average, or, where there is none, what they were before a step that may break them: what broken ones
+    # are replaced by.
+    earlier = parameters.values.clone() if average else None
+    longest, highest = 0.0, magnitude(parameters.values)
     first_time = context.timesteps - 1 if timesteps == "last" else 0
     memory, log, first_loss, own = {}, [], None, own_places(batch)
     for index in tqdm(range(steps), mininterval=5):
@@ -344,11 +354,14 @@ def train(
         length = float(found.norm())
         if not math.isfinite(length):
             raise NotFinite(index, log)
-        if not average:
-            earlier.copy_(parameters.values)
         clipped = found if length <= clip else found * (clip / length)
-        optimiser.step(clipped, learning_rate * min(1.0, (index + 1) / max(warm_up, 1)))
-        if not all(math.isfinite(extreme) for extreme in parameters.values.aminmax()):
+        rate, longest = learning_rate * min(1.0, (index + 1) / max(warm_up, 1)), max(longest, min(length, clip))
+        if not average:
+            breaking = optimiser.farthest(rate, longest, highest) > BREAKING
+            earlier = parameters.values.clone() if breaking else None
+        optimiser.step(clipped, rate)
+        highest = magnitude(parameters.values)
+        if not math.isfinite(highest):
             parameters.values.copy_(earlier)
             raise NotFinite(index, log, "the weights are")
         log.append(
