@@ -760,11 +760,13 @@ def tuning(folder: Path, settings: dict[str, tuple[list[float], float, float]]) 
         for number, worst in enumerate(similarity):
             labels = {"setting": setting, "targets": f"t{number}"}
             rows.append(row("worst_similarity", worst, **labels))
+            rows.append(row("similarity_target", worst, worst - 0.02, worst + 0.02, **labels))
             near = distance[number] if isinstance(distance, list) else distance
             rows += [row("plausible", plausible, n=96, **labels), row("frechet_pretrained", near, **labels)]
         # What is a mean already must not be read.
         labels = {"setting": setting, "targets": "mean"}
-        rows += [row("worst_similarity", 0.99, **labels), row("plausible", 0.0, **labels)]
+        rows += [row(metric, 0.99, **labels) for metric in ("worst_similarity", "similarity_target")]
+        rows.append(row("plausible", 0.0, **labels))
     measurements.write(folder / "tuning.parquet", rows, family="instance")
     baseline = [row("plausible", 0.9, n=96, targets=f"t{number}") for number in range(2)]
     measurements.write(folder / "baseline.parquet", baseline, family="instance")
@@ -809,6 +811,22 @@ def test_the_setting_is_chosen_by_the_rule_of_selection(tmp_path, settings, best
     assert value(written, "tuning_similarity") == max(similarity)
     assert value(written, "tuning_plausible") == pytest.approx(plausible)
     assert value(written, "tuning_frechet_pretrained") == pytest.approx(np.mean(distance))
+
+
+@pytest.mark.parametrize(
+    ("settings", "often"),
+    [
+        # Far below the limit, at it (a half each), and as plausible as the test just allows.
+        ({"far": ([0.1], 0.9, 5.0), "near": ([0.2], 0.9, 3.0)}, (1, 1)),
+        ({"far": ([0.1], 0.9, 5.0), "near": ([0.4], 0.9, 3.0)}, (0.4, 0.6)),
+        ({"far": ([0.1], 0.9, 5.0), "near": ([0.2], 77 / 96, 3.0)}, (0.4, 0.7)),
+    ],
+)
+def test_a_choice_at_the_edge_of_the_rule_is_one_that_chance_may_flip(tmp_path, settings, often):
+    table, baseline, grid = tuning(tmp_path, settings)
+    outputs = tmp_path / "selected.json", tmp_path / "chosen.parquet"
+    assert select(table, baseline, *outputs, method="siss", model="tiny", grid=grid)["setting"] == "near"
+    assert often[0] <= value(measurements.read([outputs[1]]), "selected_again") <= often[1]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.55, 0.9])

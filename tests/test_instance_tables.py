@@ -161,8 +161,11 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
             rows += study("tuning", method, 0.3, 0.5, setting=setting)
             rows += study("tuning", method, 0.3, 0.5, targets="a", setting=setting)
         rows.append(row("selected", 1, method=method, setting=settings[1]))
+        rows.append(row("selected_again", 0.75, method=method, setting=settings[1]))
     table = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids))
     assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
+    again = [each.value for each in table.frame["measured here", "Again"]]
+    assert np.isnan(again[::2]).all() and again[1::2] == [0.75, 0.75]
     assert "beforehand" not in table.notes
     known = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids, released_tunings=["siss"]))
     assert "SISS: measured beforehand and released with the repository" in known.notes

@@ -5,11 +5,14 @@ less often plausible than the pretrained model's by Fisher's exact test; of thes
 the pretrained model's samples is within one standard error of the smallest, pair by pair over targets and seeds, for a
 grid lists the gentlest setting first (the rule of one standard error, Breiman et al. 1984, section 3.4.3). Where none
 of those that forgot stayed plausible, the same choice among all that forgot; where none forgot, the one with the lowest
-similarity.
+similarity. How often chance would choose it again is written beside.
 """
 
 import json
+from collections.abc import Callable
+from functools import cache
 
+import numpy as np
 import pandas as pd
 import scipy  # scipy.stats loads when first used
 
@@ -19,6 +22,7 @@ from palimpsest.options import Share
 from palimpsest.run import Input, Output, step
 
 READ = ("perceptual", "plausible", "frechet_pretrained")
+DRAWS = 500
 
 
 def select(
@@ -43,21 +47,43 @@ def select(
     shares = before[(before["metric"] == "plausible") & (before["targets"] != "mean")]
     share, count = float(shares["value"].mean()), int(shares["n"].min())
     means = table.pivot_table(index="setting", columns="metric", values="value", aggfunc="mean")
-    worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()
-    forgot = means[worst.reindex(means.index) <= LIMIT]
-    kept = [fewer(one, share, count) > level for one in forgot["plausible"]]
-    good = forgot[kept]
-    left = good if len(good) else forgot
-    names = [each["name"] for each in grid["settings"] if each["name"] in left.index]
-    best = nearest(table, names) if names else worst.idxmin()
+    means = means.loc[[each["name"] for each in grid["settings"] if each["name"] in means.index]]
+    worst = table[table["metric"] == "worst_similarity"].groupby("setting")["value"].max()[means.index]
+    among = cache(lambda names: nearest(table, list(names)))
+    stays = cache(lambda plausible: fewer(plausible / count, share, count) > level)
+
+    def choice(worst: pd.Series, plausible: pd.Series) -> tuple[str, tuple[str, ...]]:
+        """The setting, and those that passed, of the highest similarities and of how many samples are plausible."""
+        forgot = tuple(worst.index[worst <= LIMIT])
+        good = tuple(name for name in forgot if stays(int(plausible[name])))
+        return (among(good or forgot) if forgot else worst.idxmin()), good
+
+    best, good = choice(worst, (means["plausible"] * count).round())
+    again = chosen_again(choice, best, table, means["plausible"], count)
     (settings,) = [each for each in grid["settings"] if each["name"] == best]
     selected.write_text(json.dumps(settings, sort_keys=True) + "\n", encoding="utf-8")
     rows = [row("selected", 1, setting=best), row("passed_settings", len(good), n=len(means))]
+    rows.append(row("selected_again", again, setting=best, n=DRAWS))
     # To be laid beside what the same setting reads on other targets: the worst similarity, and means.
     rows.append(row("tuning_similarity", worst[best]))
     rows += [row(f"tuning_{metric}", means.loc[best, metric]) for metric in READ if metric in means]
     write(chosen, rows, family="instance", model=model, method=method)
-    return {"setting": best, "passed": list(good.index)}
+    return {"setting": best, "passed": list(good)}
+
+
+def chosen_again(choice: Callable, best: str, table: pd.DataFrame, plausible: pd.Series, count: int) -> float:
+    """How often the setting would be chosen again, were similarities and plausible samples drawn anew.
+
+    Similarities by their intervals, a normal each; the number of plausible samples of so many by their share.
+    """
+    rng, alike = np.random.default_rng(0), table[table["metric"] == "similarity_target"]
+    errors = ((alike["high"] - alike["low"]) / (2 * scipy.special.ndtri(0.975))).fillna(0).to_numpy()
+    same = 0
+    for _ in range(DRAWS):
+        drawn = alike.assign(value=rng.normal(alike["value"], errors)).groupby("setting")["value"].max()
+        shown = pd.Series(rng.binomial(count, plausible), plausible.index)
+        same += choice(drawn[plausible.index], shown)[0] == best
+    return same / DRAWS
 
 
 def nearest(table: pd.DataFrame, names: list[str]) -> str:

@@ -20,6 +20,7 @@ METRICS = {
 }
 PUBLISHED = dict(zip(COLUMNS, (Format(2), Format(2), Format(2, interval=False), Format(1), Format(1)), strict=True))
 FORMATS = {**{name: style for name, (_, style) in METRICS.items()}, **PUBLISHED}
+FORMATS["Again"] = Format(0, "percent", interval=False)  # how often a setting would be chosen again
 OURS, THEIRS = "measured here", "published"
 BOLD = (
     f"Bold: the least change among at least two that forget (S at most {LIMIT:g}), where no interval of another "

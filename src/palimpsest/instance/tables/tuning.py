@@ -40,7 +40,8 @@ def build(lookup: Lookup, params: dict) -> Table:
                 mark = " *" if setting in chosen else ""
                 row = line(here, name_of(method) if not position else "", {"setting": setting, "study": "tuning"})
                 worst = Estimate(worst_similarity(here, setting=setting, study="tuning"))
-                rows.append({**row, (OURS, "S"): worst, ("", "Setting"): own + mark})
+                again = here.get("selected_again", setting=setting)
+                rows.append({**row, (OURS, "S"): worst, ("", "Setting"): own + mark, (OURS, "Again"): again})
     first = [("", "Row"), ("", "Setting")]
     frame = pd.DataFrame(rows)
     ordered = frame[first + [column for column in frame.columns if column not in first]]
@@ -50,7 +51,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         "The tuning: as many settings of every method on targets of its own. Of those that forget all with samples "
         "not less often plausible than the pretrained model’s (Fisher’s exact test at 5 %), the first within one "
         "standard error of the smallest FD pre is taken (*), pair by pair over targets and seeds; where there is none, "
-        "the same of all that forget; where none does, the one that forgets most.",
+        "the same of all that forget; where none does, the one that forgets most. Again: how often (%) it would be "
+        "chosen, were similarities drawn by their intervals and plausible samples by their share.",
         "tab:instance-tuning",
         f"Columns as in the table that compares the methods, but S is the highest of the targets’ similarities, which "
         f"the rule reads; the others are means over them. {basis(params, 'tuning', within=WITHIN)} {same_twice(params)}"
