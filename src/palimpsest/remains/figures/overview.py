@@ -18,6 +18,7 @@ PARAMS = {"models": None, "methods": None, "kinds": None}
 NETWORKS = {"pretrained": "-", "oracle": "--"}
 ACROSS = 2  # panels
 ASKED, REMINDED = PALETTE[0], PALETTE[1]
+SPAN = 12  # points of what is kept, that a panel shows at least: less is no difference to look at
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
@@ -61,4 +62,6 @@ def show(axes: Axes, here: Lookup, methods: list[str]) -> None:
                 axes.axhline(points[name][column], color=colour, linestyle=line, linewidth=0.7, zorder=0)
                 look = {"linestyle": line, "color": colour, "linewidth": 0.7, "markerfacecolor": "white"}
                 axes.plot(*points[name][[0, column]], marker=mark, markersize=5, **look, label=f"{name}, {label}")
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, right - SPAN), max(right, 101))
     axes.set_ylim(min(-6, np.nanmin(shown[:, 1:]) - 6), 106)
