@@ -20,7 +20,7 @@ PARAMS = {
 
 REFERENCES = ("pretrained", "oracle")
 PUBLISHED_TARGETS = 4  # of the source's sequence
-THEIRS = "the source’s †"
+MARKED_ROW = "the source’s †"
 
 
 def build(lookup: Lookup, params: dict) -> Table:
@@ -29,8 +29,8 @@ def build(lookup: Lookup, params: dict) -> Table:
     for model in params["models"]:
         for count in counts(lookup, study="comparison", model=model):
             published, marked = (SINGLE, MARKED) if count == 1 else (SEQUENCE, MARKED_SEQUENCE)
-            published = {**published, THEIRS: marked}
-            for method in (*REFERENCES, *params["methods"], THEIRS):
+            published = {**published, MARKED_ROW: marked}
+            for method in (*REFERENCES, *params["methods"], MARKED_ROW):
                 labels = {"method": method, "study": "comparison", "model": model, "count": count}
                 row = line(lookup, name_of(method), labels, published.get(method))
                 rows.append({**row, ("", "group"): "one target" if count == 1 else f"{count} targets in sequence"})
