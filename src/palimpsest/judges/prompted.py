@@ -28,10 +28,14 @@ def shown(pictures: np.ndarray, rows: pd.DataFrame, judge: Path, detector: Path)
 
     emblem_found: where the caption has one; emblem_unasked: where it has none.
     """
-    images = to_tensor(pictures)
-    accuracy = factor_accuracy(networks.load(judge), images, rows)
-    found, asked = best_scores(networks.load(detector), images).numpy() >= 0.5, rows["emblem"].to_numpy(bool)
+    accuracy = factor_accuracy(networks.load(judge), to_tensor(pictures), rows)
+    found, asked = emblem_shown(pictures, detector), rows["emblem"].to_numpy(bool)
     rates = {name: accuracy[name] for name in FACTORS}
     if asked.any():
         rates["emblem_found"] = float(found[asked].mean())
     return {**rates, "emblem_unasked": float(found[~asked].mean()), "prompts": len(rows)}
+
+
+def emblem_shown(pictures: np.ndarray, detector: Path) -> np.ndarray:
+    """In which of pictures (n, H, W, 3) uint8 the detector sees an emblem (n,) bool."""
+    return best_scores(networks.load(detector), to_tensor(pictures)).numpy() >= 0.5

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from palimpsest.judges.prompted import judged_prompts, known_rows, shown
+from palimpsest.judges.prompted import emblem_shown, judged_prompts, known_rows, shown
 from palimpsest.models import var, visual_tokenizer
 from palimpsest.models.next_scale import NextScaleTransformer, symbol_losses
 from palimpsest.models.pixels import shares
@@ -30,6 +30,7 @@ from palimpsest.worlds.captions import drawn_caption
 
 EMPTY_SHARE = 0.1  # of the captions
 SAMPLING = {"guidance": 4.0, "temperature": 0.5, "top_p": 0.97}  # of the samples that are judged
+EMBLEM_DRAWS = 4  # of each prompt that asks for an emblem: too few do to know its rate from one
 
 
 class Settings(Training):
@@ -98,6 +99,7 @@ def train(
     return {
         "losses": losses,
         "quality": {name: shown(drawn(kept, some, seed), some, judge, detector) for name, some in prompts.items()},
+        "emblems": {name: emblems(kept, some, seed, detector) for name, some in prompts.items()},
         "teacher_forced": teacher_forced(
             kept, np.load(test_images, mmap_mode="r"), held_out, known_rows(held_out, rows)
         ),
@@ -134,6 +136,15 @@ def token_weights(masks: np.ndarray, sizes: tuple[int, ...], more: float) -> Ten
 def drawn(model: Var, rows: pd.DataFrame, seed: int) -> np.ndarray:
     """What a model draws from the rows' captions."""
     return var.draw(model, list(rows["caption"]), np.arange(len(rows)), seed=seed, **SAMPLING)
+
+
+def emblems(model: Var, rows: pd.DataFrame, seed: int, detector: Path) -> dict[str, float | int]:
+    """How many pictures drawn for those rows that ask for an emblem have one, by seeds that `quality` does not use."""
+    asked = rows[rows["emblem"].astype(bool)]
+    if asked.empty:
+        return {"pictures": 0}
+    pictures = np.concatenate([drawn(model, asked, seed + draw) for draw in range(1, EMBLEM_DRAWS + 1)])
+    return {"pictures": len(pictures), "found": float(emblem_shown(pictures, detector).mean())}
 
 
 @torch.inference_mode()
