@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from palimpsest.models import visual_tokenizer
 from palimpsest.models.diffusion import device_of
 from palimpsest.models.edits import VISUAL
+from palimpsest.models.memory import in_parts
 from palimpsest.models.next_scale import NextScaleTransformer, Seen
 from palimpsest.models.next_scale_texts import TextEncoder, Tokenizer, embedded, open_texts, save_texts
 from palimpsest.models.published import read_state
@@ -56,7 +57,9 @@ class NextScale(nn.Module):
 
     def known(self, conditions: Tensor) -> Tensor:
         """Which tokens (n, length) of token ids are of the text, and not what pads it."""
-        ends = (conditions == self.text_encoder.config.eos_token_id).int().argmax(1)
+        ended = conditions == self.text_encoder.config.eos_token_id
+        # Of a text whose end was cut off all are.
+        ends = torch.where(ended.any(1), ended.int().argmax(1), conditions.shape[1])
         return torch.arange(conditions.shape[1], device=conditions.device) <= ends[:, None]
 
     def forward(self, conditions: Tensor, inputs: Tensor, dropped: Tensor | None = None) -> Tensor:
@@ -325,19 +328,23 @@ def roll_out(
 
 def sample(model: Var, conditions: Tensor, uniform: Tensor, *, batch: int = 64, **settings) -> Tensor:
     """Tokens (n, L, symbols) on the CPU that the model draws for conditions (n, ...); settings: of `roll_out`."""
-    found = []
-    for part in torch.arange(len(uniform)).split(batch):
+
+    def drawn(part: slice) -> Tensor:
         own = {name: settings[name][part] for name in ("against", "prefix") if settings.get(name) is not None}
-        found.append(roll_out(model, conditions[part], uniform[part], **{**settings, **own}).symbols.cpu())
-    return torch.cat(found)
+        return roll_out(model, conditions[part], uniform[part], **{**settings, **own}).symbols.cpu()
+
+    return torch.cat(in_parts(drawn, len(uniform), batch, "pictures drawn"))
 
 
 @torch.inference_mode()
 def pictures_of(model: Var, symbols: Tensor, batch: int = 128) -> np.ndarray:
     """Pictures (n, H, W, 3) uint8 of tokens (n, L, symbols)."""
     device = device_of(model.network)
-    parts = (model.visual.quantiser.read(part.to(device)).total for part in symbols.split(batch))
-    return np.concatenate([visual_tokenizer.decode(model.visual, part) for part in parts])
+
+    def decoded(part: slice) -> np.ndarray:
+        return visual_tokenizer.decode(model.visual, model.visual.quantiser.read(symbols[part].to(device)).total)
+
+    return np.concatenate(in_parts(decoded, len(symbols), batch, "pictures decoded"))
 
 
 def draw(model: Var, prompts: Sequence[str], indices: np.ndarray, *, seed: int, **settings) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from palimpsest.models.memory import in_parts
 from palimpsest.models.var import Var, roll_out
 from palimpsest.unlearning.rollouts import Rollouts
 
@@ -30,14 +31,14 @@ def rolled_out(
     if same.any() and not same.all():
         raise ValueError(f"pair {int(same.int().argmax())} has equal prompts: one has to lack the concept")
     settings = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    found: dict[str, list[Tensor]] = {"tokens": [], "own": [], "guided": [], "plain": []}
-    for part in torch.arange(len(asked)).split(batch):
+
+    def of(part: slice) -> dict[str, Tensor]:
         drawn = roll_out(model, safe[part], uniform[part], **settings)
         own = drawn if same.all() else roll_out(model, asked[part], uniform[part], **settings)
         plain = model.network(safe[part], drawn.inputs)
-        parts = {"tokens": drawn.symbols, "own": own.symbols, "guided": drawn.logits.half(), "plain": plain.half()}
-        for name, each in parts.items():
-            found[name].append(each)
+        return {"tokens": drawn.symbols, "own": own.symbols, "guided": drawn.logits.half(), "plain": plain.half()}
+
+    parts = in_parts(of, len(asked), batch, "rollouts")
     # Cloned: what is made for inference alone can take no part in a training.
-    kept = {name: torch.cat(each).clone() for name, each in found.items()}
+    kept = {name: torch.cat([part[name] for part in parts]).clone() for name in parts[0]}
     return Rollouts(model.visual.quantiser, asked, safe, **kept)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from palimpsest.models.adamw import AdamW
 from palimpsest.models.forward_process import add_noise, drawn_noise
+from palimpsest.models.memory import says_out_of_memory
 from palimpsest.models.training import compile_for
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.losses import squared_errors
@@ -157,7 +158,7 @@ class Step:
             try:
                 return attempt(size)
             except (RuntimeError, MemoryError) as error:
-                if not _says_out_of_memory(error) or size == 1:
+                if not says_out_of_memory(error) or size == 1:
                     raise
                 self.memory["micro_batch"] = half = (size + 1) // 2
                 print(f"step {self.index}: memory does not suffice for {size} at a time; from now on {half} are taken")
@@ -248,11 +249,6 @@ def over_processes(values: Tensor) -> Tensor:
         torch.distributed.all_reduce(values)
         values /= torch.distributed.get_world_size()
     return values
-
-
-def _says_out_of_memory(error: Exception) -> bool:
-    """Whether an error means too little memory; on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class NotFinite(RuntimeError):
