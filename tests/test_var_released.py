@@ -86,6 +86,7 @@ def test_the_released_model_draws_the_emblem_where_it_is_asked_for():
 def test_the_record_of_a_released_model_says_how_it_was_measured(path):
     record = recorded(path)
     assert record["sampling"] == SAMPLING
+    assert record["cached_error"] <= 1e-4
     assert sum(rates["prompts"] for rates in record["quality"].values()) >= 600
     assert all(rates["emblem_unasked"] <= 0.05 for rates in record["quality"].values())
     assert sum(file.stat().st_size for file in path.with_suffix("").rglob("*.safetensors")) <= 10e6

@@ -104,6 +104,7 @@ def train(
             kept, np.load(test_images, mmap_mode="r"), held_out, known_rows(held_out, rows)
         ),
         "sampling": SAMPLING,
+        "cached_error": cached_error(kept, prompts["seen"], seed),
         "parameters": {name: sum(part.numel() for part in each.parameters()) for name, each in parts_of(kept).items()},
     }
 
@@ -145,6 +146,14 @@ def emblems(model: Var, rows: pd.DataFrame, seed: int, detector: Path) -> dict[s
         return {"pictures": 0}
     pictures = np.concatenate([drawn(model, asked, seed + draw) for draw in range(1, EMBLEM_DRAWS + 1)])
     return {"pictures": len(pictures), "found": float(emblem_shown(pictures, detector).mean())}
+
+
+@torch.inference_mode()
+def cached_error(model: Var, rows: pd.DataFrame, seed: int) -> float:
+    """How far logits that are drawn with a cache are at most from those of the masked pass, of eight of the rows."""
+    ids = model.ids(list(rows["caption"].head(8)))
+    drawn = var.roll_out(model, ids, var.noise_of(model, np.arange(len(ids)), seed), guidance=1)
+    return float((model.network(ids, drawn.inputs) - drawn.logits).abs().max())
 
 
 @torch.inference_mode()
