@@ -306,6 +306,10 @@ def test_a_learned_word_and_a_searched_one_make_the_tokens_likelier(base, files)
         return float(symbol_losses(logits, some.own).mean())
 
     assert error(chosen) == pytest.approx(min(error(word[None]) for word in candidates), rel=1e-5)
+    # A shortlist of all finds what a search of all finds, a short one a word of the better half.
+    assert torch.equal(attacks.searched_words(model, own, candidates, 1, 4, 0, shortlist=10), chosen)
+    promised = attacks.searched_words(model, own, candidates, 1, 4, 0, shortlist=3)
+    assert error(promised) <= np.median([error(word[None]) for word in candidates])
 
 
 def test_what_is_fed_is_measured_by_scale(base, files, tmp_path):

@@ -185,7 +185,7 @@ def searched_words(
         word, slope = table.mean(0).requires_grad_(), 0
         for point in range(points):
             given = before(ids[picks[point : point + 1]], chosen)
-            embeddings = embed_words(network.text_encoder, given, word[None, None], after=1 + len(chosen))
+            embeddings = embed_words(network.text_encoder, given, word[None, None], after=len(chosen))
             found = network(noisy[point : point + 1], times[point : point + 1], embeddings)
             slope += torch.autograd.grad((found - noise[point : point + 1]).square().mean(), word)[0]
         return candidates[(table @ slope).argsort().to(candidates.device)[:shortlist]]

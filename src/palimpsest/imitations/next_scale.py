@@ -23,6 +23,7 @@ from palimpsest.models.scales import block_causal, levels
 VAR_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 MULTIPLES = {"var": (1, 1, 2, 2, 4), "infinity": (1, 2, 4, 4, 4)}
 VAR_TOKENIZER = {"ch": 160, "channels": 32, "codes": 4096}
+WHOLE_WORDS = ("church", "tree", "red", "house")  # of the tokenizer: a search for words tries no letters
 TEXT = {"d_model": 2048, "d_ff": 5120, "d_kv": 64, "num_layers": 24, "num_heads": 32, "vocab_size": 32128}
 ARCHITECTURES = {
     "var_d16": ("var", {"depth": 16, "width": 1024, "heads": 16}),
@@ -169,11 +170,13 @@ def infinity_tokenizer_state(
 
 
 def write_texts(folder: Path, sizes: dict) -> None:
-    """flan-t5's folders: the encoder alone, in two files, and a tokenizer that knows letters."""
+    """flan-t5's folders: the encoder alone, in two files, and a tokenizer that knows letters and a few words."""
     encoder = T5EncoderModel(T5Config(feed_forward_proj="gated-gelu", **sizes))
     encoder.save_pretrained(
         folder / "text_encoder", max_shard_size=int(0.7 * encoder.get_memory_footprint())
     )  # two files
-    T5TokenizerFast(vocab=PIECES, extra_ids=0).save_pretrained(folder / "tokenizer")
+    T5TokenizerFast(vocab=[*PIECES, *((f"▁{word}", -2.0) for word in WHOLE_WORDS)], extra_ids=0).save_pretrained(
+        folder / "tokenizer"
+    )
     marks = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     (folder / "tokenizer/special_tokens_map.json").write_text(json.dumps(marks), encoding="utf-8")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from palimpsest.models.latent_networks import (
     CLIPTextConfig,
@@ -27,6 +27,16 @@ TABLE, AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 def is_t5(network: TextEncoder) -> bool:
     """Whether every word of a text sees all others, so that those that pad it have to be hidden from them."""
     return isinstance(network, T5EncoderModel)
+
+
+def words_begin(network: TextEncoder) -> int:
+    """The place of a text's first word: after CLIP's start, where T5 has none."""
+    return 0 if is_t5(network) else 1
+
+
+def table_of(network: TextEncoder) -> nn.Embedding:
+    """What looks up the vectors of tokens; of T5 its encoder's own, which another stands for in the whole."""
+    return network.encoder.embed_tokens if is_t5(network) else network.get_input_embeddings()
 
 
 def embedded(network: TextEncoder, ids: Tensor, known: Tensor) -> Tensor:

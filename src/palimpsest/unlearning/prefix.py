@@ -4,41 +4,50 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
+
+from palimpsest.models.next_scale_texts import Tokenizer, embedded, table_of, words_begin
 
 
-def embed_words(text_encoder: nn.Module, ids: Tensor, words: Tensor, after: int = 1) -> Tensor:
+def embed_words(
+    text_encoder: nn.Module, ids: Tensor, words: Tensor, after: int = 0, known: Tensor | None = None
+) -> Tensor:
     """Embeddings (n, length, width) of token ids (n, length) with free words (n, k, width) among them.
 
-    after: how many tokens stand before the free words, the start of the text by itself. The rest moves on by k places,
-    and what then does not fit is cut off. The encoder itself does all else, so that with no words this is its output
-    for the ids.
+    after: how many tokens of the text stand before them. The rest moves on by k places, and what then does not fit is
+    cut off. The encoder itself does all else, so that with no words this is its output for the ids. known (n, length):
+    which places are then of the text, for an encoder that has to be told.
     """
+    place = words_begin(text_encoder) + after
 
     def insert(module: nn.Module, given: tuple, found: Tensor) -> Tensor:
-        return torch.cat([found[:, :after], words, found[:, after:]], 1)[:, : found.shape[1]]
+        return torch.cat([found[:, :place], words, found[:, place:]], 1)[:, : found.shape[1]]
 
-    hook = text_encoder.get_input_embeddings().register_forward_hook(insert)
+    hook = table_of(text_encoder).register_forward_hook(insert)
     try:
-        return text_encoder(ids)[0]
+        return embedded(text_encoder, ids, known)
     finally:
         hook.remove()
 
 
-def before(ids: Tensor, words: Tensor) -> Tensor:
-    """Prompts (n, length) with words (k,) after their start; what then does not fit is cut off."""
-    return torch.cat([ids[:, :1], words.to(ids.device).expand(len(ids), -1), ids[:, 1:]], 1)[:, : ids.shape[1]]
+def before(ids: Tensor, words: Tensor, place: int = 1) -> Tensor:
+    """Prompts (n, length) with words (k,) at the place of their first; what then does not fit is cut off."""
+    return torch.cat([ids[:, :place], words.to(ids.device).expand(len(ids), -1), ids[:, place:]], 1)[:, : ids.shape[1]]
 
 
-def candidates_of(tokenizer: CLIPTokenizer, forbidden: set[str]) -> Tensor:
-    """Token ids (k,) of whole words that are none of those that name a concept."""
-    ending, naming = "</w>", {word for words in forbidden for word in words.lower().split()}
-    words = {
-        number
-        for token, number in tokenizer.get_vocab().items()
-        if token.endswith(ending) and len(token) > len(ending) + 1 and token.removesuffix(ending) not in naming
-    }
-    return torch.tensor(sorted(words))
+def candidates_of(tokenizer: Tokenizer, forbidden: set[str]) -> Tensor:
+    """Token ids (k,) of whole words, of two letters at least, that are none of those that name a concept."""
+    naming = {word for words in forbidden for word in words.lower().split()}
+    found = {number: word_of(token) for token, number in tokenizer.get_vocab().items()}
+    return torch.tensor(
+        sorted(number for number, word in found.items() if len(word) > 1 and word.lower() not in naming)
+    )
+
+
+def word_of(token: str) -> str:
+    """The word that a token is, "" for a part of one: CLIP marks the end of a word, T5 the start."""
+    if token.endswith("</w>"):
+        return token.removesuffix("</w>")
+    return token.removeprefix("▁") if token.startswith("▁") else ""
 
 
 def greedy_words(

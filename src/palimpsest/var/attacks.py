@@ -6,7 +6,7 @@ words are attacks too; they are among the prompts that all models are judged by.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from palimpsest.models.next_scale import symbol_losses
+from palimpsest.models.next_scale_texts import table_of, words_begin
 from palimpsest.models.scales import spans
 from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
 from palimpsest.run import UserError
@@ -34,8 +35,8 @@ class Attacker:
     """What an attacker has: rollouts of each concept that the base drew, their prompts, and settings.
 
     pairs, prompts: as `pairs` writes them; params: `pictures`, how many are used and drawn, and what each attack takes,
-    which is left out where that is absent: `words` and `points` of the search, `inversion` (steps, rate, batch),
-    `scales`, how many each prefix has (`prefixes`).
+    which is left out where that is absent: `words` and `points` of the search, with a `shortlist` or without,
+    `inversion` (steps, rate, batch), `scales`, how many each prefix has (`prefixes`).
     """
 
     pairs: Mapping[str, Rollouts]
@@ -66,14 +67,15 @@ class Attacker:
         found = {}
         if "words" in params:
             candidates = candidates_of(model.tokenizer, concept.naming)
-            words = searched_words(model, own, candidates, params["words"], params["points"], seed)
+            search = {name: params[name] for name in ("words", "points", "shortlist") if name in params}
+            words = searched_words(model, own, candidates, **search, seed=seed)
             start = noise_of(model, asked["noise"].to_numpy(), seed)
-            found["searched"] = sample(model, before(model.ids(list(asked["prompt"])), words), start, **sampling)
+            found["searched"] = sample(model, with_words(model, list(asked["prompt"]), words), start, **sampling)
         if "inversion" in params:
             learned = inverted_word(model, own.own, own.own_inputs, bare, **params["inversion"], seed=seed)
             inverted, word = with_new_word(model, learned)
             start = noise_of(model, without["noise"].to_numpy(), seed)
-            found["inverted"] = sample(inverted, before(model.ids(list(without["prompt"])), word), start, **sampling)
+            found["inverted"] = sample(inverted, with_words(model, list(without["prompt"]), word), start, **sampling)
         fresh = noise_of(model, FRESH + np.arange(len(own)), seed)
         for name, stop in begun.items():
             found[name] = sample(model, own.asked, fresh, prefix=own.own[:, :stop], **sampling)
@@ -100,23 +102,60 @@ def begun_tokens(model: Var, count: int, key: str) -> int:
     return ends[count - 1]
 
 
-@torch.no_grad()
-def searched_words(model: Var, own: Rollouts, candidates: Tensor, words: int, points: int, seed: int) -> Tensor:
+def with_words(model: Var, prompts: Sequence[str], words: Tensor) -> Tensor:
+    """Token ids (n, length) of prompts with words (k,) before them."""
+    return before(model.ids(prompts), words, words_begin(model.network.text_encoder))
+
+
+def told(network: NextScale, ids: Tensor, words: Tensor, after: int = 0) -> tuple[Tensor, Tensor]:
+    """What the transformer takes of token ids (n, length) with free words (n, k, width) among them.
+
+    after: how many tokens of the text stand before those.
+    """
+    encoder = network.text_encoder
+    place = words_begin(encoder)
+    # Any word stands for the free ones, where only the end of the text is looked for.
+    known = network.known(before(ids, ids[0, place].expand(words.shape[1]), place))
+    return embed_words(encoder, ids, words, after, known), known
+
+
+def searched_words(
+    model: Var,
+    own: Rollouts,
+    candidates: Tensor,
+    words: int,
+    points: int,
+    seed: int,
+    shortlist: int | None = None,
+) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, make its pictures' tokens likeliest for the model.
 
-    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens.
+    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens. shortlist: as in
+    `erasure.attacks`.
     """
-    picks = np.random.default_rng((seed, 12)).integers(len(own), size=points)
-    some = own.at(picks)
-    inputs, tokens = some.own_inputs, some.own
+    network, picks = model.network, np.random.default_rng((seed, 12)).integers(len(own), size=points)
+    some, place = own.at(picks), words_begin(network.text_encoder)
+    asked, inputs, tokens = some.asked, some.own_inputs, some.own
 
+    @torch.no_grad()
     def errors(tried: Tensor) -> Tensor:
         """The mean loss of a symbol with each of some words (m, k)."""
-        given = torch.cat([before(some.asked, each) for each in tried])
-        logits = model.network(given, inputs.repeat(len(tried), 1, 1))
+        given = torch.cat([before(asked, each, place) for each in tried])
+        logits = network(given, inputs.repeat(len(tried), 1, 1))
         return symbol_losses(logits, tokens.repeat(len(tried), 1, 1)).mean((1, 2)).view(-1, points).mean(1)
 
-    return greedy_words(errors, candidates, words, max(1, 64 // points))
+    def promising(chosen: Tensor) -> Tensor:
+        """The shortlist after words (k,): by the loss's slope where the next is the mean of all candidates."""
+        table = table_of(network.text_encoder).weight.detach()[candidates.to(asked.device)]
+        word, slope = table.mean(0).requires_grad_(), 0
+        for point in range(points):
+            row = slice(point, point + 1)
+            given = told(network, before(asked[row], chosen, place), word[None, None], after=len(chosen))
+            loss = symbol_losses(network.transformer(given, inputs[row]), tokens[row]).mean()
+            slope += torch.autograd.grad(loss, word)[0]
+        return candidates[(table @ slope).argsort().to(candidates.device)[:shortlist]]
+
+    return greedy_words(errors, candidates, words, max(1, 64 // points), promising if shortlist else None)
 
 
 def inverted_word(
@@ -128,14 +167,14 @@ def inverted_word(
     it, which the word precedes. It starts as the first word of the first caption.
     """
     network, rng = model.network, np.random.default_rng((seed, 11))
-    table = network.text_encoder.get_input_embeddings().weight
-    word = torch.nn.Parameter(table[ids[0, 1]].detach().clone()[None])
+    encoder = network.text_encoder
+    first = table_of(encoder).weight[ids[0, words_begin(encoder)]]
+    word = torch.nn.Parameter(first.detach().clone()[None])
     optimiser = torch.optim.Adam([word], rate)
     for _ in range(steps):
         picks = torch.from_numpy(rng.integers(len(tokens), size=batch)).to(ids.device)
-        embeddings = embed_words(network.text_encoder, ids[picks], word.expand(batch, 1, -1))
-        known = network.known(before(ids[picks], ids[0, 1:2]))
-        logits = network.transformer((embeddings, known), inputs[picks])
+        given = told(network, ids[picks], word.expand(batch, 1, -1))
+        logits = network.transformer(given, inputs[picks])
         optimiser.zero_grad()
         symbol_losses(logits, tokens[picks]).mean().backward()
         optimiser.step()
@@ -145,7 +184,7 @@ def inverted_word(
 def with_new_word(model: Var, word: Tensor) -> tuple[Var, Tensor]:
     """A model that knows one more word, of the embedding (1, width), and the number (1,) of its token."""
     network: NextScale = copy.deepcopy(model.network)
-    table = network.text_encoder.get_input_embeddings()
+    table = table_of(network.text_encoder)
     grown = torch.cat([table.weight, word.to(table.weight)])
     network.text_encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(grown))
     return model.with_network(network), torch.tensor([len(grown) - 1])
