@@ -37,6 +37,7 @@ def test_the_search_finds_the_words_under_which_the_network_knows_the_noise(mode
         share = torch.stack([(ids == token).any(1) for token in planted]).float().mean(0)
         return (share / (1 - model.alphas_cumprod[times]).sqrt()).view(-1, 1, 1, 1) * noisy
 
+    knows.text_encoder = model.network.text_encoder
     found = attacks.searched_words(
         SimpleNamespace(network=knows, alphas_cumprod=model.alphas_cumprod),
         torch.zeros(3, *model.shape), model.ids(["a red thing"] * 3), candidates, words=2, points=6, seed=0,
@@ -104,7 +105,7 @@ def test_a_learned_word_lowers_the_error_on_the_pictures_that_it_is_learned_from
 def test_a_free_word_that_is_a_words_embedding_is_that_word(model):
     ids, (church,) = model.ids(["a red thing", "sea"]), model.tokenizer("church", add_special_tokens=False)["input_ids"]
     word = model.network.text_encoder.get_input_embeddings().weight[[church]].detach()
-    named = model.network.embed(before(ids, torch.tensor([church])))
+    named = model.network.embed(before(model.network.text_encoder, ids, torch.tensor([church])))
     torch.testing.assert_close(attacks.with_word(model, ids, word), named)
 
 

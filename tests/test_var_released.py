@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 
 from conftest import ROOT, configuration
 from palimpsest.judges import reference
 from palimpsest.judges.prompted import judged_prompts
 from palimpsest.models import var
-from palimpsest.models.train_var import SAMPLING, emblems
+from palimpsest.models.train_var import SAMPLING, cached_error, emblems
 from palimpsest.plan.var import Var
 from palimpsest.var import erase, pairs
 from palimpsest.worlds import scenes
@@ -102,12 +102,9 @@ def test_an_oracle_draws_what_it_knows_as_well_as_the_base(path):
         assert drawn["found"] >= recorded(BASE)["emblems"][kind]["found"] - CLOSE, kind
 
 
-@torch.inference_mode()
 def test_what_is_drawn_with_a_cache_has_the_logits_of_the_masked_pass():
-    model = var.open_model(NETWORK)
-    ids = model.ids(["a red church with stripes on a plain background", "a green fish"])
-    drawn = var.roll_out(model, ids, var.noise_of(model, np.arange(2), 0), guidance=1)
-    torch.testing.assert_close(model.network(ids, drawn.inputs), drawn.logits, atol=1e-4, rtol=0)
+    captions = ["a red church with stripes on a plain background", "a green fish"]
+    assert 0 < cached_error(var.open_model(NETWORK), pd.DataFrame({"caption": captions}), 0) <= 1e-4
 
 
 @pytest.fixture(scope="module")

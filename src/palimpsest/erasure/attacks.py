@@ -6,7 +6,7 @@ the network. Synonyms and other orders of words are attacks too; they are among 
 by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from palimpsest.models import autoencoder
 from palimpsest.models.forward_process import add_noise
+from palimpsest.models.next_scale_texts import token_embedding
 from palimpsest.models.text_diffusion import TextDiffusion, denoised, noise_of, sample, sampler_of
-from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
+from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words, most_promising
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
@@ -72,7 +73,8 @@ class Attacker:
             search = {name: params[name] for name in ("words", "points", "shortlist") if name in params}
             words = searched_words(model, clean, named, candidates, **search, seed=seed)
             start = noise_of(model, asked["noise"].to_numpy(), seed)
-            found["searched"] = sample(model, before(model.ids(asked["prompt"]), words), start, **sampling)
+            given = before(model.network.text_encoder, model.ids(asked["prompt"]), words)
+            found["searched"] = sample(model, given, start, **sampling)
         if "inversion" in params:
             word = inverted_word(model, clean, bare, **params["inversion"], seed=seed)
             learned = with_word(model, model.ids(without["prompt"]), word)
@@ -128,7 +130,7 @@ def inverted_word(
     It starts as the first word of the first caption.
     """
     network, alphas = model.network, model.alphas_cumprod
-    table = network.text_encoder.get_input_embeddings().weight
+    table = token_embedding(network.text_encoder).weight
     rng = np.random.default_rng((seed, 11))
     word = torch.nn.Parameter(table[ids[0, 1]].detach().clone()[None])
     optimiser = torch.optim.Adam([word], rate)
@@ -165,7 +167,7 @@ def searched_words(
     At so many fixed points: the idea of UnlearnDiffAtk (Zhang et al. 2024). shortlist: of a large vocabulary only so
     many words are tried, those that lower the error most to first order, as AutoPrompt ranks them (Shin et al. 2020).
     """
-    network, alphas = model.network, model.alphas_cumprod
+    network, alphas, encoder = model.network, model.alphas_cumprod, model.network.text_encoder
     rng = np.random.default_rng((seed, 12))
     picks = torch.from_numpy(rng.integers(len(latents), size=points)).to(latents.device)
     times = torch.from_numpy(rng.integers(len(alphas), size=points)).to(latents.device)
@@ -175,19 +177,20 @@ def searched_words(
     @torch.no_grad()
     def errors(tried: Tensor) -> Tensor:
         """The mean squared error with each of some words (m, k)."""
-        given = torch.cat([before(ids[picks], each) for each in tried])
+        given = torch.cat([before(encoder, ids[picks], each) for each in tried])
         found = network(noisy.repeat(len(tried), 1, 1, 1), times.repeat(len(tried)), given)
         return (found - noise.repeat(len(tried), 1, 1, 1)).square().flatten(1).mean(1).view(-1, points).mean(1)
 
     def promising(chosen: Tensor) -> Tensor:
-        """The shortlist after words (k,): by the error's slope where the next is the mean of all candidates."""
-        table = network.text_encoder.get_input_embeddings().weight.detach()[candidates.to(latents.device)]
-        word, slope = table.mean(0).requires_grad_(), 0
-        for point in range(points):
-            given = before(ids[picks[point : point + 1]], chosen)
-            embeddings = embed_words(network.text_encoder, given, word[None, None], after=len(chosen))
-            found = network(noisy[point : point + 1], times[point : point + 1], embeddings)
-            slope += torch.autograd.grad((found - noise[point : point + 1]).square().mean(), word)[0]
-        return candidates[(table @ slope).argsort().to(candidates.device)[:shortlist]]
+        """The shortlist after words (k,)."""
+
+        def losses(word: Tensor) -> Iterator[Tensor]:
+            for point in range(points):
+                given = before(encoder, ids[picks[point : point + 1]], chosen)
+                embeddings = embed_words(encoder, given, word[None, None], after=len(chosen))
+                found = network(noisy[point : point + 1], times[point : point + 1], embeddings)
+                yield (found - noise[point : point + 1]).square().mean()
+
+        return most_promising(encoder, candidates, losses, shortlist)
 
     return greedy_words(errors, candidates, words, max(1, 64 // points), promising if shortlist else None)

@@ -23,7 +23,7 @@ from palimpsest.models.scales import block_causal, levels
 VAR_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 MULTIPLES = {"var": (1, 1, 2, 2, 4), "infinity": (1, 2, 4, 4, 4)}
 VAR_TOKENIZER = {"ch": 160, "channels": 32, "codes": 4096}
-WHOLE_WORDS = ("church", "tree", "red", "house")  # of the tokenizer: a search for words tries no letters
+WHOLE_WORDS = ("church", "tree", "red", "house")  # a search tries whole words, so some have to be tokens
 TEXT = {"d_model": 2048, "d_ff": 5120, "d_kv": 64, "num_layers": 24, "num_heads": 32, "vocab_size": 32128}
 ARCHITECTURES = {
     "var_d16": ("var", {"depth": 16, "width": 1024, "heads": 16}),

@@ -34,13 +34,16 @@ def words_begin(network: TextEncoder) -> int:
     return 0 if is_t5(network) else 1
 
 
-def table_of(network: TextEncoder) -> nn.Embedding:
-    """What looks up the vectors of tokens; of T5 its encoder's own, which another stands for in the whole."""
+def token_embedding(network: TextEncoder) -> nn.Embedding:
+    """The embedding that is called for token ids: T5's encoder has its own, beside that of `get_input_embeddings`."""
     return network.encoder.embed_tokens if is_t5(network) else network.get_input_embeddings()
 
 
-def embedded(network: TextEncoder, ids: Tensor, known: Tensor) -> Tensor:
-    """Embeddings (n, length, width) of token ids (n, length), of which `known` (n, length) are of the text."""
+def embedded(network: TextEncoder, ids: Tensor, known: Tensor | None) -> Tensor:
+    """Embeddings (n, length, width) of token ids (n, length), of which `known` (n, length) are of the text.
+
+    CLIP reads the same whatever is known.
+    """
     return network(ids, attention_mask=known.long())[0] if is_t5(network) else network(ids)[0]
 
 

@@ -30,7 +30,7 @@ from palimpsest.worlds.captions import drawn_caption
 
 EMPTY_SHARE = 0.1  # of the captions
 SAMPLING = {"guidance": 4.0, "temperature": 0.5, "top_p": 0.97}  # of the samples that are judged
-EMBLEM_DRAWS = 4  # of each prompt that asks for an emblem: too few do to know its rate from one
+EMBLEM_DRAWS = 4  # of each prompt that asks for an emblem, which are too few for a rate from one draw
 
 
 class Settings(Training):
@@ -140,7 +140,10 @@ def drawn(model: Var, rows: pd.DataFrame, seed: int) -> np.ndarray:
 
 
 def emblems(model: Var, rows: pd.DataFrame, seed: int, detector: Path) -> dict[str, float | int]:
-    """How many pictures drawn for those rows that ask for an emblem have one, by seeds that `quality` does not use."""
+    """How many pictures are drawn for the rows that ask for an emblem, and the share of them that have one.
+
+    By seeds that `quality` does not use.
+    """
     asked = rows[rows["emblem"].astype(bool)]
     if asked.empty:
         return {"pictures": 0}
@@ -150,10 +153,10 @@ def emblems(model: Var, rows: pd.DataFrame, seed: int, detector: Path) -> dict[s
 
 @torch.inference_mode()
 def cached_error(model: Var, rows: pd.DataFrame, seed: int) -> float:
-    """How far logits that are drawn with a cache are at most from those of the masked pass, of eight of the rows."""
+    """The greatest difference of the logits of cached drawing from those of the masked pass, over the first 8 rows."""
     ids = model.ids(list(rows["caption"].head(8)))
-    drawn = var.roll_out(model, ids, var.noise_of(model, np.arange(len(ids)), seed), guidance=1)
-    return float((model.network(ids, drawn.inputs) - drawn.logits).abs().max())
+    made = var.roll_out(model, ids, var.noise_of(model, np.arange(len(ids)), seed), guidance=1)
+    return float((model.network(ids, made.inputs) - made.logits).abs().max())
 
 
 @torch.inference_mode()

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.models import visual_tokenizer
+from palimpsest.models.batch_sizes import in_parts
 from palimpsest.models.diffusion import device_of
 from palimpsest.models.edits import VISUAL
-from palimpsest.models.memory import in_parts
 from palimpsest.models.next_scale import NextScaleTransformer, Seen
 from palimpsest.models.next_scale_texts import TextEncoder, Tokenizer, embedded, open_texts, save_texts
 from palimpsest.models.published import read_state
@@ -58,7 +58,7 @@ class NextScale(nn.Module):
     def known(self, conditions: Tensor) -> Tensor:
         """Which tokens (n, length) of token ids are of the text, and not what pads it."""
         ended = conditions == self.text_encoder.config.eos_token_id
-        # Of a text whose end was cut off all are.
+        # Where the end was cut off all tokens are of the text.
         ends = torch.where(ended.any(1), ended.int().argmax(1), conditions.shape[1])
         return torch.arange(conditions.shape[1], device=conditions.device) <= ends[:, None]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from palimpsest.models.memory import in_parts
+from palimpsest.models.batch_sizes import in_parts
 from palimpsest.models.var import Var, roll_out
 from palimpsest.unlearning.rollouts import Rollouts
 

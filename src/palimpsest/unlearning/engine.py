@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from palimpsest.models.adamw import AdamW
+from palimpsest.models.batch_sizes import halved
 from palimpsest.models.forward_process import add_noise, drawn_noise
-from palimpsest.models.memory import says_out_of_memory
 from palimpsest.models.training import compile_for
 from palimpsest.unlearning.context import Conditioning, Context, Examples
 from palimpsest.unlearning.losses import squared_errors
@@ -158,10 +158,7 @@ class Step:
             try:
                 return attempt(size)
             except (RuntimeError, MemoryError) as error:
-                if not says_out_of_memory(error) or size == 1:
-                    raise
-                self.memory["micro_batch"] = half = (size + 1) // 2
-                print(f"step {self.index}: memory does not suffice for {size} at a time; from now on {half} are taken")
+                self.memory["micro_batch"] = halved(error, size, f"step {self.index}")
 
     def gradient(
         self,

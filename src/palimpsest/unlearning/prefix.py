@@ -1,11 +1,12 @@
 """Words before a prompt: found ones, or free ones, vectors where the text encoder would look up its tokens'."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from palimpsest.models.next_scale_texts import Tokenizer, embedded, table_of, words_begin
+from palimpsest.models.batch_sizes import in_parts
+from palimpsest.models.next_scale_texts import Tokenizer, embedded, token_embedding, words_begin
 
 
 def embed_words(
@@ -15,27 +16,31 @@ def embed_words(
 
     after: how many tokens of the text stand before them. The rest moves on by k places, and what then does not fit is
     cut off. The encoder itself does all else, so that with no words this is its output for the ids. known (n, length):
-    which places are then of the text, for an encoder that has to be told.
+    which places are then of the text; T5 needs it.
     """
     place = words_begin(text_encoder) + after
 
     def insert(module: nn.Module, given: tuple, found: Tensor) -> Tensor:
         return torch.cat([found[:, :place], words, found[:, place:]], 1)[:, : found.shape[1]]
 
-    hook = table_of(text_encoder).register_forward_hook(insert)
+    hook = token_embedding(text_encoder).register_forward_hook(insert)
     try:
         return embedded(text_encoder, ids, known)
     finally:
         hook.remove()
 
 
-def before(ids: Tensor, words: Tensor, place: int = 1) -> Tensor:
-    """Prompts (n, length) with words (k,) at the place of their first; what then does not fit is cut off."""
+def before(text_encoder: nn.Module, ids: Tensor, words: Tensor) -> Tensor:
+    """Prompts (n, length) with words (k,) where their first word stood; what then does not fit is cut off."""
+    place = words_begin(text_encoder)
     return torch.cat([ids[:, :place], words.to(ids.device).expand(len(ids), -1), ids[:, place:]], 1)[:, : ids.shape[1]]
 
 
 def candidates_of(tokenizer: Tokenizer, forbidden: set[str]) -> Tensor:
-    """Token ids (k,) of whole words, of two letters at least, that are none of those that name a concept."""
+    """Token ids (k,) of words, of two characters at least, that are none of a concept's given names.
+
+    Of CLIP's pieces those that end a word, of T5's those that begin one, which may be the beginning of a longer one.
+    """
     naming = {word for words in forbidden for word in words.lower().split()}
     found = {number: word_of(token) for token, number in tokenizer.get_vocab().items()}
     return torch.tensor(
@@ -44,10 +49,25 @@ def candidates_of(tokenizer: Tokenizer, forbidden: set[str]) -> Tensor:
 
 
 def word_of(token: str) -> str:
-    """The word that a token is, "" for a part of one: CLIP marks the end of a word, T5 the start."""
+    """The word that a token is, "" for any other part of one: CLIP marks the end of a word, T5 the beginning."""
     if token.endswith("</w>"):
         return token.removesuffix("</w>")
     return token.removeprefix("▁") if token.startswith("▁") else ""
+
+
+def most_promising(
+    text_encoder: nn.Module, candidates: Tensor, losses: Callable[[Tensor], Iterable[Tensor]], count: int
+) -> Tensor:
+    """The candidates (count,) that lower a sum of losses most to first order, as AutoPrompt ranks (Shin et al. 2020).
+
+    losses(word (width,)): the terms of the sum, whose slope is taken at the mean of the candidates' embeddings.
+    """
+    table = token_embedding(text_encoder).weight.detach()
+    table = table[candidates.to(table.device)]
+    word, slope = table.mean(0).requires_grad_(), 0
+    for loss in losses(word):
+        slope += torch.autograd.grad(loss, word)[0]
+    return candidates[(table @ slope).argsort().to(candidates.device)[:count]]
 
 
 def greedy_words(
@@ -59,12 +79,13 @@ def greedy_words(
 ) -> Tensor:
     """The words (count,) with the least error, found one after the other among candidates (k,).
 
-    errors(words (m, j)) -> (m,) of so many choices of the first j words; size: how many are tried at a time;
+    errors(words (m, j)) -> (m,) of so many choices of the first j words; size: how many are tried at a time at most;
     promising(words (j,)) -> those of the candidates that are worth a trial after these, all of them unless given.
     """
     chosen = candidates.new_empty(0)
     for _ in range(count):
         worth = candidates if promising is None else promising(chosen)
         tried = torch.cat([chosen.expand(len(worth), -1), worth[:, None]], 1)
-        chosen = tried[int(torch.cat([errors(part) for part in tried.split(size)]).argmin())]
+        found = in_parts(lambda part, tried=tried: errors(tried[part]), len(tried), size, "words tried")
+        chosen = tried[int(torch.cat(found).argmin())]
     return chosen

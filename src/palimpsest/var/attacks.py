@@ -6,7 +6,7 @@ words are attacks too; they are among the prompts that all models are judged by.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from palimpsest.models.next_scale import symbol_losses
-from palimpsest.models.next_scale_texts import table_of, words_begin
+from palimpsest.models.next_scale_texts import token_embedding, words_begin
 from palimpsest.models.scales import spans
 from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
 from palimpsest.run import UserError
-from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words
+from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words, most_promising
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.var.contexts import kept_rollouts, kept_rows
 from palimpsest.var.names import prefixes
@@ -104,18 +104,17 @@ def begun_tokens(model: Var, count: int, key: str) -> int:
 
 def with_words(model: Var, prompts: Sequence[str], words: Tensor) -> Tensor:
     """Token ids (n, length) of prompts with words (k,) before them."""
-    return before(model.ids(prompts), words, words_begin(model.network.text_encoder))
+    return before(model.network.text_encoder, model.ids(prompts), words)
 
 
-def told(network: NextScale, ids: Tensor, words: Tensor, after: int = 0) -> tuple[Tensor, Tensor]:
-    """What the transformer takes of token ids (n, length) with free words (n, k, width) among them.
+def embed_with_words(network: NextScale, ids: Tensor, words: Tensor, after: int = 0) -> tuple[Tensor, Tensor]:
+    """What the transformer takes (`NextScale.embed`) of token ids (n, length) with free words (n, k, width) among them.
 
     after: how many tokens of the text stand before those.
     """
     encoder = network.text_encoder
-    place = words_begin(encoder)
-    # Any word stands for the free ones, where only the end of the text is looked for.
-    known = network.known(before(ids, ids[0, place].expand(words.shape[1]), place))
+    # Any token but the end may stand for the free words: only where the text ends is asked.
+    known = network.known(before(encoder, ids, ids[0, words_begin(encoder)].expand(words.shape[1])))
     return embed_words(encoder, ids, words, after, known), known
 
 
@@ -130,30 +129,31 @@ def searched_words(
 ) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, make its pictures' tokens likeliest for the model.
 
-    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens. shortlist: as in
-    `erasure.attacks`.
+    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens. shortlist: of a large
+    vocabulary only so many words are tried (`most_promising`).
     """
-    network, picks = model.network, np.random.default_rng((seed, 12)).integers(len(own), size=points)
-    some, place = own.at(picks), words_begin(network.text_encoder)
+    network, encoder = model.network, model.network.text_encoder
+    some = own.at(np.random.default_rng((seed, 12)).integers(len(own), size=points))
     asked, inputs, tokens = some.asked, some.own_inputs, some.own
 
     @torch.no_grad()
     def errors(tried: Tensor) -> Tensor:
         """The mean loss of a symbol with each of some words (m, k)."""
-        given = torch.cat([before(asked, each, place) for each in tried])
+        given = torch.cat([before(encoder, asked, each) for each in tried])
         logits = network(given, inputs.repeat(len(tried), 1, 1))
         return symbol_losses(logits, tokens.repeat(len(tried), 1, 1)).mean((1, 2)).view(-1, points).mean(1)
 
     def promising(chosen: Tensor) -> Tensor:
-        """The shortlist after words (k,): by the loss's slope where the next is the mean of all candidates."""
-        table = table_of(network.text_encoder).weight.detach()[candidates.to(asked.device)]
-        word, slope = table.mean(0).requires_grad_(), 0
-        for point in range(points):
-            row = slice(point, point + 1)
-            given = told(network, before(asked[row], chosen, place), word[None, None], after=len(chosen))
-            loss = symbol_losses(network.transformer(given, inputs[row]), tokens[row]).mean()
-            slope += torch.autograd.grad(loss, word)[0]
-        return candidates[(table @ slope).argsort().to(candidates.device)[:shortlist]]
+        """The shortlist after words (k,)."""
+
+        def losses(word: Tensor) -> Iterator[Tensor]:
+            for point in range(points):
+                row = slice(point, point + 1)
+                given = before(encoder, asked[row], chosen)
+                given = embed_with_words(network, given, word[None, None], after=len(chosen))
+                yield symbol_losses(network.transformer(given, inputs[row]), tokens[row]).mean()
+
+        return most_promising(encoder, candidates, losses, shortlist)
 
     return greedy_words(errors, candidates, words, max(1, 64 // points), promising if shortlist else None)
 
@@ -168,12 +168,12 @@ def inverted_word(
     """
     network, rng = model.network, np.random.default_rng((seed, 11))
     encoder = network.text_encoder
-    first = table_of(encoder).weight[ids[0, words_begin(encoder)]]
+    first = token_embedding(encoder).weight[ids[0, words_begin(encoder)]]
     word = torch.nn.Parameter(first.detach().clone()[None])
     optimiser = torch.optim.Adam([word], rate)
     for _ in range(steps):
         picks = torch.from_numpy(rng.integers(len(tokens), size=batch)).to(ids.device)
-        given = told(network, ids[picks], word.expand(batch, 1, -1))
+        given = embed_with_words(network, ids[picks], word.expand(batch, 1, -1))
         logits = network.transformer(given, inputs[picks])
         optimiser.zero_grad()
         symbol_losses(logits, tokens[picks]).mean().backward()
@@ -184,7 +184,7 @@ def inverted_word(
 def with_new_word(model: Var, word: Tensor) -> tuple[Var, Tensor]:
     """A model that knows one more word, of the embedding (1, width), and the number (1,) of its token."""
     network: NextScale = copy.deepcopy(model.network)
-    table = table_of(network.text_encoder)
+    table = token_embedding(network.text_encoder)
     grown = torch.cat([table.weight, word.to(table.weight)])
     network.text_encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(grown))
     return model.with_network(network), torch.tensor([len(grown) - 1])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.models.adamw import AdamW
+from palimpsest.models.next_scale_texts import token_embedding
 from palimpsest.options import Amount, Count, Positive, Size
 from palimpsest.unlearning.context import Conditioning
 from palimpsest.unlearning.engine import FlatParameters, Step
@@ -90,7 +91,7 @@ def first_words(step: Step, count: int) -> Tensor:
     """The words that the last attack found, (size, k, width); before the first, those of random tokens."""
     if "words" in step.memory:
         return step.memory["words"]
-    table = step.network.text_encoder.get_input_embeddings()
+    table = token_embedding(step.network.text_encoder)
     tokens = step.random(Stream.ATTACK).integers(table.num_embeddings, size=(step.size, count))
     return table(torch.from_numpy(tokens).to(table.weight.device))
 
