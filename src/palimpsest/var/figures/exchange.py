@@ -1,5 +1,6 @@
 """Which scales, tokens and bits carry a concept: what pictures show after an exchange, and after code replacement."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from palimpsest.var.names import name_of
 MEASUREMENTS = ("exchange",)
 PARAMS = {"models": None, "studies": ["comparison"]}
 
-PLACES = {"centre": "centre", "border": "\nborder"}
+PLACES = {"centre": "\ncentre", "border": "\n\nborder"}
+LETTERS = 108  # of ticks at the width of the page
 # What is shown in a row, and of which parts and kinds: label, part, kind, marker.
 EXCHANGED = (
     ("the concept’s, put into the safe picture", "", "put", "o"),
@@ -45,9 +47,9 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     asked = {kind: title for kind, title in RULES.items() if f"{kind}_{tops[0]}" in known}
     apart = set(PLACES)
     if len(tops) > 1:
-        ticks = [f"{100 * top:g} %" for top in tops]
+        ticks = ["all" if top == 1 else f"{100 * top:g}" for top in tops]
         for kind, title in asked.items():
-            rows[f"a share of the {title}\nthat tell the concept"] = [f"{kind}_{top}" for top in tops], ticks
+            rows[f"a share (%) of the {title}\nthat tell the concept"] = [f"{kind}_{top}" for top in tops], ticks
     else:
         parts = [f"{kind}_{tops[0]}" for kind in asked]
         apart |= set(parts)
@@ -60,10 +62,12 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         len(rows), len(concepts), figsize=(PAGE, 1.35 * len(rows) + 0.8), sharey=True, squeeze=False
     )
     for line, (title, (parts, ticks)) in zip(axes, rows.items(), strict=True):
+        # Ticks of several lines stand apart.
+        letters = max(1, sum(len(tick) + 1 for tick in ticks if "\n" not in tick))
         kinds = REPLACED if parts[0].startswith(tuple(RULES)) else EXCHANGED
         for axis, concept in zip(line, concepts, strict=True):
             panel(axis, lookup.of(model=model, concept=concept), parts, kinds, apart)
-            shown = range(0, len(ticks), 1 + len(ticks) // 9)
+            shown = range(0, len(ticks), math.ceil(letters * len(concepts) / LETTERS))
             axis.set_xticks(shown, [ticks[tick] for tick in shown], fontsize=6)
             axis.set_xlim(-0.5, len(ticks) - 0.5)
         line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=6)
