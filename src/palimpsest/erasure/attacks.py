@@ -17,9 +17,8 @@ from torch import Tensor
 
 from palimpsest.models import autoencoder
 from palimpsest.models.forward_process import add_noise
-from palimpsest.models.next_scale_texts import token_embedding
 from palimpsest.models.text_diffusion import TextDiffusion, denoised, noise_of, sample, sampler_of
-from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words, most_promising
+from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words, learned_word
 from palimpsest.worlds.concepts import Concept
 from palimpsest.worlds.named import Named
 
@@ -127,23 +126,18 @@ def inverted_word(
     """A word (1, width) that draws the concept's pictures with the edited model (textual inversion, Gal et al. 2023).
 
     latents (n, c, h, w): pictures of the concept; ids (n, length): their captions without it, which the word precedes.
-    It starts as the first word of the first caption.
     """
-    network, alphas = model.network, model.alphas_cumprod
-    table = token_embedding(network.text_encoder).weight
-    rng = np.random.default_rng((seed, 11))
-    word = torch.nn.Parameter(table[ids[0, 1]].detach().clone()[None])
-    optimiser = torch.optim.Adam([word], rate)
-    for _ in range(steps):
+    network, alphas, rng = model.network, model.alphas_cumprod, np.random.default_rng((seed, 11))
+
+    def loss_of(word: Tensor) -> Tensor:
         picks = torch.from_numpy(rng.integers(len(latents), size=batch)).to(latents.device)
         times = torch.from_numpy(rng.integers(len(alphas), size=batch)).to(latents.device)
         noise = torch.from_numpy(rng.standard_normal((batch, *latents.shape[1:]), np.float32)).to(latents.device)
         embeddings = embed_words(network.text_encoder, ids[picks], word.expand(batch, 1, -1))
         predicted = network(add_noise(latents[picks], noise, alphas, times), times, embeddings)
-        optimiser.zero_grad()
-        (predicted - noise).square().mean().backward()
-        optimiser.step()
-    return word.detach()
+        return (predicted - noise).square().mean()
+
+    return learned_word(network.text_encoder, ids, loss_of, steps=steps, rate=rate)
 
 
 @torch.no_grad()
@@ -164,8 +158,7 @@ def searched_words(
 ) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, let the edited model predict its pictures' noise best.
 
-    At so many fixed points: the idea of UnlearnDiffAtk (Zhang et al. 2024). shortlist: of a large vocabulary only so
-    many words are tried, those that lower the error most to first order, as AutoPrompt ranks them (Shin et al. 2020).
+    At so many fixed points: the idea of UnlearnDiffAtk (Zhang et al. 2024). shortlist: as `greedy_words` has it.
     """
     network, alphas, encoder = model.network, model.alphas_cumprod, model.network.text_encoder
     rng = np.random.default_rng((seed, 12))
@@ -181,16 +174,11 @@ def searched_words(
         found = network(noisy.repeat(len(tried), 1, 1, 1), times.repeat(len(tried)), given)
         return (found - noise.repeat(len(tried), 1, 1, 1)).square().flatten(1).mean(1).view(-1, points).mean(1)
 
-    def promising(chosen: Tensor) -> Tensor:
-        """The shortlist after words (k,)."""
+    def losses(chosen: Tensor, word: Tensor) -> Iterator[Tensor]:
+        for point in range(points):
+            given = before(encoder, ids[picks[point : point + 1]], chosen)
+            embeddings = embed_words(encoder, given, word[None, None], after=len(chosen))
+            found = network(noisy[point : point + 1], times[point : point + 1], embeddings)
+            yield (found - noise[point : point + 1]).square().mean()
 
-        def losses(word: Tensor) -> Iterator[Tensor]:
-            for point in range(points):
-                given = before(encoder, ids[picks[point : point + 1]], chosen)
-                embeddings = embed_words(encoder, given, word[None, None], after=len(chosen))
-                found = network(noisy[point : point + 1], times[point : point + 1], embeddings)
-                yield (found - noise[point : point + 1]).square().mean()
-
-        return most_promising(encoder, candidates, losses, shortlist)
-
-    return greedy_words(errors, candidates, words, max(1, 64 // points), promising if shortlist else None)
+    return greedy_words(encoder, candidates, words, errors, losses, points, shortlist)

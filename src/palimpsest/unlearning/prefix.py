@@ -1,12 +1,15 @@
 """Words before a prompt: found ones, or free ones, vectors where the text encoder would look up its tokens'."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from palimpsest.models.batch_sizes import in_parts
 from palimpsest.models.next_scale_texts import Tokenizer, embedded, token_embedding, words_begin
+
+PROMPTS = 64  # that a search passes at a time at most
 
 
 def embed_words(
@@ -71,21 +74,45 @@ def most_promising(
 
 
 def greedy_words(
-    errors: Callable[[Tensor], Tensor],
+    text_encoder: nn.Module,
     candidates: Tensor,
     count: int,
-    size: int,
-    promising: Callable[[Tensor], Tensor] | None = None,
+    errors: Callable[[Tensor], Tensor],
+    losses: Callable[[Tensor, Tensor], Iterable[Tensor]],
+    points: int,
+    shortlist: int | None = None,
 ) -> Tensor:
     """The words (count,) with the least error, found one after the other among candidates (k,).
 
-    errors(words (m, j)) -> (m,) of so many choices of the first j words; size: how many are tried at a time at most;
-    promising(words (j,)) -> those of the candidates that are worth a trial after these, all of them unless given.
+    errors(words (m, j)) -> (m,) of so many choices of the first j words, each of which passes `points` prompts.
+    shortlist: of a large vocabulary only so many words are tried after those that are chosen, the most promising by
+    losses(chosen (j,), word (width,)), the terms of a choice's error with a free word after it.
     """
     chosen = candidates.new_empty(0)
     for _ in range(count):
-        worth = candidates if promising is None else promising(chosen)
+        worth = candidates
+        if shortlist:
+            worth = most_promising(text_encoder, candidates, partial(losses, chosen), shortlist)
         tried = torch.cat([chosen.expand(len(worth), -1), worth[:, None]], 1)
+        size = max(1, PROMPTS // points)
         found = in_parts(lambda part, tried=tried: errors(tried[part]), len(tried), size, "words tried")
         chosen = tried[int(torch.cat(found).argmin())]
     return chosen
+
+
+def learned_word(
+    text_encoder: nn.Module, ids: Tensor, loss_of: Callable[[Tensor], Tensor], *, steps: int, rate: float
+) -> Tensor:
+    """A word (1, width) that descends on loss_of(word) (textual inversion, Gal et al. 2023).
+
+    It starts as the first word of the first of the captions' token ids (n, length).
+    """
+    first = token_embedding(text_encoder).weight[ids[0, words_begin(text_encoder)]]
+    word = nn.Parameter(first.detach().clone()[None])
+    optimiser = torch.optim.Adam([word], rate)
+    for _ in range(steps):
+        loss = loss_of(word)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return word.detach()

@@ -20,7 +20,7 @@ from palimpsest.models.next_scale_texts import token_embedding, words_begin
 from palimpsest.models.scales import spans
 from palimpsest.models.var import NextScale, Var, noise_of, pictures_of, sample
 from palimpsest.run import UserError
-from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words, most_promising
+from palimpsest.unlearning.prefix import before, candidates_of, embed_words, greedy_words, learned_word
 from palimpsest.unlearning.rollouts import Rollouts
 from palimpsest.var.contexts import kept_rollouts, kept_rows
 from palimpsest.var.names import prefixes
@@ -129,8 +129,8 @@ def searched_words(
 ) -> Tensor:
     """Token ids (words,) that, before a prompt of the concept, make its pictures' tokens likeliest for the model.
 
-    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens. shortlist: of a large
-    vocabulary only so many words are tried (`most_promising`).
+    At so many of the pictures: the idea of UnlearnDiffAtk (Zhang et al. 2024) on tokens. shortlist: as
+    `greedy_words` has it.
     """
     network, encoder = model.network, model.network.text_encoder
     some = own.at(np.random.default_rng((seed, 12)).integers(len(own), size=points))
@@ -143,19 +143,14 @@ def searched_words(
         logits = network(given, inputs.repeat(len(tried), 1, 1))
         return symbol_losses(logits, tokens.repeat(len(tried), 1, 1)).mean((1, 2)).view(-1, points).mean(1)
 
-    def promising(chosen: Tensor) -> Tensor:
-        """The shortlist after words (k,)."""
+    def losses(chosen: Tensor, word: Tensor) -> Iterator[Tensor]:
+        for point in range(points):
+            row = slice(point, point + 1)
+            given = before(encoder, asked[row], chosen)
+            given = embed_with_words(network, given, word[None, None], after=len(chosen))
+            yield symbol_losses(network.transformer(given, inputs[row]), tokens[row]).mean()
 
-        def losses(word: Tensor) -> Iterator[Tensor]:
-            for point in range(points):
-                row = slice(point, point + 1)
-                given = before(encoder, asked[row], chosen)
-                given = embed_with_words(network, given, word[None, None], after=len(chosen))
-                yield symbol_losses(network.transformer(given, inputs[row]), tokens[row]).mean()
-
-        return most_promising(encoder, candidates, losses, shortlist)
-
-    return greedy_words(errors, candidates, words, max(1, 64 // points), promising if shortlist else None)
+    return greedy_words(encoder, candidates, words, errors, losses, points, shortlist)
 
 
 def inverted_word(
@@ -164,21 +159,16 @@ def inverted_word(
     """A word (1, width) that draws the concept's pictures with the edited model (textual inversion, Gal et al. 2023).
 
     tokens (n, L, symbols) and inputs (n, L - 1, c): of pictures of the concept; ids (n, length): their captions without
-    it, which the word precedes. It starts as the first word of the first caption.
+    it, which the word precedes.
     """
     network, rng = model.network, np.random.default_rng((seed, 11))
-    encoder = network.text_encoder
-    first = token_embedding(encoder).weight[ids[0, words_begin(encoder)]]
-    word = torch.nn.Parameter(first.detach().clone()[None])
-    optimiser = torch.optim.Adam([word], rate)
-    for _ in range(steps):
+
+    def loss_of(word: Tensor) -> Tensor:
         picks = torch.from_numpy(rng.integers(len(tokens), size=batch)).to(ids.device)
         given = embed_with_words(network, ids[picks], word.expand(batch, 1, -1))
-        logits = network.transformer(given, inputs[picks])
-        optimiser.zero_grad()
-        symbol_losses(logits, tokens[picks]).mean().backward()
-        optimiser.step()
-    return word.detach()
+        return symbol_losses(network.transformer(given, inputs[picks]), tokens[picks]).mean()
+
+    return learned_word(network.text_encoder, ids, loss_of, steps=steps, rate=rate)
 
 
 def with_new_word(model: Var, word: Tensor) -> tuple[Var, Tensor]:
