@@ -26,7 +26,7 @@ def rates(erased: float, kept: float, **labels) -> list[dict]:
     """What the judges read of a model on one concept."""
     found = [around("erased", erased, prompts=role, **labels) for role in ROLES[:3]]
     found += [around("kept", kept, prompts=role, **labels) for role in ROLES]
-    found += [around("appears", 0.1, prompts="unnamed", **labels), around("diversity", 0.3, prompts="own", **labels)]
+    found += [around("appears", 0.1, prompts="unnamed", **labels), around("redrawn", 0.3, prompts="own", **labels)]
     return found + [
         around(metric, 0.2, prompts="rest", **labels) for metric in ("perceptual", "frechet", "frechet_data")
     ]

@@ -17,7 +17,7 @@ from palimpsest.erasure.figures import attacks as figure_of_attacks
 from palimpsest.erasure.tables import attacks as table_of_attacks
 from palimpsest.judges import judge_networks, networks, reference, select_setting
 from palimpsest.judges.judging import Judging, drawing, summary
-from palimpsest.judges.readers import Readers, between, rightness
+from palimpsest.judges.readers import Readers, rightness
 from palimpsest.metrics import measurements
 from palimpsest.metrics.distribution import frechet
 from palimpsest.models import edits, text_diffusion, weights
@@ -218,6 +218,26 @@ def test_real_pictures_are_read_only_where_the_rest_is_judged(tmp_path):
         return Judging(Reader(), pd.DataFrame(), {}, {}, [], None, roles=roles, data=tmp_path / name)
 
     assert judging(["own"], "none.npy").data is None and judging(["rest"], "real.npy").data.shape == (2, 3)
+
+
+def test_pictures_of_a_prompt_differ_as_far_as_its_noise_decides_them():
+    class Reader:
+        compares = True
+
+        def distance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            return np.abs(first.astype(float) - second).mean((1, 2, 3))
+
+    def drawn(steps: int, rows: pd.DataFrame) -> np.ndarray:
+        return (rows["noise"].to_numpy() // 250_000 * steps + 3).reshape(-1, 1, 1, 1).astype(np.uint8)
+
+    rows = pd.DataFrame({"role": ["rest", *["own"] * 20], "noise": [10_000, *range(20)]})
+    judging = Judging(Reader(), rows, {}, {}, [], drawn)
+    for steps in (0, 7):
+        found = judging.redrawn(steps, rows, drawn(steps, rows))
+        assert list(found) == [("redrawn", "own")] and found["redrawn", "own"].tolist() == [2 * steps] * 8
+    assert judging.redrawn(7, rows[:1], drawn(7, rows[:1])) == {}
+    Reader.compares = False
+    assert judging.redrawn(7, rows, drawn(7, rows)) == {}
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +442,7 @@ def test_measurements_have_each_role_by_concept_and_together(ran):
     assert set(table[table["metric"] == "erased"]["prompts"]) == set(SHOWING)
     assert set(table[table["metric"] == "kept"]["prompts"]) == set(ROLES)
     assert {"perceptual", "ssim", "frechet", "kernel", "appears"} <= set(table["metric"])
-    assert set(table[table["metric"] == "diversity"]["prompts"]) == {"own", "rest"}
+    assert set(table[table["metric"] == "redrawn"]["prompts"]) == {"own"}
     one = table[(table["metric"] == "erased") & (table["prompts"] == "own")].set_index("concept")
     assert one.loc[ALL, "value"] == pytest.approx(one.loc[["church", "emblem"], "value"].mean())
     assert one.loc[ALL, "n"] == one.loc[["church", "emblem"], "n"].sum()
@@ -616,18 +636,3 @@ def test_the_selection_takes_the_first_where_prompts_do_not_tell_settings_apart(
     assert many["again"] > 0.99 > few["again"] > 0.5
     # Where all were erased nothing is certain yet: one prompt of 24 is less than a standard error.
     assert selected({"gentle": (23 / 24, 0.9), "strong": (1.0, 0.9)}, count=24)["setting"] == "gentle"
-
-
-def test_pictures_that_are_all_alike_differ_by_nothing():
-    rng = np.random.default_rng(0)
-    different = rng.integers(256, size=(4, 8, 8, 3), dtype=np.uint8)
-
-    def distance(one, two):
-        return np.abs(one.astype(float) - two).mean((1, 2, 3))
-
-    assert (between(distance, np.repeat(different[:1], 4, 0)) == 0).all()
-    found = between(distance, different)
-    assert (
-        found[0] == distance(different[-1:], different[:1])[0]
-        and found[2] == distance(different[1:2], different[2:3])[0]
-    )

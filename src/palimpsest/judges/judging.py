@@ -16,10 +16,11 @@ from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.measurements import mean_of, row, share_of
 from palimpsest.models.text_to_image import draw
-from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, WITH_ORACLE, Concept
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, TWICE, WITH_ORACLE, Concept
 from palimpsest.worlds.named import Named, concept_of
 
 SHOWN = 6  # pictures of each role that figures show
+ANEW = 500_000  # how far the number of a second picture's noise is from the first's
 # Of a model and rows of prompts; of a model, a concept and the rows: pictures (n, H, W, 3) uint8, by attack.
 Draw = Callable[[Any, pd.DataFrame], np.ndarray]
 Attack = Callable[[Any, Concept | Named, pd.DataFrame], Mapping[str, np.ndarray]]
@@ -70,7 +71,7 @@ class Judging:
         asked = rows["role"].isin(self.roles).to_numpy()
         rows, before = rows[asked].reset_index(drop=True), self.before[name][asked]
         made, concept = before if unchanged else self.draw(model, rows), concept_of(name, self.concepts[name])
-        found = self.readers.compare(concept, rows, made, before)
+        found = self.readers.compare(concept, rows, made, before) | self.redrawn(model, rows, made)
         if self.attack is not None and name in self.groups[ALL]:
             found |= self.recovered(model, concept, rows, found)
         for key, values in found.items():
@@ -80,6 +81,17 @@ class Judging:
         # Censored here: what is not in the file can be shown by no figure and no notebook.
         self.panel[f"{method}.{name}.{setting}.{seed}"] = publishable(made[picks], explicit=concept.censored)
         self.panel["roles"] = rows["role"].to_numpy(str)[picks]
+
+    def redrawn(self, model: Any, rows: pd.DataFrame, made: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        """How far a second picture of a prompt that names the concept, from other noise, is from the first.
+
+        Zero of a model that has but one picture for a prompt, whatever the noise.
+        """
+        places = np.flatnonzero(rows["role"] == "own")[:TWICE]
+        if not (self.readers.compares and len(places)):
+            return {}
+        again = self.draw(model, rows.iloc[places].assign(noise=lambda first: first["noise"] + ANEW))
+        return {("redrawn", "own"): self.readers.distance(made[places], again)}
 
     def recovered(
         self,

@@ -4,7 +4,6 @@
 any other caption of the rest (R-precision, Park et al. 2021). `clip` is the mean cosine to the picture's own caption.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from palimpsest.judges import clip_texts, image_classes, inception, lpips_alex, nudenet
 from palimpsest.judges.batches import in_batches
-from palimpsest.judges.readers import VARIED, between, outcomes
+from palimpsest.judges.readers import outcomes
 from palimpsest.metrics.similarity import ssim
 from palimpsest.run import UserError
 from palimpsest.worlds.named import Named
@@ -35,6 +34,7 @@ class Photographs:
         self.classes = image_classes.load(classifier)
         self.detect = nudenet.opened(detector)
         self.further = {role: ROLES[role].load(path) for role, path in further.items()}
+        self.compares = "perceptual" in self.further
 
     def shows(self, concept: Named, pictures: np.ndarray) -> np.ndarray:
         """Which pictures show the concept (n,)."""
@@ -62,14 +62,16 @@ class Photographs:
         """What distances between sets of pictures compare (n, d); the plan asks for a judge of that role."""
         return in_batches(self.further["features"].features, pictures)
 
+    def distance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The distance of the judge of that role (n,)."""
+        return in_batches(self.further["perceptual"].distance, first, second).astype(np.float64)
+
     def compare(
         self, concept: Named, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
     ) -> dict[tuple[str, str], np.ndarray]:
         """What is measured of each picture, by metric and role: outcomes (n,), and features (n, d)."""
-        found, judge = outcomes(rows, self.shows(concept, made)), self.further.get("perceptual")
+        found = outcomes(rows, self.shows(concept, made))
         for role, places in rows.groupby("role").indices.items():
-            if judge and role in VARIED:
-                found["diversity", role] = between(partial(in_batches, judge.distance), made[places])
             if role == "rest":
                 found |= self.rest(list(rows.iloc[places]["prompt"]), made[places], before[places])
             if role in ("neighbour", "rest"):
@@ -94,8 +96,8 @@ class Photographs:
             own = np.diagonal(cosines)
             found["clip", "rest"] = own.astype(np.float64)
             found["kept", "rest"] = own >= cosines.max(1)
-        if judge := self.further.get("perceptual"):
-            found["perceptual", "rest"] = in_batches(judge.distance, before, made).astype(np.float64)
+        if self.compares:
+            found["perceptual", "rest"] = self.distance(before, made)
         if "features" in self.further:
             found["features", "rest"] = self.features(made)
             found["features_before", "rest"] = self.features(before)

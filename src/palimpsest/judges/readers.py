@@ -3,7 +3,6 @@
 And which judges a model's pictures are read by: these, or published ones (`photographs`).
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -21,17 +20,21 @@ from palimpsest.worlds.named import Named
 from palimpsest.worlds.scenes import FACTORS
 
 SCORE = 0.5  # of the emblem's detector
-VARIED = ("own", "rest")  # roles of prompts of which it is measured how much pictures differ from each other
 
 
 class Judges(Protocol):
-    """What both kinds of judges can be asked of pictures (n, H, W, 3) uint8."""
+    """What both kinds of judges can be asked of pictures (n, H, W, 3) uint8; `compares`: whether of distances too."""
+
+    compares: bool
 
     def shows(self, concept: Concept | Named, pictures: np.ndarray) -> np.ndarray:
         """Which pictures show a concept (n,)."""
 
     def features(self, pictures: np.ndarray) -> np.ndarray:
         """What distances between sets of pictures compare (n, d)."""
+
+    def distance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """How far pictures are from each other to the eye (n,)."""
 
     def compare(
         self, concept: Concept | Named, rows: pd.DataFrame, made: np.ndarray, before: np.ndarray
@@ -41,6 +44,8 @@ class Judges(Protocol):
 
 class Readers:
     """The classifier of factors and the detector of emblems, and what they read of pictures."""
+
+    compares = True
 
     def __init__(self, classifier: Path, detector: Path):
         self.classifier, self.detector = networks.load(classifier), networks.load(detector)
@@ -85,19 +90,12 @@ class Readers:
         for role, places in rows.groupby("role").indices.items():
             others = [name for name in right if name != concept.factor or role in ("neighbour", "rest")]
             found["kept", role] = np.nanmean([right[name][places] for name in others], 0)
-            if role in VARIED:
-                found["diversity", role] = between(self.distance, made[places])
             if role == "rest":
                 found["perceptual", role] = self.distance(before[places], made[places])
                 found["ssim", role] = ssim(before[places], made[places])
                 found["features", role] = self.features(made[places])
                 found["features_before", role] = self.features(before[places])
         return found
-
-
-def between(distance: Callable[[np.ndarray, np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
-    """How far each picture (n, H, W, 3) is from the one before it, and the first from the last, (n,)."""
-    return distance(np.roll(pictures, 1, 0), pictures).astype(np.float64)
 
 
 def readers_of(classifier: Path, detector: Path, roles: list[str] | None, judges: list[Path] | None) -> Judges:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Marked, Table
+from palimpsest.worlds.concepts import TWICE
 
 Names = Callable[[str], str]
 NETWORKS = ("pretrained", "oracle", "random")
@@ -134,7 +135,8 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         "words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
         f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. {data}Div: "
-        f"between a picture and the next of prompts that name the concept, {called['perceptual']}. On: of how many "
+        f"between two pictures of a prompt that names the concept, {called['perceptual']}, of "
+        f"{min(TWICE, counts['own'])} prompts a concept. On: of how many "
         f"of the {len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest. "
         "Cost: pictures that go through the network to erase a concept, in thousands, a backward pass counted as two.",
         label=label,
@@ -160,7 +162,7 @@ def measured(here: Lookup) -> dict[str, Estimate]:
         "Rest": here.get("kept", prompts="rest"),
         "Change": here.get("perceptual", prompts="rest"),
         "FD": here.get("frechet", prompts="rest"),
-        "Div": here.get("diversity", prompts="own"),
+        "Div": here.get("redrawn", prompts="own"),
     }
 
 
