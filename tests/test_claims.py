@@ -249,6 +249,14 @@ def test_a_repair_is_asked_of_a_model_that_draws_its_class(tmp_path):
         assert judged_as(tmp_path, "mode_not_class", [(*made[0][:2], plausible), *made[1:]]) == verdict
 
 
+def test_a_trend_that_turns_within_its_intervals_is_mixed(tmp_path):
+    for name, metric in (("strength_forgets", "similarity_target"), ("strength_costs", "ssim")):
+        for last, verdict in ((0.2, "holds"), (0.3001, "mixed")):
+            values = zip(("edit_weak", "edit_medium", "edit", "edit_strong"), (0.8, 0.5, 0.3, last), strict=True)
+            made = [(metric, {"surrogate": surrogate}, value) for surrogate, value in values]
+            assert judged_as(tmp_path, name, made) == verdict
+
+
 def test_weights_are_compared_at_like_forgetting_only(tmp_path):
     for gap, verdict in ((0.05, "holds"), (0.3, "mixed")):
         made = [(metric, labels, holds) for metric, labels, holds, _ in MADE["weight_helps"]]

@@ -154,6 +154,17 @@ def test_a_rule_that_changes_next_to_nothing_does_not_test_whether_codes_carry(t
     assert ("seldom drawn again" in str(found)) == (changed < 0.01)
 
 
+def test_a_claim_on_a_method_that_was_not_run_says_so_by_its_name(tmp_path):
+    (claim,) = [claim for claim in CLAIMS if claim["id"] == "filter_spares"]
+    rows = [
+        {"model": "tiny_var"} | claim.get("where", {}) | labels | around(metric, values[0], 1e-3)
+        for metric, labels, *values in MADE["filter_spares"]
+        if labels.get("method") != "vare_filtered"
+    ]
+    found = judged(tmp_path, claim, rows)
+    assert found["verdict"] == "not testable here" and found["reason"].startswith("not measured here: VARE")
+
+
 def judged(folder: Path, claim: dict, rows: list[dict]) -> dict:
     """What a claim is judged over measurements of the model."""
     measurements.write(folder / "rows.parquet", rows, family="var")

@@ -270,6 +270,34 @@ def test_the_relative_distance_of_the_image_level_is_that_of_moved_laws():
     assert all(line["n"] == 300 // each and line["low"] < line["value"] < line["high"] for line in table.values())
 
 
+def test_sets_are_compared_on_the_concepts_of_which_seeds_of_both_were_found():
+    """A concept that one set has none of would move the ratio of all, and say nothing of them."""
+    size, law = 512, statistics.normal_quantile((np.arange(50) + 0.5) / 50, 512)
+    known = [
+        pd.DataFrame({"set": kind, "concept": concept, "picture": np.arange(50), "nll": law + moved})
+        for concept, kind, moved in (
+            ("a", "concept", 40),
+            ("a", "neutral", 20),
+            ("b", "concept", 900),
+            ("b", "neutral", 0),
+        )
+    ]
+    rows = pd.concat(known, ignore_index=True).assign(kind="", caption="own", converged=True)
+    rows.loc[(rows["concept"] == "b") & (rows["set"] == "neutral"), "converged"] = False
+
+    def ratio(some: pd.DataFrame) -> dict:
+        lines = list(audits.of_sets(some, size))
+        return {
+            line["metric"]: line for line in lines if line["set"] == "concept" and line.get("reference") == "neutral"
+        }
+
+    both, alone, other = (ratio(rows[rows["concept"].isin(list(names))]) for names in ("ab", "a", "b"))
+    assert both["w1_ratio"] == alone["w1_ratio"] and both["w1_ratio"]["n"] == 50
+    assert np.isnan(other["w1_ratio"]["value"]) and other["w1_ratio"]["n"] == 0
+    rows["converged"] = True
+    assert ratio(rows)["w1_ratio"]["n"] == 100 and ratio(rows)["w1_ratio"]["value"] > 5 * both["w1_ratio"]["value"]
+
+
 def test_the_image_level_is_shown(decoded, audited):
     paths = [decoded / name for name in ("measurements.parquet", "decoded.parquet")]
     lookup, found = Lookup(paths, "memory"), measurements.read(paths)

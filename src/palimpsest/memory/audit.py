@@ -278,18 +278,27 @@ def mean(metric: str, values: pd.Series, **labels) -> dict:
 def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
     """The NLLs of a set against those of its references, under each caption; of seeds that were found, two at least."""
     for caption, group in rows[rows["kind"] == ""].groupby("caption", sort=False):
-        found = {name: part.loc[part["converged"], "nll"].to_numpy() for name, part in group.groupby("set")}
-        counts = {name: len(each) for name, each in found.items()}
-        values = {name: each if len(each) > 1 else np.full(2, np.nan) for name, each in found.items()}
+        found = dict(list(group[group["converged"]].groupby("set")))
         for name, others in REFERENCES.items():
-            for other in others:
-                if name in values and other in values:
-                    labels = {"set": name, "reference": other, "caption": caption, "n": counts[name]}
-                    for metric, estimate in statistics.compared(values[name], values[other], size).items():
-                        yield row(metric, *estimate, **labels)
-        for name, each in values.items():
-            distance = statistics.bootstrapped(each, lambda some: statistics.wasserstein_to_normal(some, size))
-            yield row("w1", *distance, set=name, caption=caption, n=counts[name])
+            for other in [each for each in others if {name, each} <= set(group["set"])]:
+                one, two = of_both(*(found.get(each, group[:0]) for each in (name, other)))
+                labels = {"set": name, "reference": other, "caption": caption, "n": len(one)}
+                for metric, estimate in statistics.compared(nlls(one), nlls(two), size).items():
+                    yield row(metric, *estimate, **labels)
+        for name in group["set"].unique():
+            seeds = found.get(name, group[:0])
+            distance = statistics.bootstrapped(nlls(seeds), lambda some: statistics.wasserstein_to_normal(some, size))
+            yield row("w1", *distance, set=name, caption=caption, n=len(seeds))
+
+
+def of_both(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of the concepts that both have some of: the seeds of one concept say nothing beside those of another."""
+    return [one[one["concept"].isin(two["concept"])] for one, two in ((first, second), (second, first))]
+
+
+def nlls(rows: pd.DataFrame) -> np.ndarray:
+    """Of seeds (n,); not numbers of fewer than two, of which there is no distribution."""
+    return rows["nll"].to_numpy() if len(rows) > 1 else np.full(2, np.nan)
 
 
 def of_others(rows: pd.DataFrame, size: int) -> Iterator[dict]:
@@ -300,10 +309,12 @@ def of_others(rows: pd.DataFrame, size: int) -> Iterator[dict]:
     """
     labels = {"set": "concept", "reference": "neutral", "caption": "own"}
     plain = rows[(rows["kind"] == "") & (rows["caption"] == labels["caption"]) & rows["converged"]]
-    reference = plain.loc[plain["set"] == labels["reference"], "nll"].to_numpy()
+    plain = plain[plain["set"] == labels["reference"]]
     for kind in [each for each in LIKELY if (rows["kind"] == each).any()]:
-        queries = [part["nll"] for _, part in rows[rows["kind"] == kind].groupby(QUERY) if part["converged"].all()]
-        found = statistics.compared(np.stack(queries), reference, size) if queries and len(reference) > 1 else {}
+        whole = rows[rows["kind"] == kind].groupby(QUERY).filter(lambda part: part["converged"].all())
+        others, reference = of_both(whole, plain)
+        queries = [part["nll"] for _, part in others.groupby(QUERY)]
+        found = statistics.compared(np.stack(queries), nlls(reference), size) if queries else {}
         for metric in ("w1_ratio", "fitted_ratio"):
             yield row(f"seeds_{metric}", *found.get(metric, [np.nan] * 3), kind=kind, n=len(queries), **labels)
 

@@ -117,7 +117,8 @@ def judge(claim: dict, lookup: Lookup, models: Iterable[str]) -> dict:
             holds, fails = (evaluate(claim[key], here, constants) for key in ("holds", "fails"))
             shown = quantities(claim["ours"], here, constants)
         except Missing as missing:
-            reasons.append(str(missing))
+            of_method = missing.method and f"not measured here: {name_of(claim['family'], missing.method)}"
+            reasons.append(of_method or str(missing))
             continue
         except UserError as error:
             raise UserError(f"claim {claim['id']!r}: {error}") from error

@@ -11,7 +11,6 @@ import pandas as pd
 
 from palimpsest.report.lookup import Lookup
 from palimpsest.report.typeset import Estimate, Format, Marked, Table
-from palimpsest.worlds.concepts import TWICE
 
 Names = Callable[[str], str]
 NETWORKS = ("pretrained", "oracle", "random")
@@ -84,6 +83,7 @@ def beside_oracles(params: dict) -> str:
     )
 
 
+BOLD = "Bold: the best method of a column, where no other’s interval overlaps its."
 FORMATS = {
     "Name": Format(0, "percent", better="high"),
     "Synonym": Format(0, "percent", better="high", interval=False),
@@ -135,8 +135,7 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         "words that are not the concept’s, those that the picture shows: "
         "in the same prompts, in those of its neighbours, in any others. Change: of pictures of other prompts from the "
         f"same noise, {called['perceptual']}; FD: between both sets of pictures, {called['features']}. {data}Div: "
-        f"between two pictures of a prompt that names the concept, {called['perceptual']}, of "
-        f"{min(TWICE, counts['own'])} prompts a concept. On: of how many "
+        f"between two pictures of one prompt that names the concept, {called['perceptual']}. On: of how many "
         f"of the {len(concepts)} concepts {erased} are erased by name while {kept} is kept of neighbours and the rest. "
         "Cost: pictures that go through the network to erase a concept, in thousands, a backward pass counted as two.",
         label=label,
@@ -144,6 +143,7 @@ def comparison(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         group="group",
         wide=True,
         compared=[row["group"] != "" for row in rows],
+        bold=BOLD,
         notes=f"Of each concept {counts['own']} prompts by name, {counts['synonym']}, {counts['template']} and "
         f"{counts['unnamed']} by other words, {counts['neighbour']} of neighbours, {counts['rest']} others; all of "
         f"combinations that no training showed. {beside_oracles(params)}{basis(params)}",
@@ -236,6 +236,7 @@ def by_concept(lookup: Lookup, params: dict, name_of: Names, label: str) -> Tabl
         },
         wide=True,
         compared=[row["", "Row"] not in map(name_of, NETWORKS) for row in rows],
+        bold=BOLD,
         notes=f"Columns as in the table of all concepts. A dash: there is no oracle of this concept. {basis(params)}",
     )
 

@@ -43,6 +43,24 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
                 linestyle="none",
                 label=title_on(method, oracles, name_of) if method == "oracle" else name_of(method),
             )
+        lowest = min(
+            of(lookup, model, each).of(concept=ALL).get("kept", prompts=role).low for each in params["methods"]
+        )
+        bottom, unknown = 100 * lowest - 4, of(lookup, model, "random").get("kept", concept=ALL, prompts=role)
+        if 100 * unknown.high < bottom:
+            # What knows nothing is far below, and would press all others into one line.
+            axes.set_ylim(bottom, None)
+            across = 100 * of(lookup, model, "random").get("erased", concept=ALL, prompts="own").value
+            told = f"{name_of('random')}: {100 * unknown.value:.0f} %"
+            axes.annotate(
+                told,
+                (across, bottom),
+                (0, 16),
+                textcoords="offset points",
+                ha="right",
+                fontsize=6,
+                arrowprops={"arrowstyle": "->"},
+            )
         axes.set_xlabel("erased, of prompts that name the concept (%)")
         axes.set_ylabel(title)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.5)

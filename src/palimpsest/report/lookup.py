@@ -32,7 +32,11 @@ MEANS_OF_SHARES = ("kept",)  # metrics that are no count of so many, but end at 
 
 
 class Missing(Exception):
-    """No measurement has the labels asked for: its message says which."""
+    """No measurement has the labels asked for: its message says which; method: whose it would be, if that is asked."""
+
+    def __init__(self, message: str, method: str = ""):
+        super().__init__(message)
+        self.method = method
 
 
 def load(paths: Iterable[Path], family: str) -> pd.DataFrame:
@@ -141,7 +145,7 @@ class Lookup:
         rows = self.rows(metric, **labels)
         described = ", ".join([metric, *(f"{name}={value}" for name, value in wanted.items())])
         if rows.empty or rows["value"].isna().all():
-            raise Missing(f"not measured: {described}")
+            raise Missing(f"not measured: {described}", str(wanted.get("method", "")))
         if len(rows) > 1:
             varying = [name for name in rows.columns if name not in NUMBERS and len(set(rows[name])) > 1]
             choices = "; ".join(f"{name}: {', '.join(sorted(map(str, rows[name].unique())))}" for name in varying)

@@ -41,7 +41,14 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
                     label=name_of(method) if number == 0 else None,
                 )
             if panel is panels[0][0]:
-                panel.plot([], [], MARKERS[number % len(MARKERS)], color=GREY, label=name_of(concept))
+                panel.plot(
+                    [],
+                    [],
+                    MARKERS[number % len(MARKERS)],
+                    color="black",
+                    markerfacecolor="none",
+                    label=name_of(concept),
+                )
         panel.axhline(0, color=GREY, linewidth=0.6, zorder=0)
         panel.set(xlabel=f"{SHOWN[name]} (%)", xlim=(-4, 104))
     panels[0][0].set_ylabel("shift of the concept’s seeds (sd of N)")

@@ -26,7 +26,7 @@ PARAMS = {"models": None, "methods": None, "oracles": None}
 SETS = {"concept": (PALETTE[3], "-", "E"), "neutral": (PALETTE[0], "--", "R")}
 NETWORKS = ("pretrained", "oracle", "zero")
 POINTS = 1000
-TICKS = (-40, -4, 0, 4, 40)
+TICKS = (-40, -15, -4, 0, 4, 15, 40)
 TOP = 1.6  # of the law's height
 LINEAR = 4  # standard deviations up to which the axis is linear: some models' seeds lie ten times further out
 
@@ -53,7 +53,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     figure, panels = plt.subplots(
         lines, columns, figsize=(PAGE, 1.05 * lines + 0.35), sharex=True, sharey=True, squeeze=False
     )
-    wide = rows.loc[rows["method"].isin([*params["methods"], "pretrained"]) & rows["set"].isin(SETS), "z"]
+    wide = rows.loc[rows["method"].isin([*NETWORKS, *params["methods"]]) & rows["set"].isin(SETS), "z"]
     ends = np.quantile(wide, [0.005, 0.995]) if len(wide) else (0.0, 0.0)  # none may have converged
     values = np.linspace(min(ends[0], -4) - 1, max(ends[1], 4) + 1, POINTS)
     law = chi2(size).pdf(size + np.sqrt(2 * size) * values) * np.sqrt(2 * size)

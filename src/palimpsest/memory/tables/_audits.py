@@ -48,6 +48,7 @@ def notes(lookup: Lookup, params: dict) -> str:
         "Of E, where R is not named: PSNR (dB) and share of the reconstructions in which the judges find the concept "
         f"(%). {OK} {DEFINED} W1: to the law of N(0, I) in nats, "
         "with the difference and the ratio d_N; code: the ratio as the source’s code computes it; AUC: the chance "
-        f"that a seed of E is less likely than one of R. {pictures} pictures of each set and concept; 95 % bootstrap "
+        f"that a seed of E is less likely than one of R; these of the concepts of which seeds of both sets were found. "
+        f"{pictures} pictures of each set and concept; 95 % bootstrap "
         f"over pictures. {described(params['inversion'])}"
     )

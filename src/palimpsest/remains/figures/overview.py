@@ -36,8 +36,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         panels.flat[-1].legend(*known, loc="center")
     else:
         figure.legend(*known, loc="outside lower center", ncols=ACROSS)
-    for axes in panels.flat[max(len(models) - ACROSS, 0) : len(models)]:
-        axes.set_xlabel("kept of the rest (%)")
+    figure.supxlabel("kept of the rest (%)", fontsize=8)
     figure.supylabel("shown (%)", fontsize=8)
     return figure
 

@@ -40,28 +40,42 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
         "tokens of one scale,\nor of one place": (
             [*(f"scale_{side}" for side in sides), *PLACES],
             [*sides, *PLACES.values()],
+            "the scale’s side (tokens), or the place",
         ),
-        "tokens of all scales\nup to one": ([f"up_to_{side}" for side in sides], sides),
-        "one bit of all tokens": ([f"bit_{each:g}" for each in bits], [f"{each:g}" for each in bits]),
+        "tokens of all scales\nup to one": (
+            [f"up_to_{side}" for side in sides],
+            sides,
+            "the last scale’s side (tokens)",
+        ),
+        "one bit of all tokens": (
+            [f"bit_{each:g}" for each in bits],
+            [f"{each:g}" for each in bits],
+            "the bit’s number",
+        ),
     }
     asked = {kind: title for kind, title in RULES.items() if f"{kind}_{tops[0]}" in known}
     apart = set(PLACES)
     if len(tops) > 1:
         ticks = ["all" if top == 1 else f"{100 * top:g}" for top in tops]
         for kind, title in asked.items():
-            rows[f"a share (%) of the {title}\nthat tell the concept"] = [f"{kind}_{top}" for top in tops], ticks
+            rows[f"a share (%) of the {title}\nthat tell the concept"] = (
+                [f"{kind}_{top}" for top in tops],
+                ticks,
+                "share (%)",
+            )
     else:
         parts = [f"{kind}_{tops[0]}" for kind in asked]
         apart |= set(parts)
         rows["a share of what\ntells the concept"] = (
             parts,
             [f"{100 * tops[0]:g} % of\nthe {each}" for each in asked.values()],
+            "",
         )
     rows = {title: each for title, each in rows.items() if each[0]}
     figure, axes = plt.subplots(
-        len(rows), len(concepts), figsize=(PAGE, 1.35 * len(rows) + 0.8), sharey=True, squeeze=False
+        len(rows), len(concepts), figsize=(PAGE, 1.45 * len(rows) + 0.6), sharey=True, squeeze=False
     )
-    for line, (title, (parts, ticks)) in zip(axes, rows.items(), strict=True):
+    for line, (title, (parts, ticks, across)) in zip(axes, rows.items(), strict=True):
         # Ticks of several lines stand apart.
         letters = max(1, sum(len(tick) + 1 for tick in ticks if "\n" not in tick))
         kinds = REPLACED if parts[0].startswith(tuple(RULES)) else EXCHANGED
@@ -70,6 +84,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
             shown = range(0, len(ticks), math.ceil(letters * len(concepts) / LETTERS))
             axis.set_xticks(shown, [ticks[tick] for tick in shown], fontsize=6)
             axis.set_xlim(-0.5, len(ticks) - 0.5)
+            axis.set_xlabel(across, fontsize=6)
         line[0].set_ylabel(f"{title}:\nshow the concept (%)", fontsize=6)
     for axis, concept in zip(axes[0], concepts, strict=True):
         axis.set_title(name_of(concept), fontsize=8)

@@ -21,6 +21,8 @@ def build(lookup: Lookup, params: dict) -> Table:
             cells = {title: here.get(f"pairs_{verdict}", concept=concept) for title, verdict in VERDICTS.items()}
             found = {"Concept": name_of(concept), "Pairs": here.get("pairs", concept=concept), **cells}
             rows.append({"group": name_of(model) if len(params["fed"]) > 1 else "", **found})
+    rollouts = params["pairs"]["rollouts"]
+    counted = "once" if rollouts == 1 else f"{rollouts} times"
     return Table(
         pd.DataFrame(rows),
         caption="Pairs of prompts that the methods learn from: of how many (%) a judge keeps both pictures, of how "
@@ -28,5 +30,5 @@ def build(lookup: Lookup, params: dict) -> Table:
         label="tab:var-pairs",
         formats={"Pairs": Format(0, "number", interval=False)} | {title: Format(0, "percent") for title in VERDICTS},
         group="group",
-        notes=f"Each pair is drawn, and counted, {params['pairs']['rollouts']} times. Intervals are 95 % (Wilson).",
+        notes=f"Each pair is drawn, and counted, {counted}. Intervals are 95 % (Wilson).",
     )
