@@ -204,7 +204,7 @@ def test_the_faulty_class_has_tuned_and_released_settings_and_counts_what_was_wr
     )
     table = faulty_class.build(lookup(tmp_path, rows), params)
     assert "Of 16 samples of the class 4 were wrong before" in table.notes and "2 settings of each" in table.notes
-    assert list(table.frame["Setting"]) == ["", "unpromptable_2", "esd_2", "released"]
+    assert list(table.frame["Setting"]) == ["", "unpromptable 2", "esd 2", "released"]
     assert [each.value for each in table.frame["Wrong"]] == [0.25, 0.25, 0.25, 0.05]
 
 

@@ -1,6 +1,6 @@
 """How the paper writes the family's identifiers."""
 
-from palimpsest.unlearning.names import FORGETTERS
+from palimpsest.unlearning.names import ERASERS, FORGETTERS
 
 NAMES = {
     "instance": "instance unlearning",
@@ -10,7 +10,7 @@ NAMES = {
     "oracle": "oracle (retrained)",
     # methods
     **FORGETTERS,
-    "neggrad": "NegGrad",
+    "neggrad": ERASERS["neggrad"],
     "esd": "ESD",
     "spm": "SPM",
     "duo": "DUO",

@@ -87,7 +87,7 @@ BOLD = "Bold: the best method of a column, where no other’s interval overlaps 
 FORMATS = {
     "Name": Format(0, "percent", better="high"),
     "Synonym": Format(0, "percent", better="high", interval=False),
-    "Template": Format(0, "percent", better="high", interval=False),
+    "Order": Format(0, "percent", better="high", interval=False),
     "Unnamed": Format(0, "percent", interval=False),
     "Words": Format(0, "percent", better="high", interval=False),
     "Near": Format(0, "percent", better="high"),
@@ -155,7 +155,7 @@ def measured(here: Lookup) -> dict[str, Estimate]:
     return {
         "Name": here.get("erased", prompts="own"),
         "Synonym": here.get("erased", prompts="synonym"),
-        "Template": here.get("erased", prompts="template"),
+        "Order": here.get("erased", prompts="template"),
         "Unnamed": here.get("appears", prompts="unnamed"),
         "Words": here.get("kept", prompts="own"),
         "Near": here.get("kept", prompts="neighbour"),

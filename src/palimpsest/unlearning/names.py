@@ -11,7 +11,7 @@ ERASERS = {
     "erasediff": "EraseDiff",
     "scissorhands": "Scissorhands",
     "advunlearn": "AdvUnlearn",
-    "neggrad": "gradient ascent",
+    "neggrad": "NegGrad",
 }
 # Those that make a model forget single pictures.
 FORGETTERS = {

@@ -16,7 +16,7 @@ TITLES = {
     "synonym": "synonym",
     "template": "other order",
     "searched": "searched word",
-    "inverted": "inverted word",
+    "inverted": "learned word",
     "noised": "noised",
     "completed": "completed",
 }

@@ -71,7 +71,7 @@ def lines(lookup: Lookup, repairs: list[str]) -> list[tuple[str, str, str]]:
     found = [("pretrained", "", "")]
     for method in repairs:
         chosen = lookup.rows("selected", method=method)["setting"]
-        found.append((method, "tuned", ", ".join(chosen)))
+        found.append((method, "tuned", ", ".join(name.replace("_", " ") for name in chosen)))
         if len(lookup.rows("wrong_rate", method=method, study="faulty_class", setting="released")):
             found.append((method, "released", "released"))
     return found

@@ -10,7 +10,7 @@ PARAMS = {"models": None, "methods": None, "oracles": None, "attacks": None, "st
 
 ATTACKS = {
     "Search": ("searched", "with words before them that were found with the edited model"),
-    "Inverted": ("inverted", "of prompts without the concept after a word learned from pictures"),
+    "Learned": ("inverted", "of prompts without the concept after a word learned from pictures"),
 }
 BEGUN = "pictures whose first scales, so many, are given as the pretrained model drew them"
 
