@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.metrics.censor import publishable
@@ -43,28 +44,25 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
                 linestyle="none",
                 label=title_on(method, oracles, name_of) if method == "oracle" else name_of(method),
             )
-        lowest = min(
-            of(lookup, model, each).of(concept=ALL).get("kept", prompts=role).low for each in params["methods"]
-        )
-        bottom, unknown = 100 * lowest - 4, of(lookup, model, "random").get("kept", concept=ALL, prompts=role)
-        if 100 * unknown.high < bottom:
-            # What knows nothing is far below, and would press all others into one line.
-            axes.set_ylim(bottom, None)
-            across = 100 * of(lookup, model, "random").get("erased", concept=ALL, prompts="own").value
-            told = f"{name_of('random')}: {100 * unknown.value:.0f} %"
-            axes.annotate(
-                told,
-                (across, bottom),
-                (0, 16),
-                textcoords="offset points",
-                ha="right",
-                fontsize=6,
-                arrowprops={"arrowstyle": "->"},
-            )
+        press_no_methods(axes, lookup.of(concept=ALL), params, role, name_of)
         axes.set_xlabel("erased, of prompts that name the concept (%)")
         axes.set_ylabel(title)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.5)
     return figure
+
+
+def press_no_methods(axes: Axes, lookup: Lookup, params: dict, role: str, name_of: Names) -> None:
+    """Leave a network that knows nothing below a panel where it would press all methods into one line, and say so."""
+    model = params["models"][0]
+    lowest = min(of(lookup, model, method).get("kept", prompts=role).low for method in params["methods"])
+    unknown = of(lookup, model, "random")
+    kept, bottom = unknown.get("kept", prompts=role), 100 * lowest - 4
+    if 100 * kept.high < bottom:
+        axes.set_ylim(bottom, None)
+        place = 100 * unknown.get("erased", prompts="own").value, bottom
+        told = f"{name_of('random')}: {100 * kept.value:.0f} %"
+        look = {"textcoords": "offset points", "ha": "right", "fontsize": 6, "arrowprops": {"arrowstyle": "->"}}
+        axes.annotate(told, place, (0, 16), **look)
 
 
 def spread(*estimates: Estimate) -> np.ndarray:
