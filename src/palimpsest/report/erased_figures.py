@@ -58,11 +58,10 @@ def press_no_methods(axes: Axes, lookup: Lookup, params: dict, role: str, name_o
     unknown = of(lookup, model, "random")
     kept, bottom = unknown.get("kept", prompts=role), 100 * lowest - 4
     if 100 * kept.high < bottom:
-        axes.set_ylim(bottom, None)
-        place = 100 * unknown.get("erased", prompts="own").value, bottom
-        told = f"{name_of('random')}: {100 * kept.value:.0f} %"
-        look = {"textcoords": "offset points", "ha": "right", "fontsize": 6, "arrowprops": {"arrowstyle": "->"}}
-        axes.annotate(told, place, (0, 16), **look)
+        axes.set_ylim(bottom, 101)
+        erased = unknown.get("erased", prompts="own")
+        told = f"below: {name_of('random')}, {100 * erased.value:.0f} % erased, {100 * kept.value:.0f} % kept"
+        axes.text(0.02, 0.03, told, transform=axes.transAxes, fontsize=6)
 
 
 def spread(*estimates: Estimate) -> np.ndarray:
