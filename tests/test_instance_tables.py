@@ -90,7 +90,7 @@ def test_a_note_says_over_how_many_targets_seeds_and_draws_a_row_is(targets, see
 def test_settings_are_written_in_full_with_what_a_setting_of_the_grid_changes():
     full = _settings.in_full(PARAMS, "unpromptable", "long")
     assert full == {"steps": "60", "batch": "8", "value": "1.5", "projection": "forget", "distilled": "True"}
-    assert _settings.described(full) == "distilled, 60 steps, batch 8, value 1.5, projection forget"
+    assert _settings.described(full) == "distilled, 60 steps, batch 8, exponent 1.5, forget gradient projected"
     assert "not distilled, 40 steps" in _settings.unless(PARAMS, "strength")
 
 
@@ -163,7 +163,7 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
         rows.append(row("selected", 1, method=method, setting=settings[1]))
         rows.append(row("selected_again", 0.75, method=method, setting=settings[1]))
     table = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids))
-    assert list(table.frame[("", "Setting")]) == ["value 1.0", "value 2.0 *", "120 steps, timesteps last", "9 steps *"]
+    assert list(table.frame[("", "Setting")]) == ["exponent 1.0", "exponent 2.0 *", "120 steps, timesteps last", "9 steps *"]
     again = [each.value for each in table.frame["measured here", "Again"]]
     assert np.isnan(again[::2]).all() and again[1::2] == [0.75, 0.75]
     assert "beforehand" not in table.notes
@@ -171,7 +171,7 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
     assert "SISS: measured beforehand and released with the repository" in known.notes
     assert (
         "All settings: batch 8." in table.notes
-        and "Unpromptable: not distilled, 60 steps, projection forget" in table.notes
+        and "Unpromptable: not distilled, 60 steps, forget gradient projected" in table.notes
     )
 
 

@@ -11,8 +11,19 @@ WRITTEN = {
     "inner_rate": "inner rate {}",
     "distilled=True": "distilled",
     "distilled=False": "not distilled",
-    "weight=one_minus_power": "weights ((t+1)/T)^value and 1 less it",
-    "centred=False": "not centred",
+    "weight=one_minus_power": "weights ((t+1)/T) to the exponent, and 1 less it",
+    "centred=False": "noise from [0, 1)",
+    "average": "weights averaged over steps ({})",
+    "clip": "gradients at most {} long",
+    "value": "exponent {}",
+    "alpha": "ascent weighed {}",
+    "share": "forget loss weighed {}",
+    "fraction": "forget gradient {} times as long",
+    "barrier": "barrier by {}",
+    "projection=none": "no projection",
+    "projection=forget": "forget gradient projected",
+    "projection=remember": "remember gradient projected",
+    "projection=both": "both gradients projected",
 }
 
 
