@@ -163,7 +163,12 @@ def test_the_tuning_shows_what_differs_and_says_what_is_shared(tmp_path):
         rows.append(row("selected", 1, method=method, setting=settings[1]))
         rows.append(row("selected_again", 0.75, method=method, setting=settings[1]))
     table = tuning.build(lookup(tmp_path, rows), given(tuning, grids=grids))
-    assert list(table.frame[("", "Setting")]) == ["exponent 1.0", "exponent 2.0 *", "120 steps, timesteps last", "9 steps *"]
+    assert list(table.frame[("", "Setting")]) == [
+        "exponent 1.0",
+        "exponent 2.0 *",
+        "120 steps, timesteps last",
+        "9 steps *",
+    ]
     again = [each.value for each in table.frame["measured here", "Again"]]
     assert np.isnan(again[::2]).all() and again[1::2] == [0.75, 0.75]
     assert "beforehand" not in table.notes
