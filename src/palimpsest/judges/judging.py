@@ -16,11 +16,12 @@ from palimpsest.metrics.censor import publishable
 from palimpsest.metrics.distribution import frechet, kernel_distance
 from palimpsest.metrics.measurements import mean_of, row, share_of
 from palimpsest.models.text_to_image import draw
-from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, TWICE, WITH_ORACLE, Concept
+from palimpsest.worlds.concepts import ALL, ROLES, SHOWING, WITH_ORACLE, Concept
 from palimpsest.worlds.named import Named, concept_of
 
 SHOWN = 6  # pictures of each role that figures show
-ANEW = 500_000  # how far the number of a second picture's noise is from the first's
+TWICE = 8  # prompts by name of which a second picture is drawn
+ANEW = 500_000  # how far the number of its noise is from the first's
 # Of a model and rows of prompts; of a model, a concept and the rows: pictures (n, H, W, 3) uint8, by attack.
 Draw = Callable[[Any, pd.DataFrame], np.ndarray]
 Attack = Callable[[Any, Concept | Named, pd.DataFrame], Mapping[str, np.ndarray]]

@@ -278,15 +278,14 @@ def mean(metric: str, values: pd.Series, **labels) -> dict:
 def of_sets(rows: pd.DataFrame, size: int) -> Iterator[dict]:
     """The NLLs of a set against those of its references, under each caption; of seeds that were found, two at least."""
     for caption, group in rows[rows["kind"] == ""].groupby("caption", sort=False):
-        found = dict(list(group[group["converged"]].groupby("set")))
+        found = {name: part[part["converged"]] for name, part in group.groupby("set", sort=False)}
         for name, others in REFERENCES.items():
-            for other in [each for each in others if {name, each} <= set(group["set"])]:
-                one, two = of_both(*(found.get(each, group[:0]) for each in (name, other)))
+            for other in [each for each in others if name in found and each in found]:
+                one, two = of_both(found[name], found[other])
                 labels = {"set": name, "reference": other, "caption": caption, "n": len(one)}
                 for metric, estimate in statistics.compared(nlls(one), nlls(two), size).items():
                     yield row(metric, *estimate, **labels)
-        for name in group["set"].unique():
-            seeds = found.get(name, group[:0])
+        for name, seeds in found.items():
             distance = statistics.bootstrapped(nlls(seeds), lambda some: statistics.wasserstein_to_normal(some, size))
             yield row("w1", *distance, set=name, caption=caption, n=len(seeds))
 

@@ -88,13 +88,12 @@ def greedy_words(
     shortlist: of a large vocabulary only so many words are tried after those that are chosen, the most promising by
     losses(chosen (j,), word (width,)), the terms of a choice's error with a free word after it.
     """
-    chosen = candidates.new_empty(0)
+    chosen, size = candidates.new_empty(0), max(1, PROMPTS // points)
     for _ in range(count):
         worth = candidates
         if shortlist:
             worth = most_promising(text_encoder, candidates, partial(losses, chosen), shortlist)
         tried = torch.cat([chosen.expand(len(worth), -1), worth[:, None]], 1)
-        size = max(1, PROMPTS // points)
         found = in_parts(lambda part, tried=tried: errors(tried[part]), len(tried), size, "words tried")
         chosen = tried[int(torch.cat(found).argmin())]
     return chosen

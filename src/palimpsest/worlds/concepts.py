@@ -22,7 +22,6 @@ WITH_ORACLE = "with_oracle"  # the same over those that there is an oracle of: w
 # it; its nearest relatives (other values of its factor, which for the emblem are figures without one); anything else.
 ROLES = ("own", "synonym", "template", "unnamed", "neighbour", "rest")
 SHOWING = ("own", "synonym", "template")
-TWICE = 8  # prompts by name of which every model draws a second picture
 
 
 @dataclass(frozen=True)
