@@ -1,5 +1,6 @@
 """The scorecard: every claim can hold and can fail, and the expression language does arithmetic and nothing else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -509,6 +510,29 @@ def test_the_margin_is_shown_where_it_is_first_spoken_of():
     claim = {"test": "A is above the margin, or B above twice the margin.\n", "margin": 0.25}
     assert claims.stated(claim) == "A is above the margin (0.25), or B above twice the margin."
     assert claims.stated({"test": "A is above B.", "margin": 1e-10}) == "A is above B. Margin: 1e-10."
+
+
+def test_a_claim_about_another_familys_models_is_judged_for_those(tmp_path):
+    definition = tmp_path / "memory.yaml"
+    claim = {"id": "faces", "source": "audit", "statement": "s", "published": "none", "test": "t", "models_of": "instance"}
+    claim |= {"ours": [{"text": "x", "value": 'value("x")'}], "holds": 'value("x") > 0', "fails": 'value("x") < 0'}
+    definition.write_text(json.dumps({"claims": [claim]}), encoding="utf-8")
+    rows = [{"metric": "x", "model": model, "value": value} for model, value in (("text", -1.0), ("faces", 1.0))]
+    for family in ("memory", "instance"):
+        measurements.write(tmp_path / f"{family}.parquet", rows, family=family)
+    names = ("verdicts.parquet", "verdicts.csv", "scorecard.tex", "scorecard.html", "macros.tex")
+
+    def judged(**families) -> str:
+        claims.claims(
+            [tmp_path / f"{family}.parquet" for family in families],
+            [definition],
+            *(tmp_path / name for name in names),
+            families=families,
+        )
+        return pd.read_parquet(tmp_path / names[0])["verdict_by_model"].item()
+
+    assert judged(memory=["text"], instance=["faces"]) == "faces: holds"
+    assert judged(memory=["text"]) == "text: fails"
 
 
 def test_outputs_agree(run, tmp_path):

@@ -28,7 +28,7 @@ def each(metric: str, hold: float, fail: float, **labels) -> list[tuple]:
 
 
 KNOWN = {"concept": "with_oracle"}  # what is set beside an oracle
-FACES = {"set": "target", "model": "tiny_ddpm"}  # of the audit of another family's models
+FACES = {"set": "target"}  # of the audit of another family's models
 DISTANT, ADJACENT = {"kind": "distant"}, {"kind": "adjacent"}
 # For each claim all that it reads.
 MADE = {

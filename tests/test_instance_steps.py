@@ -57,6 +57,7 @@ TRAINING = {"steps": 3, "learning_rate": 1e-3, "batch": 4}
 MODULES = {"descriptor": "face_networks", "features": "face_networks", "perceptual": "face_networks"}
 PARAMS = {
     "pairs": 8,
+    "seeds": 2,
     "sampling_steps": 4,
     "draws": 3,
     "injection_steps": 10,
@@ -593,7 +594,7 @@ def test_the_reference_chooses_the_timestep_with_the_wanted_similarity(base, kno
     assert value(table, "injection_timestep") == chosen
     assert value(table, "injection_similarity") == pytest.approx(means[chosen])
     with np.load(known / "reference.npz") as file:
-        assert file["injected"].shape == (3 + 3 + 9, 3, SIZE, SIZE, 3) and file["samples"].shape[0] == PARAMS["pairs"]
+        assert file["injected"].shape == (3 + 3 + 9, 3, SIZE, SIZE, 3) and len(file["samples"]) == 16
         assert list(file["kinds"]) == ["target"] * 3 + ["stranger"] * 3 + ["neighbour"] * 9
         assert list(file["owners"]) == [0, 1, 2, -1, -1, -1, 0, 0, 0, 1, 1, 1, 2, 2, 2]
         neighbours = np.load(base.data[0])[np.load(base.neighbours)[:, :3].ravel()]
@@ -671,6 +672,18 @@ def test_a_gap_has_its_interval_over_targets_or_over_the_draws_of_one():
 def test_copies_of_a_picture_are_counted_in_the_data():
     data = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)[[0, 1, 1, 2]]
     assert held(data, np.stack([data[0], data[1], data[0] + 100])).tolist() == ["once", "often", "none"]
+
+
+def test_each_training_seed_has_pairs_of_its_own(base, known, tmp_path):
+    runs = [one_run(f"still-{seed}", "odd", seed=seed, training={"learning_rate": 0.0}) for seed in (0, 1)]
+    forget(base, tmp_path / "still", *runs)
+    still = {"models": tmp_path / "still/models", "runs": tmp_path / "still/runs.parquet", "study": "try"}
+    table = judged(base, known, tmp_path / "judged", **still)
+    assert (measurements.select(table, metric="ssim", targets="odd")["value"] > 0.99).all()
+    with np.load(tmp_path / "judged/panel.npz") as panel, np.load(known / "reference.npz") as file:
+        for seed, first in ((0, 0), (1, 8)):
+            drawn, partner = panel[f"still-{seed}-1.samples"].astype(int), file["samples"][first : first + 8]
+            assert np.abs(drawn - partner).mean() < 0.5 < np.abs(drawn - file["samples"][8 - first :][:8]).mean()
 
 
 def test_models_that_forgot_are_measured_stage_by_stage(base, known, unlearned, tmp_path):

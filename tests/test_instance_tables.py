@@ -75,7 +75,7 @@ def study(name: str, method: str, similarity: float, change: float, targets: str
         (
             [["a"]],
             [0, 1],
-            "one target (a), 2 seeds; 16 draws of the noise, 96 pairs of samples; t intervals over the 2 seeds",
+            "one target (a), 2 seeds; 16 draws of the noise, 96 pairs of samples of each; t intervals over the 2 seeds",
         ),
         ([["a"], ["b"], ["a", "b"]], [0, 1, 2], "t intervals over the 2 targets, their seeds averaged"),
     ],

@@ -134,7 +134,7 @@ rule instance_reference:
     params:
         paths=paths,
         modules=instance.judging(),
-        params=as_json(instance.own("reference")),
+        params=instance.reference_params(),
     shell:
         "python -m palimpsest.instance.reference {params.paths} --model {wildcards.model} --modules {params.modules:q}"
         " --params {params.params:q} > {log} 2>&1"

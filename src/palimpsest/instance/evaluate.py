@@ -48,7 +48,8 @@ def evaluate(
 ) -> dict:
     """Measure every model of a study (models, runs), or one network as if it had forgotten the targets of each study.
 
-    plan: {"studies": {name: lists of targets}}, for the latter. params as in `reference`. panel: pictures of each
+    plan: {"studies": {name: lists of targets}}, for the latter. params as in `reference`. Each training seed has noises
+    of its own, of which `pairs` samples are drawn: repeated trainings say how much both matter. panel: pictures of each
     model, `<folder>.rebuilt` (targets, draws, h, w, c) and `<folder>.samples`.
     """
     place = torch_device(device)
@@ -65,10 +66,9 @@ def evaluate(
     for stage, file in zip(stages, files, strict=True):
         if file != last:
             unet, scheduler = diffusion.load(file, place)
-            samples = diffusion.sample(
-                unet, scheduler, np.arange(params["pairs"]), steps=params["sampling_steps"], seed=seed
-            )
-            integrity = integrity_rows(judge, known, samples)
+            indices = np.arange(params["pairs"]) + params["pairs"] * stage["seed"]
+            samples = diffusion.sample(unet, scheduler, indices, steps=params["sampling_steps"], seed=seed)
+            integrity = integrity_rows(judge, known, samples, indices)
             free, last = in_batches(judge["descriptor"].embed, samples), file
         targets = [position_of(names, name, manifest) for name in stage["targets"].split("+")]
         rebuilt = rebuild(unet, scheduler, known, targets, params, seed)

@@ -33,9 +33,9 @@ def load_judges(modules: dict[str, str], networks: list[Path]) -> dict:
 class Reference:
     """What every model is compared with: the pretrained one's pictures, and data. Pictures are uint8.
 
-    samples: (n, h, w, c), same-seed partners. injected: the pretrained model's reconstructions (images, draws, h, w,
-    c) of `injected_images`, which are the targets, then the strangers, then each target's neighbours. features: of
-    the samples; data: features of training pictures; appearance and held_out: how these and other pictures look;
+    samples: (n, h, w, c), same-seed partners, those of each training seed after those of the one before. injected: the
+    pretrained model's reconstructions (images, draws, h, w, c) of `injected_images`, which are the targets, then the
+    strangers, then each target's neighbours. features: of the samples; data: features of training pictures; appearance and held_out: how these and other pictures look;
     timestep: of the injection.
     """
 
@@ -114,19 +114,19 @@ def similarity_rows(
     return found
 
 
-def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray) -> list[dict]:
-    """How same-seed samples (n, h, w, c) differ from the pretrained model's, as pairs and as sets, and from data."""
+def integrity_rows(judges: dict, reference: Reference, samples: np.ndarray, indices: np.ndarray) -> list[dict]:
+    """How samples (n, h, w, c) differ from the pretrained model's of the same numbers (n,), in pairs and as sets."""
     count = len(samples)
-    before = reference.samples[:count]
+    before, before_features = reference.samples[indices], reference.features[indices]
     features = in_batches(judges["features"].features, samples)
     looks = in_batches(judges["features"].appearance, samples)
     plausible = Plausibility(reference.appearance, reference.held_out).plausible(looks)
     rows = [
         mean_of("perceptual", in_batches(judges["perceptual"].distance, before, samples)),
         mean_of("ssim", ssim(before, samples)),
-        row("frechet_pretrained", frechet(features, reference.features[:count]), n=count),
+        row("frechet_pretrained", frechet(features, before_features), n=count),
         row("frechet_data", frechet(features, reference.data[:count]), n=count),
-        row("kernel_pretrained", kernel_distance(features, reference.features[:count], paired=True), n=count),
+        row("kernel_pretrained", kernel_distance(features, before_features, paired=True), n=count),
         row("kernel_data", kernel_distance(features, reference.data), n=count),
         share_of("plausible", plausible),
     ]

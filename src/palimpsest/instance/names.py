@@ -6,6 +6,7 @@ NAMES = {
     "instance": "instance unlearning",
     # networks
     "tiny_ddpm": "face DDPM",
+    "tiny_ddpm_wide": "face DDPM (wide)",
     "pretrained": "pretrained",
     "oracle": "oracle (retrained)",
     # methods

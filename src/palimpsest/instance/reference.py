@@ -38,10 +38,11 @@ def reference(
 ) -> dict:
     """Sample, inject and describe.
 
-    params: `pairs` (same-seed samples), `sheet` (samples of the contact sheet), `sampling_steps`, `draws`,
-    `injection_steps`, `timesteps` (those tried), `wanted_similarity`, `bystanders` (neighbours per target, and
-    strangers), `bystander_draws`, `data` (pictures whose features stand for the data, and as many held-out ones).
-    curve: similarity by timestep (target, timestep, value). generated: as many samples again, which no comparison uses.
+    params: `pairs` (same-seed samples for each training seed), `seeds` (how many of these), `sheet` (samples of the
+    contact sheet), `sampling_steps`, `draws`, `injection_steps`, `timesteps` (those tried), `wanted_similarity`,
+    `bystanders` (neighbours per target, and strangers), `bystander_draws`, `data` (pictures whose features stand for
+    the data, and as many held-out ones).
+    curve: similarity by timestep (target, timestep, value). generated: `pairs` more samples, which no comparison uses.
     """
     place = torch_device(device)
     unet, scheduler = diffusion.load(network, place)
@@ -74,11 +75,14 @@ def reference(
     for rows, draws in ((kinds == "target", many), (kinds != "target", few)):
         injected[rows, :draws] = inject(shown_images[rows], timestep, draws)
 
-    def drawn(first: int) -> np.ndarray:
-        indices = np.arange(first, first + params["pairs"])
+    count = params["pairs"]
+
+    def drawn(first: int, number: int) -> np.ndarray:
+        indices = np.arange(first, first + number)
         return diffusion.sample(unet, scheduler, indices, steps=params["sampling_steps"], seed=seed)
 
-    samples, others = drawn(0), drawn(params["pairs"])
+    samples = drawn(0, count * params["seeds"])
+    others = drawn(len(samples), count)
     np.save(generated, others)
     sheet = diffusion.sample(
         unet, scheduler, np.arange(params["sheet"]), steps=params["injection_steps"], seed=seed + 1
@@ -112,7 +116,6 @@ def reference(
         for name, v in zip(names, values, strict=True)
     ]
     pd.DataFrame(lines, columns=["target", "timestep", "value"]).to_parquet(curve, index=False)
-    count = params["pairs"]
     plausibility = Plausibility(looks["data"], looks["held_out"])
     rows = [
         row("injection_timestep", timestep),
@@ -120,9 +123,9 @@ def reference(
         share_of("plausible_data", plausibility.plausible(looks["held_out"])),
         # The floors: what equal sources read, with as many pictures as every comparison has.
         row("frechet_floor", frechet(features["data"][:count], features["held_out"][:count]), n=count),
-        row("frechet_seeds", frechet(features["samples"], features["others"]), n=count),
+        row("frechet_seeds", frechet(features["samples"][:count], features["others"]), n=count),
         row("kernel_floor", kernel_distance(features["data"], features["held_out"]), n=params["data"]),
-        row("kernel_seeds", kernel_distance(features["samples"], features["others"]), n=count),
+        row("kernel_seeds", kernel_distance(features["samples"][:count], features["others"]), n=count),
     ]
     rows += [
         row("injection_curve", values.mean(), n=len(values), timestep=t)

@@ -65,7 +65,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, D
             f"{place} has the prediction type {scheduler.config.prediction_type!r}: the losses of this package are "
             "written for a network from which noise can be read at every timestep (epsilon, v_prediction)"
         )
-    return nn.Module.to(network.eval().requires_grad_(False), device), scheduler
+    # Convolutions on a processor are a tenth faster where channels lie together.
+    network = network.eval().requires_grad_(False)
+    return nn.Module.to(network, device, memory_format=torch.channels_last), scheduler
 
 
 def device_of(network: nn.Module) -> torch.device:

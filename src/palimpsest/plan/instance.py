@@ -53,6 +53,11 @@ class Instance(Studies):
         oracle = wildcards.which == "oracle"
         return self.network(self.own("oracles", wildcards.model) if oracle else wildcards.model)
 
+    def reference_params(self) -> str:
+        """What the reference takes: the samples of one training seed, for every seed of the studies."""
+        seeds = 1 + max(seed for row in self.own("studies").values() for seed in row["seeds"])
+        return as_json({**self.own("reference"), "seeds": seeds})
+
     # Surrogates and methods
 
     def surrogate_kind(self, wildcards) -> str:

@@ -1,9 +1,9 @@
 """The scorecard: every claim of the source papers as an executable check over what this run measured.
 
 A claim holds where its `holds` expression is true, fails where its `fails` expression is true, and is mixed in
-between. It is judged once per model; the models agree on the overall verdict, or it is mixed. A model without the
-measurements, or for which what the claim `needs` is not so, is left out; where none is left the claim is not testable
-here, and the reason is given.
+between. It is judged once per model, of its own family or of that whose models it speaks of (`models_of`); the models
+agree on the overall verdict, or it is mixed. A model without the measurements, or for which what the claim `needs` is
+not so, is left out; where none is left the claim is not testable here, and the reason is given.
 """
 
 import math
@@ -21,7 +21,7 @@ from palimpsest.run import Input, Output, UserError, step
 
 HOLDS, FAILS, MIXED, UNTESTABLE = "holds", "fails", "mixed", "not testable here"
 REQUIRED = {"id", "family", "source", "statement", "published", "test", "ours", "holds", "fails"}
-OPTIONAL = {"margin", "where", "needs"}
+OPTIONAL = {"margin", "where", "needs", "models_of"}
 # What the source of a claim says where its paper does not make it: a control or audit of ours, a reading of its code.
 ADDITIONS = ("audit", "control added", "code of the release")
 MARK = "†"
@@ -52,11 +52,12 @@ def claims(
     for (family, models), path in zip(families.items(), measurements, strict=True):
         lookup = Lookup([path], family, optional.get(family, ()))
         halves = lookup.halves()
-        judged = [
-            judged_by_half(judge(claim, lookup, models), claim, halves, models)
-            for claim in known
-            if claim["family"] == family
-        ]
+        judged = []
+        for claim in known:
+            if claim["family"] == family:
+                # Where the other family is not there, nor is what was measured of its models.
+                asked = families.get(claim.get("models_of"), models)
+                judged.append(judged_by_half(judge(claim, lookup, asked), claim, halves, asked))
         rows += judged
         tables += [scorecard(family, judged)] if judged else []
     frame = pd.DataFrame([{key: row[key] for key in row if key != "lines"} for row in rows])

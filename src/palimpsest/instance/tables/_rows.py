@@ -64,10 +64,11 @@ def basis(params: dict, study: str, to_a_row: bool = False, within: str = WITHIN
         if seeds > 1
         else within
     )
+    pairs = f"{counted['pairs']} pairs of samples{' of each' if seeds > 1 else ''}"
     targets = "one target to a row" if to_a_row else f"{listed(len(singles), 'target')} ({', '.join(singles)})"
     return (
         f"Here: {targets}, {listed(seeds, 'seed')}; "
-        f"{counted['draws']} draws of the noise, {counted['pairs']} pairs of samples; {over}."
+        f"{counted['draws']} draws of the noise, {pairs}; {over}."
     )
 
 
