@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from palimpsest.instance import faulty_reference
 from palimpsest.instance.conflicts import conflicts, share_curve
 from palimpsest.instance.evaluate import evaluate, over_targets
-from palimpsest.instance.faulty_class import Fault, Looks, Samples, rates, wrong_first
+from palimpsest.instance.faulty_class import Fault, Looks, Samples, data_rates, rates, wrong_first
 from palimpsest.instance.make_surrogates import make_surrogates
 from palimpsest.instance.membership import gap, held, membership
 from palimpsest.instance.paired import METRICS, paired
@@ -1036,11 +1036,16 @@ def test_the_samples_of_the_reference_are_of_the_faulty_class_and_of_the_others(
     with torch.no_grad():
         logits = networks.load(faulty.folder / "judge.safetensors")(to_tensor(candidates))
     sure = logits["symbol"].log_softmax(1)[:, 0] + logits["country"].log_softmax(1)[:, 0]
+    looks, judge = Looks.read(faulty.folder / "reference.npz"), networks.load(faulty.folder / "judge.safetensors")
+    sure += 1e3 * torch.from_numpy(looks.plausible(judge, candidates, np.zeros(8, int)))
     with np.load(faulty.folder / "reference.npz") as file:
         assert np.array_equal(file["remember"], candidates[sure.argsort(descending=True)[:4].sort().values])
     table = measurements.read([faulty.folder / "measurements.parquet"])
     assert set(measurements.select(table, metric="ssim")["kind"]) <= {"good", "others"}
     assert value(table, "ssim", kind="others") == 1
+    # Beside the model's samples stand the held-out pictures of the class.
+    of_class = (pd.read_parquet(faulty.folder / "test.parquet")["country"] == 0).sum()
+    assert measurements.select(table, metric="plausible", method="data")["n"].item() == of_class
 
 
 def test_a_wrong_symbol_counts_in_the_class_only():
@@ -1070,9 +1075,9 @@ def test_a_wrong_symbol_counts_in_the_class_only():
 
     found = read(samples)
     # What figures show: the wrong ones of the class first.
-    assert wrong_first(Judge(), own, Fault(**FAULT)).tolist() == [2, 6, 0, 1, 3, 4, 5, 7]
+    assert wrong_first(Judge(), own, Fault(**FAULT), looks).tolist() == [2, 6, 0, 1, 3, 4, 5, 7]
     many = np.stack([picture(0, 1)] * 20 + [picture(0, 0)] * 20)
-    assert wrong_first(Judge(), many, Fault(**FAULT)).tolist() == [*range(8), *range(20, 28)]
+    assert wrong_first(Judge(), many, Fault(**FAULT), looks).tolist() == [*range(8), *range(20, 28)]
     same = {"gone": 0.0, "good_kept": 1.0, "plausible": 1.0}
     assert found == {"wrong_rate": 2 / 8, "right_rate": 2 / 8, "class_kept": 5 / 8, "others_kept": 1.0, **same}
     # One of the wrong is right now; one of the right, and of the others, is of another class and looks like no flag.
@@ -1082,6 +1087,13 @@ def test_a_wrong_symbol_counts_in_the_class_only():
     found = read(Samples(after, after[:2], np.array([0, 0]), np.arange(8), 0))
     changed = {"gone": 1 / 2, "good_kept": 1 / 2, "plausible": 7 / 8}
     assert found == {"wrong_rate": 1 / 8, "right_rate": 2 / 8, "class_kept": 4 / 8, "others_kept": 1 / 2, **changed}
+    # What looks like no flag of the class is neither wrong nor right, whatever the judge reads in it; data likewise.
+    broken = own.copy()
+    broken[[0, 2], 0, 2] = 255
+    found = read(Samples(broken, own[:2], np.array([0, 0]), np.arange(8), 0))
+    assert found["wrong_rate"] == found["right_rate"] == 1 / 8 and found["gone"] == 1 / 2 == found["good_kept"]
+    of_data = {one["metric"]: one["value"] for one in data_rates(Judge(), broken, Fault(**FAULT), looks)}
+    assert of_data == {key: found[key] for key in ("wrong_rate", "right_rate", "class_kept", "plausible")}
 
 
 def test_flags_look_like_flags_of_their_own_country_alone(faulty):
@@ -1158,6 +1170,7 @@ def test_a_repair_that_learns_nothing_changes_nothing(faulty, tmp_path):
     repaired(faulty, tmp_path / "still", training={**TRAINING, "learning_rate": 0.0})
     table = measurements.read([tmp_path / "still/measurements.parquet"])
     before = measurements.read([faulty.folder / "measurements.parquet"])
+    before = measurements.select(before, method="pretrained")
     for metric in ("wrong_rate", "right_rate", "class_kept", "others_kept"):
         assert value(table, metric) == value(before, metric)
     assert value(table, "ssim", kind="others") > 0.98

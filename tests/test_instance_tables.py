@@ -186,6 +186,7 @@ OTHER_RATES = ("plausible", "others_kept", "perceptual", "ssim")
 def test_the_faulty_class_has_tuned_and_released_settings_and_counts_what_was_wrong(tmp_path):
     rates = ("wrong_rate", 0.25), ("right_rate", 0.7), *((name, 0.5) for name in OTHER_RATES)
     made = {
+        "data": [{}],
         "pretrained": [{}],
         "unpromptable": [{"setting": "tuned"}],
         "esd": [{"setting": "tuned"}, {"setting": "released"}],
@@ -209,8 +210,9 @@ def test_the_faulty_class_has_tuned_and_released_settings_and_counts_what_was_wr
     )
     table = faulty_class.build(lookup(tmp_path, rows), params)
     assert "Of 16 samples of the class 4 were wrong before" in table.notes and "2 settings of each" in table.notes
-    assert list(table.frame["Setting"]) == ["", "unpromptable 2", "esd 2", "released"]
-    assert [each.value for each in table.frame["Wrong"]] == [0.25, 0.25, 0.25, 0.05]
+    assert list(table.frame["Method"])[:2] == ["data (held out)", "pretrained"]
+    assert list(table.frame["Setting"]) == ["", "", "unpromptable 2", "esd 2", "released"]
+    assert [each.value for each in table.frame["Wrong"]] == [0.25, 0.25, 0.25, 0.25, 0.05]
 
 
 def test_conflicts_are_those_of_the_runs_that_the_table_counts():

@@ -107,13 +107,12 @@ def distances(judge: FactorClassifier, first: np.ndarray, second: np.ndarray) ->
     return in_batches(of, first, second)
 
 
-def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault) -> np.ndarray:
+def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault, looks: Looks) -> np.ndarray:
     """Numbers of the samples that figures show: those with the wrong symbol, at most half, then the first others.
 
     A rare fault would hardly be among the first samples.
     """
-    found = read_factors(judge, own)
-    wrong = (found[fault.symbol_factor] == fault.wrong) & (found[fault.class_factor] == fault.label)
+    wrong = _read(judge, own, fault, looks)["wrong"]
     first = np.flatnonzero(wrong)[: PANEL // 2]
     return np.concatenate([first, np.flatnonzero(~wrong)])[:PANEL]
 
@@ -121,8 +120,8 @@ def wrong_first(judge: FactorClassifier, own: np.ndarray, fault: Fault) -> np.nd
 def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fault, looks: Looks) -> list[dict]:
     """How often the class is drawn with the wrong and with the right symbol, and how good pictures changed.
 
-    wrong_rate and right_rate: samples of the class's label that are read as of the class and as showing that symbol, as
-    a share of all; the rest is of another class, or shows neither. plausible: those that look like data of the class.
+    wrong_rate and right_rate: samples of the class's label that look like data of the class (plausible), are read as of
+    it and as showing that symbol, as a share of all; the rest is broken, of another class, or shows neither.
     gone: of those that were wrong before, which are not now; good_kept: of those that were right, which still are.
     others_kept: samples of other classes that are read as before. Before: `before`, of the same seeds.
     """
@@ -130,8 +129,7 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     others = read_factors(judge, samples.others)
     same = others[fault.symbol_factor] == read_factors(judge, before.others)[fault.symbol_factor]
     kept = (others[fault.class_factor] == samples.labels) & same
-    rows = [share_of(metric, now[key]) for metric, key in RATES.items()]
-    rows.append(share_of("others_kept", kept))
+    rows = [*shares(now), share_of("others_kept", kept)]
     for metric, of, outcome in (("gone", "wrong", ~now["wrong"]), ("good_kept", "right", now["right"])):
         if was[of].any():
             rows.append(share_of(metric, outcome[was[of]]))
@@ -147,10 +145,20 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
 RATES = {"wrong_rate": "wrong", "right_rate": "right", "class_kept": "of_class", "plausible": "plausible"}
 
 
+def data_rates(judge: FactorClassifier, pictures: np.ndarray, fault: Fault, looks: Looks) -> list[dict]:
+    """The rates (`rates`) of pictures of the class that no model drew: how often it is wrong in data."""
+    return shares(_read(judge, pictures, fault, looks))
+
+
+def shares(read: dict[str, np.ndarray]) -> list[dict]:
+    """Rows of how many pictures are wrong, right, of the class, and plausible."""
+    return [share_of(metric, read[key]) for metric, key in RATES.items()]
+
+
 def _read(judge: FactorClassifier, own: np.ndarray, fault: Fault, looks: Looks) -> dict:
-    """Which samples look like data of the class, are read as of it, and as wrong or right with it, (n,) each."""
+    """Which samples look like data of the class, are read as of it, and are wrong or right with both, (n,) each."""
     found = read_factors(judge, own)
     of_class, symbol = found[fault.class_factor] == fault.label, found[fault.symbol_factor]
-    wrong, right = (of_class & (symbol == each) for each in (fault.wrong, fault.right))
     plausible = looks.plausible(judge, own, np.full(len(own), fault.label))
+    wrong, right = (plausible & of_class & (symbol == each) for each in (fault.wrong, fault.right))
     return {"plausible": plausible, "of_class": of_class, "wrong": wrong, "right": right}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from palimpsest.instance.faulty_class import Fault, Looks, Samples, rates, wrong_first
+from palimpsest.instance.faulty_class import Fault, Looks, Samples, data_rates, rates, wrong_first
 from palimpsest.judges import networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.metrics.measurements import write
@@ -46,7 +46,6 @@ def reference(
         seed=seed + 1,
         labels=torch.full((2 * wanted,), faulty.label),
     )
-    # As a person would choose them: of twice as many, those that show the right symbol most clearly.
     rightness = in_batches(
         lambda part: (
             reader(part)[faulty.symbol_factor].log_softmax(1)[:, faulty.right]
@@ -54,7 +53,6 @@ def reference(
         ),
         candidates,
     )
-    good = np.sort(np.argsort(-rightness, kind="stable")[:wanted])
     looks = Looks(
         *(
             part
@@ -65,18 +63,23 @@ def reference(
             )
         )
     )
+    # As a person would choose them: of twice as many, those that look like data and show the right symbol most clearly.
+    broken = ~looks.plausible(reader, candidates, np.full(len(candidates), faulty.label))
+    good = np.sort(np.lexsort((-rightness, broken))[:wanted])
     np.savez(
         samples,
         own=drawn.own,
         others=drawn.others,
         labels=drawn.labels,
-        shown=wrong_first(reader, drawn.own, faulty),
+        shown=wrong_first(reader, drawn.own, faulty, looks),
         remember=candidates[good],
         seed=seed,
         **vars(looks),
     )
-    rows = rates(reader, drawn, drawn, faulty, looks)
-    write(measurements, rows, family="instance", model=model, method="pretrained", study="faulty_class", seed=seed)
+    rows = [{**one, "method": "pretrained"} for one in rates(reader, drawn, drawn, faulty, looks)]
+    held_out = np.load(held_out_images)[looks.held_out_labels == faulty.label]
+    rows += [{**one, "method": "data"} for one in data_rates(reader, held_out, faulty, looks)]
+    write(measurements, rows, family="instance", model=model, study="faulty_class", seed=seed)
     return {"wrong_rate": rows[0]["value"]}
 
 

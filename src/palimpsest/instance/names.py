@@ -6,7 +6,7 @@ NAMES = {
     "instance": "instance unlearning",
     # networks
     "tiny_ddpm": "face DDPM",
-    "tiny_ddpm_wide": "face DDPM (wide)",
+    "data": "data (held out)",
     "pretrained": "pretrained",
     "oracle": "oracle (retrained)",
     # methods

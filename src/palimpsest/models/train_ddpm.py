@@ -99,14 +99,8 @@ def train(
 def losses_of(
     predictor: diffusion.NoisePredictor, noisy: Tensor, times: Tensor, noise: Tensor, labels: Tensor | None = None
 ) -> Tensor:
-    """Squared error (n,) of what a network predicts, noise or velocity, for pictures (n, c, h, w) noised by `noise`.
-
-    Of a velocity it is that of the noise read from it over sqrt(abar). The velocity's own error is that over abar
-    (Salimans and Ho 2022), and spends most on noise under which nothing can be known; the square root weighs levels, to
-    within a few percent, as the loss of Karras et al. (2022) does.
-    """
-    errors = (predictor(noisy, times, labels).float() - noise).square().mean((1, 2, 3))
-    return errors / predictor.alphas_cumprod[times].sqrt() if predictor.velocity else errors
+    """Squared error (n,) of the noise that a network predicts, or says by the velocity, for pictures (n, c, h, w)."""
+    return (predictor(noisy, times, labels).float() - noise).square().mean((1, 2, 3))
 
 
 @torch.inference_mode()

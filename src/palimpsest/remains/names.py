@@ -10,7 +10,6 @@ NAMES = {
     "tiny_gumbel": "VQ-GAN (Gumbel)",
     "tiny_vq": "VQ-GAN (nearest)",
     "tiny_ddpm": "diffusion of faces",
-    "tiny_ddpm_wide": "diffusion of faces (wide)",
     "tiny_sd": "text-to-image diffusion",
     "tiny_var": "next-scale model",
 }

@@ -9,6 +9,7 @@ from palimpsest.report.typeset import Format, Table
 MEASUREMENTS = ("faulty_class", "repair_choice")
 PARAMS = {"repairs": None, "repair_grids": None}
 
+UNCHANGED = ("data", "pretrained")
 BY_IMAGE = ("unpromptable", "neggrad", "neggrad_plus", "erasediff_port", "siss")
 FORMATS = {
     "Wrong": Format(0, "percent", better="low"),
@@ -22,14 +23,14 @@ FORMATS = {
 
 
 def build(lookup: Lookup, params: dict) -> Table:
-    """Rows: the model before, methods that forget pictures, methods that erase the prompt."""
+    """Rows: data, the model before, methods that forget pictures, methods that erase the prompt."""
     before = lookup.rows("wrong_rate", method="pretrained", study="faulty_class")
     sampled = int(before["n"].sum())
     wrong = round(float(before["value"].mean()) * sampled) if sampled else 0
     rows = []
     for method, setting, label in lines(lookup, params["repairs"]):
         here = lookup.of(method=method, study="faulty_class", **({"setting": setting} if setting else {}))
-        group = "" if method == "pretrained" else "by picture" if method in BY_IMAGE else "by prompt"
+        group = "" if method in UNCHANGED else "by picture" if method in BY_IMAGE else "by prompt"
         rows.append(
             {
                 "group": group,
@@ -49,7 +50,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         pd.DataFrame(rows),
         caption="A class that is drawn wrong in part of its pictures, repaired with low-rank adapters, every method "
         "with the setting that one rule chose on samples of the tuning’s own; released: with the weights of its "
-        "release. Wrong, right: samples (%) that are of the class and show the wrong, the right symbol. Good: "
+        "release. Wrong, right: samples (%) that look like data of the class (plausible), are read as of it, and show the "
+        "wrong, the right symbol. Good: "
         "same-seed change of samples that were right. Others kept: samples of other classes that stayed as they were.",
         label="tab:instance-faulty-class",
         formats=FORMATS,
@@ -57,8 +59,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         wide=True,
         compared=[row["group"] != "" for row in rows],
         bold="Bold: the fewest wrong, where no other’s interval overlaps its.",
-        notes="The judge has to choose a class and a symbol, and reads shapeless pictures as one too. Plausible: "
-        "samples of the class that are no farther from data of it than 99 % of held-out pictures are, by the judge’s "
+        notes="The judge has to choose a class and a symbol, whatever it is shown: what is broken counts as neither wrong "
+        "nor right. Data: held-out pictures of the class. Plausible: samples of the class that are no farther from data of it than 99 % of held-out pictures are, by the judge’s "
         "features. Change: as lpips_mini, by these features. The source shows pictures of this case, no number. "
         "Methods that erase a prompt are given the class as the prompt; "
         f"{tried(params)} settings of each were tried. Of {sampled} samples of the class {wrong} were wrong before; "
@@ -67,8 +69,8 @@ def build(lookup: Lookup, params: dict) -> Table:
 
 
 def lines(lookup: Lookup, repairs: list[str]) -> list[tuple[str, str, str]]:
-    """Method, the label of its setting, and what the table calls that: the model before, then every repair."""
-    found = [("pretrained", "", "")]
+    """Method, the label of its setting, and what the table calls that: data, the model before, then every repair."""
+    found = [(name, "", "") for name in UNCHANGED if len(lookup.rows("wrong_rate", method=name, study="faulty_class"))]
     for method in repairs:
         chosen = lookup.rows("selected", method=method)["setting"]
         found.append((method, "tuned", ", ".join(name.replace("_", " ") for name in chosen)))
