@@ -514,7 +514,10 @@ def test_the_margin_is_shown_where_it_is_first_spoken_of():
 
 def test_a_claim_about_another_familys_models_is_judged_for_those(tmp_path):
     definition = tmp_path / "memory.yaml"
-    claim = {"id": "faces", "source": "audit", "statement": "s", "published": "none", "test": "t", "models_of": "instance"}
+    claim = dict.fromkeys(("source", "statement", "published", "test"), "said") | {
+        "id": "faces",
+        "models_of": "instance",
+    }
     claim |= {"ours": [{"text": "x", "value": 'value("x")'}], "holds": 'value("x") > 0', "fails": 'value("x") < 0'}
     definition.write_text(json.dumps({"claims": [claim]}), encoding="utf-8")
     rows = [{"metric": "x", "model": model, "value": value} for model, value in (("text", -1.0), ("faces", 1.0))]

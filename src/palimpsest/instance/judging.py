@@ -35,8 +35,8 @@ class Reference:
 
     samples: (n, h, w, c), same-seed partners, those of each training seed after those of the one before. injected: the
     pretrained model's reconstructions (images, draws, h, w, c) of `injected_images`, which are the targets, then the
-    strangers, then each target's neighbours. features: of the samples; data: features of training pictures; appearance and held_out: how these and other pictures look;
-    timestep: of the injection.
+    strangers, then each target's neighbours. features: of the samples; data: features of training pictures; appearance
+    and held_out: how these and other pictures look; timestep: of the injection.
     """
 
     samples: np.ndarray

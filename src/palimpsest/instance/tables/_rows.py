@@ -66,10 +66,7 @@ def basis(params: dict, study: str, to_a_row: bool = False, within: str = WITHIN
     )
     pairs = f"{counted['pairs']} pairs of samples{' of each' if seeds > 1 else ''}"
     targets = "one target to a row" if to_a_row else f"{listed(len(singles), 'target')} ({', '.join(singles)})"
-    return (
-        f"Here: {targets}, {listed(seeds, 'seed')}; "
-        f"{counted['draws']} draws of the noise, {pairs}; {over}."
-    )
+    return f"Here: {targets}, {listed(seeds, 'seed')}; {counted['draws']} draws of the noise, {pairs}; {over}."
 
 
 def listed(count: int, noun: str) -> str:
