@@ -51,7 +51,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         caption="A class that is drawn wrong in part of its pictures, repaired with low-rank adapters, every method "
         "with the setting that one rule chose on samples of the tuning’s own; released: with the weights of its "
         "release. Wrong, right: samples (%) that look like data of the class (plausible), are read as of it, and show "
-        "the wrong, the right symbol. Good: same-seed change of samples that were right. Others kept: samples of other classes that stayed as they were.",
+        "the wrong, the right symbol. Good: same-seed change of samples that were right. Others kept: "
+        "samples of other classes that stayed as they were.",
         label="tab:instance-faulty-class",
         formats=FORMATS,
         group="group",
@@ -60,7 +61,8 @@ def build(lookup: Lookup, params: dict) -> Table:
         bold="Bold: the fewest wrong, where no other’s interval overlaps its.",
         notes="The judge has to choose a class and a symbol, whatever it is shown: what is broken counts as neither "
         "wrong nor right. Data: held-out pictures of the class. Plausible: samples of the class that are no farther "
-        "from data of it than 99 % of held-out pictures are, by the judge’s features. Change: as lpips_mini, by these features. The source shows pictures of this case, no number. "
+        "from data of it than 99 % of held-out pictures are, by the judge’s features. Change: as lpips_mini, "
+        "by these features. The source shows pictures of this case, no number. "
         "Methods that erase a prompt are given the class as the prompt; "
         f"{tried(params)} settings of each were tried. Of {sampled} samples of the class {wrong} were wrong before; "
         "intervals are Wilson’s over samples.",
