@@ -16,7 +16,7 @@ from palimpsest.judges.faces_drawn import beside_data
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import add_noise, drawn_noise
 from palimpsest.models.pixels import to_tensor
-from palimpsest.models.training import Kept, Training, compile_for, fit_average
+from palimpsest.models.training import Kept, Training, fit_average
 from palimpsest.models.unet import DDPMScheduler, UNet2DModel
 from palimpsest.options import Count, Positive, Share, check, check_types
 from palimpsest.run import Input, Output, sha256, step, torch_device
@@ -80,7 +80,6 @@ def train(
         return losses_of(predictor, noisy, times.to(place), noise.to(place), given).mean()
 
     predictor = diffusion.NoisePredictor(model, scheduler)
-    compile_for(model, params["steps"])
     recipe = {"params": params, "seed": seed, "data": sha256(train_images)}
     kept, losses = fit_average(model, loss_of, params, count=len(images), seed=seed, kept=Kept.beside(network, recipe))
     quality = {}
