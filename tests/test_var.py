@@ -1,5 +1,6 @@
 """Next-scale prediction: scales, residual quantisation, the transformer, how it draws, and its folder."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -26,6 +27,7 @@ from palimpsest.models.residual_quantiser import (
     to_tokens,
 )
 from palimpsest.models.text_encoder import untrained_text
+from palimpsest.models.training import compile_for
 from palimpsest.models.visual_tokenizer import VisualTokenizer
 from palimpsest.models.weights import halved
 from palimpsest.run import UserError
@@ -76,6 +78,27 @@ def asked(model: var.Var) -> torch.Tensor:
 def drawn_symbols(model: var.Var, count: int = 3, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(model.visual.quantiser.values, (count, *model.shape), generator=generator)
+
+
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="nothing to compile with")
+def test_a_compiled_transformer_has_the_gradients_of_the_plain_one(texts, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    ids = asked(texts)
+    torch.manual_seed(0)
+    inputs = torch.randn(len(ids), LENGTH - 1, texts.visual.quantiser.channels)
+
+    def gradients(compiled: bool) -> dict[str, torch.Tensor]:
+        network = copy.deepcopy(texts.network).requires_grad_(True)
+        network.transformer.blocks = network.transformer.blocks[:1]  # compiles in half the time
+        if compiled:
+            compile_for(network, 1000)
+        network(ids, inputs).square().mean().backward()
+        return {name: each.grad for name, each in network.named_parameters() if each.grad is not None}
+
+    plain, found = gradients(compiled=False), gradients(compiled=True)
+    assert plain.keys() == found.keys() and len(plain) > 20
+    for name, each in plain.items():
+        assert torch.allclose(found[name], each, rtol=1e-3, atol=1e-4 * each.abs().max() + 1e-7), name
 
 
 # Scales
