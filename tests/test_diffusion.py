@@ -165,15 +165,17 @@ def test_the_noise_of_a_predicted_velocity_is_that_of_diffusers():
     assert torch.allclose(predictor(noisy, times), noise, atol=1e-5)
 
 
-def test_a_network_is_trained_on_the_error_of_what_it_predicts():
+def test_a_network_is_trained_on_the_error_of_the_noise_that_it_says():
     images, noise, times = random(3, 3, 16, 16), random(3, 3, 16, 16, seed=1), torch.tensor([0, 500, 999])
     network, _ = tiny()
     for kind in ("epsilon", "v_prediction"):
         scheduler = DDPMScheduler(prediction_type=kind, clip_sample=False)
         noisy = scheduler.add_noise(images, noise, times)
-        wanted = noise if kind == "epsilon" else scheduler.get_velocity(images, noise, times)
         found = losses_of(diffusion.NoisePredictor(network, scheduler), noisy, times, noise)
+        wanted = noise if kind == "epsilon" else scheduler.get_velocity(images, noise, times)
         expected = (network(noisy, times).sample - wanted).square().mean((1, 2, 3))
+        # Of a velocity the noise is sqrt(abar) v + sqrt(1 - abar) x.
+        expected *= 1 if kind == "epsilon" else scheduler.alphas_cumprod[times]
         assert torch.allclose(found, expected, rtol=1e-3), kind
 
 
