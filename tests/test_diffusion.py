@@ -12,7 +12,8 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, 
 from diffusers.utils.torch_utils import randn_tensor
 
 from conftest import ROOT
-from palimpsest.judges import face_networks
+from palimpsest.instance.faulty_class import Fault, Looks, data_rates
+from palimpsest.judges import face_networks, networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.faces_drawn import beside_data
 from palimpsest.metrics.distribution import frechet
@@ -21,7 +22,7 @@ from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
 from palimpsest.models.train_ddpm import BANDS, held_out_loss, losses_of
 from palimpsest.run import UserError
-from palimpsest.worlds import faces
+from palimpsest.worlds import faces, flags
 
 RELEASED = ROOT / "resources/models"
 BLOCKS = {
@@ -266,6 +267,30 @@ def test_the_face_models_samples_are_distributed_like_faces(face_model):
     # The gate can fail: at a model that knows only six faces, and at one that paints them upside down.
     upside_down = in_batches(judge.features, samples[:, ::-1])
     assert frechet(np.resize(made[:6], made.shape), data) > limit and frechet(upside_down, data) > limit
+
+
+def test_the_flag_model_draws_its_faulty_class_wrong_about_as_often_as_data_are():
+    judge = networks.load(RELEASED / "flag_judge.safetensors")
+    given = [
+        (flags.make(count, seed, split, wrong=0.3)) for count, seed, split in ((3000, 31, "train"), (1000, 32, "test"))
+    ]
+    looks = Looks(
+        *(
+            part
+            for each in given
+            for part in (in_batches(judge.appearance, each.images), each.manifest["country"].to_numpy())
+        )
+    )
+    network, scheduler = diffusion.load(RELEASED / "tiny_flags/unet" / diffusion.WEIGHTS)
+    labels = torch.zeros(128, dtype=torch.long)
+    drawn = diffusion.sample(network, scheduler, np.arange(128), steps=20, seed=0, labels=labels)
+    of_class = given[1].images[looks.held_out_labels == 0]
+    fault = Fault("country", "symbol", label=0, right=0, wrong=1)
+    found, data = (
+        {row["metric"]: row["value"] for row in data_rates(judge, each, fault, looks)} for each in (drawn, of_class)
+    )
+    assert found["plausible"] > 0.8 and found["class_kept"] > 0.98
+    assert abs(found["wrong_rate"] / found["plausible"] - data["wrong_rate"]) < 0.12
 
 
 class OnePicture(torch.nn.Module):
