@@ -66,8 +66,8 @@ def compile_for(network: nn.Module, steps: int) -> None:
     A fifth faster or more on a processor. Without a C++ compiler nothing changes. What is compiled is kept for this
     process alone: of a cache that all share, a run that was killed leaves halves which no later one can load.
 
-    For transformers only: of diffusers' UNet2DModel, torch 2.13 compiles the outputs right and the gradients of the first
-    block wrong (cosine to the plain ones down to -.8), and what is trained so paints blobs.
+    For transformers only: of diffusers' UNet2DModel, torch 2.13 compiles the outputs right and the gradients of the
+    first block wrong (cosine to the plain ones down to -.8), and what is trained so paints blobs.
     """
     if steps >= COMPILED_FROM and (shutil.which("c++") or shutil.which("g++")):
         folder = tempfile.mkdtemp(prefix="compiled-")
