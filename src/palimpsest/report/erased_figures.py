@@ -17,6 +17,7 @@ from palimpsest.report.lookup import Lookup
 from palimpsest.report.style import PAGE, PALETTE
 from palimpsest.report.typeset import Estimate
 
+MARK_SIZE = 5  # points
 MARKERS = {"pretrained": "o", "oracle": "s", "random": "D"}  # of networks that nothing was erased from
 PANELS = {"neighbour": "kept of neighbours (%)", "rest": "kept of the rest (%)"}
 
@@ -39,7 +40,7 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
                 marker=MARKERS[method] if known else look_of(method).marker,
                 color="black" if known else look_of(method).color,
                 markerfacecolor="white" if known else None,
-                markersize=5,
+                markersize=MARK_SIZE,
                 linewidth=0.6,
                 linestyle="none",
                 label=title_on(method, oracles, name_of) if method == "oracle" else name_of(method),
@@ -48,7 +49,39 @@ def pareto(lookup: Lookup, params: dict, name_of: Names) -> Figure:
         axes.set_xlabel("erased, of prompts that name the concept (%)")
         axes.set_ylabel(title)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=1.5)
+    figure.draw_without_rendering()  # lays the panels out: what hides what depends on their size
+    for axes in panels:
+        show_all_marks(axes)
     return figure
+
+
+def show_all_marks(axes: Axes) -> None:
+    """Move marks that hide each other side by side, each joined to its place, where its whiskers cross, by a line."""
+    marks = [container.lines[0] for container in axes.containers]
+    shown = [mark for mark in marks if axes.viewLim.contains(*mark.get_xydata()[0])]
+    places = np.array([mark.get_xydata()[0] for mark in shown])
+    pixels = axes.transData.transform(places)
+    moved = axes.transData.inverted().transform(apart(pixels, MARK_SIZE * axes.figure.dpi / 72))
+    for mark, place, there in zip(shown, places, moved, strict=True):
+        mark.set_data(*there[:, None])
+        mark.set_clip_on(False)
+        axes.plot(*zip(place, there, strict=True), color=mark.get_color(), linewidth=0.6, clip_on=False)
+
+
+def apart(places: np.ndarray, least: float) -> np.ndarray:
+    """Places (n, 2) as they are, but for those nearer to each other than `least`, which are pushed apart."""
+    # Places that coincide have no direction to be pushed in: each is given one of its own.
+    turns = 2 * np.pi * np.arange(len(places)) / len(places)
+    moved = places + 1e-3 * least * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    for _ in range(1000):
+        between = moved[:, None] - moved
+        length = np.hypot(*between.T).T + np.diag([np.inf] * len(places))
+        push = np.clip(least - length, 0, None)
+        if push.max(initial=0) < 1e-3 * least:
+            break
+        moved += (between * (push / length / 2)[..., None]).sum(1)
+    near = np.hypot(*(moved - places).T) > 2e-3 * least
+    return np.where(near[:, None], moved, places)
 
 
 def press_no_methods(axes: Axes, lookup: Lookup, params: dict, role: str, name_of: Names) -> None:
