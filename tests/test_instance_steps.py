@@ -1090,8 +1090,9 @@ def test_a_wrong_symbol_counts_in_the_class_only():
     # What looks like no flag of the class is neither wrong nor right, whatever the judge reads in it; data likewise.
     broken = own.copy()
     broken[[0, 2], 0, 2] = 255
-    found = read(Samples(broken, own[:2], np.array([0, 0]), np.arange(8), 0))
-    assert found["wrong_rate"] == found["right_rate"] == 1 / 8 and found["gone"] == 1 / 2 == found["good_kept"]
+    found = read(Samples(broken, broken[:2], np.array([0, 0]), np.arange(8), 0))
+    assert found["wrong_rate"] == found["right_rate"] == 1 / 8
+    assert found["gone"] == found["good_kept"] == found["others_kept"] == 1 / 2
     of_data = {one["metric"]: one["value"] for one in data_rates(Judge(), broken, Fault(**FAULT), looks)}
     assert of_data == {key: found[key] for key in ("wrong_rate", "right_rate", "class_kept", "plausible")}
 

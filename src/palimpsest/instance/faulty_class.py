@@ -123,13 +123,14 @@ def rates(judge: FactorClassifier, samples: Samples, before: Samples, fault: Fau
     wrong_rate and right_rate: samples of the class's label that look like data of the class (plausible), are read as of
     it and as showing that symbol, as a share of all; the rest is broken, of another class, or shows neither.
     gone: of those that were wrong before, which are not now; good_kept: of those that were right, which still are.
-    others_kept: samples of other classes that are read as before. Before: `before`, of the same seeds.
+    others_kept: samples of other classes that look like data of theirs and are read as before. Before: `before`, of the
+    same seeds.
     """
     now, was = (_read(judge, each.own, fault, looks) for each in (samples, before))
-    others = read_factors(judge, samples.others)
-    same = others[fault.symbol_factor] == read_factors(judge, before.others)[fault.symbol_factor]
-    kept = (others[fault.class_factor] == samples.labels) & same
-    rows = [*shares(now), share_of("others_kept", kept)]
+    after, earlier = (read_factors(judge, each.others) for each in (samples, before))
+    same = after[fault.symbol_factor] == earlier[fault.symbol_factor]
+    same &= after[fault.class_factor] == samples.labels
+    rows = [*shares(now), share_of("others_kept", same & looks.plausible(judge, samples.others, samples.labels))]
     for metric, of, outcome in (("gone", "wrong", ~now["wrong"]), ("good_kept", "right", now["right"])):
         if was[of].any():
             rows.append(share_of(metric, outcome[was[of]]))

@@ -1,7 +1,7 @@
 """Choose a repair's setting on wrong pictures and samples of the tuning's own, by the rule of `judges.choosing`.
 
-Its two rates: of the samples that were wrong, those that are not any more; of those that were right, and of other
-classes', those that stayed as they were.
+Its two rates: of the samples that were wrong, those that are not any more; of those that were right, those that still
+are; of other classes', those that look like data and are read as before.
 """
 
 import json

@@ -52,7 +52,7 @@ def build(lookup: Lookup, params: dict) -> Table:
         "with the setting that one rule chose on samples of the tuning’s own; released: with the weights of its "
         "release. Wrong, right: samples (%) that look like data of the class (plausible), are read as of it, and show "
         "the wrong, the right symbol. Good: same-seed change of samples that were right. Others kept: "
-        "samples of other classes that stayed as they were.",
+        "samples of other classes that look like data of theirs and are read as before.",
         label="tab:instance-faulty-class",
         formats=FORMATS,
         group="group",
