@@ -198,10 +198,15 @@ def test_a_tuning_of_other_runs_other_sizes_or_another_network_is_made(monkeypat
     (tmp_path / "tiny_sd.json").write_text(json.dumps(record), encoding="utf-8")
     with monkeypatch.context() as patched:
         patched.setattr(base, "RELEASED", tmp_path)
-        patched.setattr(Erasure, "network", lambda self, name: f"{tmp_path}/{name}")
+        patched.setattr(Erasure, "network", lambda self, name: f"{tmp_path}/{name}.safetensors")
+        for name in ("classifier_judge", "detector_judge"):
+            shutil.copyfile(RELEASED / f"{name}.json", tmp_path / f"{name}.json")
         assert Erasure(configuration()).is_made("tiny_sd", "tuning", "ac")
         shutil.copyfile(RELEASED / "tiny_sd.json", tmp_path / "tiny_sd.json")
         assert not Erasure(configuration()).is_made("tiny_sd", "tuning", "ac")
+        # A judge that reads pictures otherwise would choose otherwise.
+        write_json(tmp_path / "detector_judge.json", recorded("detector_judge") | {"sha256": "another"})
+        assert Erasure(configuration()).is_made("tiny_sd", "tuning", "ac")
     config = configuration()
     config["instance"]["reference"]["pairs"] = 97
     assert Instance(config).released_tunings() == []
@@ -217,14 +222,19 @@ def test_releasing_a_tuning_keeps_what_was_measured_and_the_runs(tmp_path):
         (folder / edited).mkdir(parents=True)
         (folder / "measurements.parquet").write_text(name, encoding="utf-8")
         record = dict.fromkeys(release_tuning.KEPT, "kept") | {"arguments": {"plan": {"runs": [{"seed": 3}]}}}
+        record["inputs"] = {"classifier": str(network), "judges": [], "network": "edited"}
         write_json(folder / f"{edited}.record.json", record)
-    write_json(tmp_path / "tuning/siss/measurements.record.json", {"arguments": {"params": {"pairs": 5}}})
+    inputs = {"judges": [str(decoder), str(network), str(decoder)]}
+    record = {"arguments": {"params": {"pairs": 5}}, "inputs": inputs}
+    write_json(tmp_path / "tuning/siss/measurements.record.json", record)
     assert release_tuning.release(tmp_path / "tuning", network, tmp_path / "out") == {"methods": 2}
     found = json.loads((tmp_path / "out/record.json").read_text(encoding="utf-8"))
     assert found["network"] == sha256(network) and found["autoencoder"] == sha256(decoder)
     assert "visual" not in found
     assert (tmp_path / "out/esd.parquet").read_text(encoding="utf-8") == "esd"
     assert [found["methods"][name]["sizes"] for name in ("esd", "siss")] == [{}, {"pairs": 5}]
+    assert found["methods"]["esd"]["judges"] == [sha256(network)]
+    assert found["methods"]["siss"]["judges"] == sorted([sha256(network), sha256(decoder)])
     assert found["methods"]["esd"]["runs"] == [{"seed": 3}] and found["methods"]["esd"]["commit"] == "kept"
     with pytest.raises(UserError, match="has no measurements of any method"):
         release_tuning.release(tmp_path / "out", network, tmp_path / "again")

@@ -271,7 +271,7 @@ class Studies(Family):
         """What a study measures of a method: of a tuning the released file, or where this run measures it."""
         if study == self.own("tuning_study"):
             asked = {"runs": self.runs_of(study, method), "sizes": self.tuning_sizes()}
-            if released := self.released_tuning(model, method, asked):
+            if released := self.released_tuning(model, method, asked, self.tuning_judges()):
                 return released
         return f"<results>/{self.family}/{model}/{study}/{method}/measurements.parquet"
 
@@ -279,18 +279,27 @@ class Studies(Family):
         """What the tuning measured of a method."""
         return self.measurements_of(wildcards.model, self.own("tuning_study"), wildcards.method)
 
-    def released_tuning(self, model: str, method: str, asked: dict) -> str | None:
-        """What a tuning measured and was released: of this very model, of the runs that are asked for, of its sizes."""
+    def released_tuning(self, model: str, method: str, asked: dict, judges: list[str]) -> str | None:
+        """What a tuning measured and was released: of this very model, of the runs and sizes asked for, by the judges.
+
+        judges: their networks' files.
+        """
         folder = TUNINGS / self.family / model
-        if not (folder / "record.json").exists() or not self.network(model).startswith(str(RELEASED)):
+        ours = all(path.startswith(str(RELEASED)) for path in (self.network(model), *judges))
+        if not (folder / "record.json").exists() or not ours:
             return None
         found = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         network = json.loads((RELEASED / f"{model}.json").read_text(encoding="utf-8"))
-        made = found["methods"].get(method, {"runs": [], "sizes": {}})
+        made = found["methods"].get(method, {"runs": [], "sizes": {}, "judges": []})
         recipes = [as_json([list(map(with_changes, each["runs"])), each["sizes"]]) for each in (made, asked)]
         parts = {part: network[part]["sha256"] for part in ("autoencoder", "visual") if part in network}
         same = {"network": network["sha256"], **parts}.items() <= found.items() and recipes[0] == recipes[1]
+        same = same and made["judges"] == sorted({recorded_hash(path) for path in judges})
         return str(folder / f"{method}.parquet") if same else None
+
+    def tuning_judges(self) -> list[str]:
+        """The networks by which a tuning is measured."""
+        raise NotImplementedError
 
     def tuning_sizes(self) -> dict:
         """How much a tuning measures, where a table says it: a released one must have measured as much."""
@@ -308,6 +317,11 @@ class Studies(Family):
     def is_made(self, model: str, study: str, method: str) -> bool:
         """Whether this run edits models in a study by a method: it does not where it takes what was released."""
         return self.measurements_of(model, study, method).startswith("<results>")
+
+
+def recorded_hash(released: str) -> str:
+    """The sha256 of a released network's file, as its record has it."""
+    return json.loads(Path(released).with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
 
 
 def with_changes(run: dict) -> dict:

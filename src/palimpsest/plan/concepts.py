@@ -57,6 +57,10 @@ class ConceptStudies(Studies):
         """Their networks."""
         return [self.network(self.own("judges", role)) for role in self.judge_roles()]
 
+    def tuning_judges(self) -> list[str]:
+        """The classifier, the detector and the further judges."""
+        return [self.network(self.own("classifier")), self.network(self.own("detector")), *self.further_judges()]
+
     def readers(self) -> str:
         """Their roles, as an argument."""
         return arguments({"judge_roles": self.judge_roles()}) if self.judge_roles() else ""

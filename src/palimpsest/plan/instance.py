@@ -127,6 +127,10 @@ class Instance(Studies):
         """The settings that the tuning tries of a method."""
         return as_json({"settings": self.options_of(self.own("tuning_study"), wildcards.method)})
 
+    def tuning_judges(self) -> list[str]:
+        """All of the family's judges."""
+        return self.judge_networks()
+
     def tuning_sizes(self) -> dict:
         """How much a tuning measures."""
         return self.own("reference")
@@ -192,7 +196,8 @@ class Instance(Studies):
     def repair_tuned_on(self, wildcards) -> str:
         """What the tuning measured of a repair: the released file, or where this run measures it."""
         asked = {"runs": self.repair_runs("tuning", wildcards.repair), "sizes": self.faulty("reference")}
-        released = self.released_tuning(self.faulty("model"), wildcards.repair, asked)
+        judges = [self.network(self.faulty("judge"))]
+        released = self.released_tuning(self.faulty("model"), wildcards.repair, asked, judges)
         return released or f"{self.root}/faulty_class/tuning/{wildcards.repair}/measurements.parquet"
 
     def repair_selected(self, wildcards) -> str | list:
