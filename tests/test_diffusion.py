@@ -16,7 +16,7 @@ from palimpsest.instance.faulty_class import Fault, Looks, data_rates
 from palimpsest.judges import face_networks, networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.faces_drawn import beside_data
-from palimpsest.metrics.distribution import frechet
+from palimpsest.metrics.distribution import Plausibility, frechet
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
@@ -259,9 +259,12 @@ def test_the_released_folders_are_in_the_layout(name):
 
 def test_the_face_models_samples_are_distributed_like_faces(face_model):
     judge, count = face_networks.load(RELEASED / "face_attributes.safetensors"), 64
-    pictures = faces.make(2 * count, 23, "test").images
+    pictures = faces.make(1000, 23, "test").images
     samples = diffusion.sample(*face_model, np.arange(count), steps=25, seed=0)
-    data, other, made = (in_batches(judge.features, each) for each in (pictures[:count], pictures[count:], samples))
+    looks = Plausibility(*(in_batches(judge.appearance, each) for each in (pictures[:500], pictures[500:])))
+    assert looks.plausible(in_batches(judge.appearance, samples)).mean() > 0.9
+    data, other = (in_batches(judge.features, each) for each in (pictures[:count], pictures[count : 2 * count]))
+    made = in_batches(judge.features, samples)
     limit = 3 * frechet(data, other)
     assert frechet(made, data) < limit
     # The gate can fail: at a model that knows only six faces, and at one that paints them upside down.
@@ -358,4 +361,4 @@ def test_the_face_model_knows_the_people_that_are_to_be_forgotten(face_model):
     rebuilt = diffusion.injected(*face_model, targets, timestep=140, draws=8, steps=50, seed=0)
     own, found = (in_batches(judge.embed, each) for each in (targets, rebuilt.reshape(24, 32, 32, 3)))
     similarity = (found.reshape(3, 8, -1) * own[:, None]).sum(2).mean(1)
-    assert similarity.min() > 0.85 and 0.85 < similarity.mean() < 0.95
+    assert similarity.min() > 0.85 and similarity.mean() < 0.98
