@@ -16,7 +16,6 @@ from palimpsest.instance.faulty_class import Fault, Looks, data_rates
 from palimpsest.judges import face_networks, networks
 from palimpsest.judges.batches import in_batches
 from palimpsest.judges.faces_drawn import beside_data
-from palimpsest.metrics.distribution import Plausibility, frechet
 from palimpsest.models import diffusion
 from palimpsest.models.forward_process import drawn_noise
 from palimpsest.models.pixels import to_tensor, to_uint8
@@ -258,18 +257,15 @@ def test_the_released_folders_are_in_the_layout(name):
 
 
 def test_the_face_models_samples_are_distributed_like_faces(face_model):
-    judge, count = face_networks.load(RELEASED / "face_attributes.safetensors"), 64
-    pictures = faces.make(1000, 23, "test").images
+    pictures, judge, count = faces.make(1000, 23, "test").images, RELEASED / "face_attributes.safetensors", 64
     samples = diffusion.sample(*face_model, np.arange(count), steps=25, seed=0)
-    looks = Plausibility(*(in_batches(judge.appearance, each) for each in (pictures[:500], pictures[500:])))
-    assert looks.plausible(in_batches(judge.appearance, samples)).mean() > 0.9
-    data, other = (in_batches(judge.features, each) for each in (pictures[:count], pictures[count : 2 * count]))
-    made = in_batches(judge.features, samples)
-    limit = 3 * frechet(data, other)
-    assert frechet(made, data) < limit
+    drawn = {"model": samples, "six": np.resize(samples[:6], samples.shape), "upside_down": samples[:, ::-1]}
+    ways = {name: lambda indices, each=each: each[indices] for name, each in drawn.items()}
+    floor, found, *broken = beside_data(judge, pictures[:500], pictures[500:], ways, count).values()
+    limit = 3 * floor["frechet"]
+    assert found["plausible"] > 0.9 and found["frechet"] < limit
     # The gate can fail: at a model that knows only six faces, and at one that paints them upside down.
-    upside_down = in_batches(judge.features, samples[:, ::-1])
-    assert frechet(np.resize(made[:6], made.shape), data) > limit and frechet(upside_down, data) > limit
+    assert len(broken) == 2 and all(each["frechet"] > limit for each in broken)
 
 
 def test_the_flag_model_draws_its_faulty_class_wrong_about_as_often_as_data_are():
@@ -358,7 +354,8 @@ def test_the_face_model_predicts_the_noise_of_faces_it_has_not_seen(face_model):
 def test_the_face_model_knows_the_people_that_are_to_be_forgotten(face_model):
     judge = face_networks.load(RELEASED / "sscd_mini.safetensors")
     targets = faces.make(0, 1, "train", {f"single-{number}": 1 for number in (1, 2, 4)}).images
-    rebuilt = diffusion.injected(*face_model, targets, timestep=140, draws=8, steps=50, seed=0)
+    # The timestep that the reference chooses for this model.
+    rebuilt = diffusion.injected(*face_model, targets, timestep=180, draws=8, steps=50, seed=0)
     own, found = (in_batches(judge.embed, each) for each in (targets, rebuilt.reshape(24, 32, 32, 3)))
     similarity = (found.reshape(3, 8, -1) * own[:, None]).sum(2).mean(1)
-    assert similarity.min() > 0.85 and similarity.mean() < 0.98
+    assert similarity.min() > 0.85 and 0.85 < similarity.mean() < 0.95

@@ -294,7 +294,7 @@ class Studies(Family):
         recipes = [as_json([list(map(with_changes, each["runs"])), each["sizes"]]) for each in (made, asked)]
         parts = {part: network[part]["sha256"] for part in ("autoencoder", "visual") if part in network}
         same = {"network": network["sha256"], **parts}.items() <= found.items() and recipes[0] == recipes[1]
-        same = same and made["judges"] == sorted({recorded_hash(path) for path in judges})
+        same = same and made["judges"] == sorted({recorded_hash(path) for path in set(judges)})
         return str(folder / f"{method}.parquet") if same else None
 
     def tuning_judges(self) -> list[str]:
