@@ -10,6 +10,9 @@ SLURM := slurmctld slurmd slurm-client munge
 CORES ?= all
 EXPERIMENT ?= mini
 RESULTS = results/$(EXPERIMENT)
+# The runs that the README shows: the verdicts of all, the figures of the last.
+RUNS ?= mini small
+HEADLINES := lcr_pareto lcr_localisation instance_methods instance_pareto erasure_pareto memory_bars var_pareto remains_overview
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: paper test setup latex lint unit smoke slurm slurm-test rehearsal bench readme locks clean
@@ -79,14 +82,11 @@ rehearsal: setup latex  ## every rule of config/full.yaml at true size on random
 bench: setup  ## speed and memory against the original's way, in one run
 	$(BIN)/python -m bench
 
-readme: setup  ## the README's scorecard and figures from the run of config/mini.yaml
+readme: setup  ## the README's scorecard and figures from finished runs: those of config/mini.yaml and config/small.yaml
 	mkdir -p resources/readme
 	$(BIN)/python -m palimpsest.report.readme --text README.md --results docs/results.md \
-		--scorecard results/mini/paper/scorecard.csv \
-		--figures results/mini/paper/figures/lcr_pareto.png results/mini/paper/figures/lcr_localisation.png \
-		results/mini/paper/figures/instance_methods.png results/mini/paper/figures/instance_pareto.png \
-		results/mini/paper/figures/erasure_pareto.png results/mini/paper/figures/memory_bars.png \
-		results/mini/paper/figures/var_pareto.png results/mini/paper/figures/remains_overview.png \
+		--experiments $(RUNS) --scorecards $(RUNS:%=results/%/paper/scorecard.csv) \
+		--figures $(HEADLINES:%=results/$(lastword $(RUNS))/paper/figures/%.png) \
 		--updated README.md --updated-results docs/results.md --pictures resources/readme
 	rm -f README.record.json docs/results.record.json
 

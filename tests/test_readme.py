@@ -83,33 +83,43 @@ def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_pat
             "verdict": "not testable here",
         },
     ]
-    page, scorecard, figure = tmp_path / "README.md", tmp_path / "scorecard.csv", tmp_path / "run/lcr_pareto.png"
-    results = tmp_path / "results.md"
+    page, figure, results = tmp_path / "README.md", tmp_path / "run/lcr_pareto.png", tmp_path / "results.md"
+    scorecards = [tmp_path / "mini.csv", tmp_path / "small.csv"]
     for each in (page, results):
         each.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n", encoding="utf-8")
-    pd.DataFrame(rows).to_csv(scorecard, index=False)
+    pd.DataFrame([rows[0] | {"verdict": "holds", "ours": "recall = 1 %"}, rows[1]]).to_csv(scorecards[0], index=False)
+    pd.DataFrame(rows).to_csv(scorecards[1], index=False)
     figure.parent.mkdir()
     figure.write_bytes(b"a picture")
-    readme.readme(page, results, scorecard, [figure], page, results, pictures=str(tmp_path))
+    names = ["mini", "small"]
+    readme.readme(page, results, scorecards, [figure], page, results, experiments=names, pictures=str(tmp_path))
     assert page.read_text(encoding="utf-8").splitlines()[1:-1] == [
         readme.BEGIN,
-        "| claims of | holds | mixed | fails | not testable here |",
-        "| --- | --- | --- | --- | --- |",
-        "| `lcr` | 0 | 1 | 0 | 0 |",
-        "| `var` | 0 | 0 | 0 | 1 |",
+        "| claims of | run | holds | mixed | fails | not testable here |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| `lcr` | `mini` | 1 | 0 | 0 | 0 |",
+        "| `lcr` | `small` | 0 | 1 | 0 | 0 |",
+        "| `var` | `mini` | 0 | 0 | 0 | 1 |",
+        "| `var` | `small` | 0 | 0 | 0 | 1 |",
         readme.END,
     ]
     assert results.read_text(encoding="utf-8").splitlines() == [
         "before",
         readme.BEGIN,
-        "| claim | published | here | verdict |",
-        "| --- | --- | --- | --- |",
-        "| Codes ¦ are diffused. | none | recall = 18 / 34 %, null, matched = 9 % | mixed |",
-        "| It works. † | 1.755 | no SSIM | not testable here |",
+        "| claim | published | `small` | verdict in `mini` | verdict in `small` |",
+        "| --- | --- | --- | --- | --- |",
+        "| Codes ¦ are diffused. | none | recall = 18 / 34 %, null, matched = 9 % | holds | mixed |",
+        "| It works. † | 1.755 | no SSIM | not testable here | not testable here |",
         readme.END,
         "after",
     ]
     assert (tmp_path / "lcr_pareto.png").read_bytes() == b"a picture"
+
+
+def test_experiments_of_different_claims_are_refused():
+    tables = {name: pd.DataFrame({"statement": [name], "verdict": ["holds"]}) for name in ("mini", "small")}
+    with pytest.raises(UserError, match="scorecards of mini and small are of different claims"):
+        readme.markdown(tables)
 
 
 def test_a_page_without_markers_is_refused(tmp_path):

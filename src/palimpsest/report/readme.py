@@ -1,4 +1,4 @@
-"""Bring the README's verdicts, the page of results and the headline figures up to date with a run: `make readme`."""
+"""Bring the README's verdicts, the page of results and the headline figures up to date with runs: `make readme`."""
 
 import re
 import shutil
@@ -21,18 +21,21 @@ SECOND_HAND = "second-hand"  # what a claim says of a published value that was n
 def readme(
     text: Input,
     results: Input,
-    scorecard: Input,
+    scorecards: list[Input],
     figures: list[Input],
     updated: Output,
     updated_results: Output,
     *,
+    experiments: list[str],
     pictures: str,
 ) -> None:
     """Write the README with the verdicts counted, and the page of results with a line a claim, between their markers.
 
+    scorecards: one of each of the experiments, in their order; what was measured is shown of the last.
     pictures: the folder that the figures are copied into.
     """
-    verdicts = pd.read_csv(scorecard, dtype=str, keep_default_na=False)
+    tables = [pd.read_csv(scorecard, dtype=str, keep_default_na=False) for scorecard in scorecards]
+    verdicts = dict(zip(experiments, tables, strict=True))
     pages = {updated: replaced(text, counted(verdicts)), updated_results: replaced(results, markdown(verdicts))}
     for path, page in pages.items():
         path.write_text(page, encoding="utf-8")
@@ -49,21 +52,32 @@ def replaced(page: Path, table: str) -> str:
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
-def counted(verdicts: pd.DataFrame) -> str:
-    """How many claims of each family have which verdict, as a Markdown table; those of ours are claims too."""
-    kinds = ["holds", "mixed", "fails", *sorted({*verdicts["verdict"]} - {"holds", "mixed", "fails"})]
-    lines = [f"| claims of | {' | '.join(kinds)} |", f"|{' --- |' * (len(kinds) + 1)}"]
-    for family, rows in verdicts.groupby("family", sort=False):
-        counts = rows["verdict"].value_counts()
-        lines.append(f"| `{family}` | {' | '.join(str(counts.get(kind, 0)) for kind in kinds)} |")
+def counted(verdicts: dict[str, pd.DataFrame]) -> str:
+    """How many claims of each family have which verdict in each experiment, as a Markdown table; ours are claims too."""
+    every = pd.concat([table.assign(experiment=name) for name, table in verdicts.items()])
+    kinds = ["holds", "mixed", "fails", *sorted({*every["verdict"]} - {"holds", "mixed", "fails"})]
+    lines = [f"| claims of | run | {' | '.join(kinds)} |", f"|{' --- |' * (len(kinds) + 2)}"]
+    for family, rows in every.groupby("family", sort=False):
+        for experiment in verdicts:
+            counts = rows.loc[rows["experiment"] == experiment, "verdict"].value_counts()
+            cells = (f"`{family}`", f"`{experiment}`", *(str(counts.get(kind, 0)) for kind in kinds))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def markdown(verdicts: pd.DataFrame) -> str:
-    """The scorecard as a Markdown table of one short line a claim; the report has it in full."""
-    lines = ["| claim | published | here | verdict |", "| --- | --- | --- | --- |"]
-    for row in verdicts.itertuples():
-        cells = (row.statement, in_brief(row.published), side_by_side(row.ours) or row.reason, row.verdict)
+def markdown(verdicts: dict[str, pd.DataFrame]) -> str:
+    """The scorecard of the last experiment as a Markdown table of one short line a claim, with the verdicts of all.
+
+    The report has it in full. Raises UserError for experiments whose claims are not the same.
+    """
+    *_, (last, shown) = verdicts.items()
+    for name, table in verdicts.items():
+        if [*table["statement"]] != [*shown["statement"]]:
+            raise UserError(f"the scorecards of {name} and {last} are of different claims: run both on this code")
+    lines = [f"| claim | published | `{last}` | {' | '.join(f'verdict in `{name}`' for name in verdicts)} |"]
+    lines.append(f"|{' --- |' * (len(verdicts) + 3)}")
+    for row, *verdict in zip(shown.itertuples(), *(table["verdict"] for table in verdicts.values()), strict=True):
+        cells = (row.statement, in_brief(row.published), side_by_side(row.ours) or row.reason, *verdict)
         lines.append(f"| {' | '.join(cell.replace('|', '¦') for cell in cells)} |")
     return "\n".join(lines)
 
