@@ -11,7 +11,7 @@ CORES ?= all
 EXPERIMENT ?= mini
 RESULTS = results/$(EXPERIMENT)
 # The runs that the README shows: the verdicts of all, the figures of the last.
-RUNS ?= mini small
+RUNS ?= mini again small
 HEADLINES := lcr_pareto lcr_localisation instance_methods instance_pareto erasure_pareto memory_bars var_pareto remains_overview
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -82,7 +82,7 @@ rehearsal: setup latex  ## every rule of config/full.yaml at true size on random
 bench: setup  ## speed and memory against the original's way, in one run
 	$(BIN)/python -m bench
 
-readme: setup  ## the README's scorecard and figures from finished runs: those of config/mini.yaml and config/small.yaml
+readme: setup  ## the README's verdicts and figures from finished runs
 	mkdir -p resources/readme
 	$(BIN)/python -m palimpsest.report.readme --text README.md --results docs/results.md \
 		--experiments $(RUNS) --scorecards $(RUNS:%=results/%/paper/scorecard.csv) \
