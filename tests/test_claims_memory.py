@@ -105,7 +105,8 @@ MADE = {
     "ddim_finds_seed": [of(name, "", 0.1, -9.0, solver="ddim", steps=20) for name in ("solver_z_shift", "solver_psnr")],
     "unguided_seed": [of("solver_z_shift", "", 0.1, 9.0, guidance=3)],
     "forgotten_faces_pushed_out": [
-        of(name, "edited", 0.1, 2.0, **FACES) for name in ("crossed_z_shift", "crossed_z_over_oracle")
+        of("crossed_shift_auc", "edited", 0.5, 0.8, **FACES),
+        *(of(name, "edited", 0.1, 2.0, **FACES) for name in ("crossed_z_shift", "crossed_z_over_oracle")),
     ],
     "forgotten_faces_reconstructed": [
         of("crossed_psnr", method, *values, **FACES)
