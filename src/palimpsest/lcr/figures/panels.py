@@ -31,7 +31,7 @@ PARAMS = {
         "black",
     ],
     "sets": ["forget_test"],
-    "variant": "mask-all-0",
+    "variant": "mask-all",
     "pictures": [0, 1, 2, 3, 4, 5],
     "explicit_sets": None,
 }
@@ -40,7 +40,7 @@ GIVEN = ("original", "reconstruction")
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """params: `rules`, `variant` (a key of the panels), `pictures` (their indices), `explicit_sets`.
+    """params: `rules`, `variant` (of which the first seed is shown), `pictures` (their indices), `explicit_sets`.
 
     inputs: the set's images, the reconstruction, then the panel of every rule, in the order of params["rules"].
     """
@@ -48,7 +48,7 @@ def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
     columns = {name: np.load(path, mmap_mode="r") for name, path in zip(GIVEN, inputs, strict=False)}
     for rule, path in zip(params["rules"], inputs[len(GIVEN) :], strict=True):
         with np.load(path) as panel:
-            columns[rule] = panel[params["variant"]]
+            columns[rule] = panel[next(key for key in panel.files if key.startswith(f"{params['variant']}-"))]
     kept = min(map(len, columns.values()))
     if max(picks) >= kept:
         raise UserError(
