@@ -1,5 +1,6 @@
 """Same-seed samples of the repaired class and of the others, by method (the paper's figure 8)."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,22 @@ INPUTS = (
     "<results>/instance/faulty_class/comparison/reference/samples.npz",
     "<results>/instance/faulty_class/comparison/{repair}/panel.npz",
 )
-PARAMS = {"repairs": None, "own": 12, "others": 10, "seed": 0, "explicit_sets": None}
+PARAMS = {"repairs": None, "own": 12, "others": 10, "explicit_sets": None}
 
 
 def draw(lookup: Lookup, inputs: list[Path], params: dict) -> Figure:
-    """inputs: the reference samples, then the panel of every repair. params: `repairs`, `own`, `others`, `seed`."""
+    """inputs: the reference samples, then the panel of every repair. params: `repairs`, `own`, `others`.
+
+    Of a repair the first seed of the tuned setting is shown.
+    """
     rows, own, others = ["pretrained", *params["repairs"]], params["own"], params["others"]
     figure = plt.figure(figsize=(PAGE, 0.42 * len(rows) + 0.5))
     axes = grid(figure, rows, ["the faulty class", "other classes"], [own, others])
     for line, path in zip(axes, inputs, strict=True):
         with np.load(path) as file:
-            prefix = "" if "own" in file.files else f"tuned.{params['seed']}."
-            mine = file[f"{prefix}own"]
-            mine = mine if prefix else mine[file["shown"]]
+            own_key = next(key for key in file.files if key == "own" or re.fullmatch(r"tuned\.\d+\.own", key))
+            others_key = own_key.removesuffix("own") + "others"
+            mine = file[own_key][file["shown"]] if own_key == "own" else file[own_key]
             pictures(line[0], mine[:own], bool(params["explicit_sets"]))
-            pictures(line[1], file[f"{prefix}others"][:others], bool(params["explicit_sets"]))
+            pictures(line[1], file[others_key][:others], bool(params["explicit_sets"]))
     return figure
