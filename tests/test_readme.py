@@ -101,6 +101,9 @@ def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_pat
         "| `lcr` | `small` | 0 | 1 | 0 | 0 |",
         "| `var` | `mini` | 0 | 0 | 0 | 1 |",
         "| `var` | `small` | 0 | 0 | 0 | 1 |",
+        "",
+        "Of 2 claims 1 have the same verdict in `mini`, `small`, and 0 hold in one and fail in another;"
+        " the others are open, or not testable, in one of them.",
         readme.END,
     ]
     assert results.read_text(encoding="utf-8").splitlines() == [
@@ -114,6 +117,21 @@ def test_the_scorecard_is_written_between_its_markers_and_the_rest_stays(tmp_pat
         "after",
     ]
     assert (tmp_path / "lcr_pareto.png").read_bytes() == b"a picture"
+
+
+def test_verdicts_that_contradict_each_other_are_counted():
+    tables = {
+        name: pd.DataFrame({"verdict": verdicts})
+        for name, verdicts in {
+            "a": ["holds", "holds", "mixed", "fails", "holds"],
+            "b": ["holds", "fails", "holds", "fails", "mixed"],
+            "c": ["holds", "mixed", "mixed", "fails", "not testable here"],
+        }.items()
+    }
+    assert readme.compared(tables) == (
+        "Of 5 claims 2 have the same verdict in `a`, `b`, `c`, and 1 hold in one and fail in another;"
+        " the others are open, or not testable, in one of them."
+    )
 
 
 def test_experiments_of_different_claims_are_refused():

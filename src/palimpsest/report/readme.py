@@ -53,7 +53,7 @@ def replaced(page: Path, table: str) -> str:
 
 
 def counted(verdicts: dict[str, pd.DataFrame]) -> str:
-    """How many claims of each family have which verdict in each experiment, as a Markdown table; ours are claims too."""
+    """How many claims of each family have which verdict in each experiment, in Markdown; ours are claims too."""
     every = pd.concat([table.assign(experiment=name) for name, table in verdicts.items()])
     kinds = ["holds", "mixed", "fails", *sorted({*every["verdict"]} - {"holds", "mixed", "fails"})]
     lines = [f"| claims of | run | {' | '.join(kinds)} |", f"|{' --- |' * (len(kinds) + 2)}"]
@@ -62,7 +62,18 @@ def counted(verdicts: dict[str, pd.DataFrame]) -> str:
             counts = rows.loc[rows["experiment"] == experiment, "verdict"].value_counts()
             cells = (f"`{family}`", f"`{experiment}`", *(str(counts.get(kind, 0)) for kind in kinds))
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(["", compared(verdicts)] if len(verdicts) > 1 else [])])
+
+
+def compared(verdicts: dict[str, pd.DataFrame]) -> str:
+    """How many claims have one verdict in all experiments, and how many contradictory ones, in a sentence."""
+    found = [{*each} for each in zip(*(table["verdict"] for table in verdicts.values()), strict=True)]
+    same, opposed = sum(len(each) == 1 for each in found), sum({"holds", "fails"} <= each for each in found)
+    names = ", ".join(f"`{name}`" for name in verdicts)
+    return (
+        f"Of {len(found)} claims {same} have the same verdict in {names}, and {opposed} hold in one and fail in another;"
+        " the others are open, or not testable, in one of them."
+    )
 
 
 def markdown(verdicts: dict[str, pd.DataFrame]) -> str:
