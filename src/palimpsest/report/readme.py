@@ -71,8 +71,9 @@ def compared(verdicts: dict[str, pd.DataFrame]) -> str:
     same, opposed = sum(len(each) == 1 for each in found), sum({"holds", "fails"} <= each for each in found)
     names = ", ".join(f"`{name}`" for name in verdicts)
     return (
-        f"Of {len(found)} claims {same} have the same verdict in {names}, and {opposed} hold in one and fail in another; the"
-        " others are open, or not testable, in one of them."
+        f"Of {len(found)} claims {same} have the same verdict in {names},"
+        f" and {opposed} hold in one and fail in another;"
+        " the others are open, or not testable, in one of them."
     )
 
 
